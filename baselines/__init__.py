@@ -1,0 +1,1 @@
+"""The systems DELLA is compared with: one model, one file."""

@@ -1,0 +1,3 @@
+"""The harness of della-bench; nothing in it knows any particular system."""
+
+__version__ = "0.1.0"
