@@ -22,6 +22,4 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> BenchError:
     """Returns the error for a name that is not registered, with the allowed names and the nearest one."""
     names = sorted(allowed)
-    return BenchError(
-        f"unknown {kind} {name!r}.{did_you_mean(name, names)} Allowed: {', '.join(names) or '(none)'}."
-    )
+    return BenchError(f"unknown {kind} {name!r}.{did_you_mean(name, names)} Allowed: {', '.join(names) or '(none)'}.")

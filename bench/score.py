@@ -54,7 +54,12 @@ class Signature:
         """
         metric, *pairs = text.split("|")
         fields = [tuple(pair.split(":", 1)) for pair in pairs]
-        if not fields or any(len(field) != 2 for field in fields) or fields[-1][0] != "v" or not fields[-1][1].isdigit():
+        if (
+            not fields
+            or any(len(field) != 2 for field in fields)
+            or fields[-1][0] != "v"
+            or not fields[-1][1].isdigit()
+        ):
             raise BenchError(f"not a metric signature: {text!r} (expected name|key:value|…|v:number)")
         return cls(metric, tuple((k, v) for k, v in fields[:-1]), int(fields[-1][1]))
 
@@ -118,7 +123,7 @@ class Metric(ABC, Generic[InputT]):
     ``aggregate``, and get intervals and paired tests with it.
     """
 
-    name: ClassVar[str]
+    name: str
     version: ClassVar[int]
     unit: ClassVar[str]
     direction: ClassVar[Direction | None]
@@ -127,6 +132,15 @@ class Metric(ABC, Generic[InputT]):
     def supports(self, inputs: InputT) -> str | None:
         """Returns None if the metric applies to these inputs, else the reason why the cell stays empty."""
         return None
+
+    def require(self, inputs: InputT) -> None:
+        """Checks that the metric applies to these inputs.
+
+        Raises:
+            BenchError: it does not; the message is the reason.
+        """
+        if reason := self.supports(inputs):
+            raise BenchError(f"{self.name}: {reason}")
 
     @abstractmethod
     def signature(self, inputs: InputT) -> Signature:
@@ -234,6 +248,4 @@ def paired_bootstrap(
     observed = float(difference(both.mean(axis=0), len(both)))
     resampled = difference(bootstrap.means(both), len(both))
     extreme = int(np.sum(np.abs(resampled - observed) >= abs(observed) - 1e-15))
-    return PairedResult(
-        observed, bootstrap.interval(both, difference), (extreme + 1) / (bootstrap.samples + 1)
-    )
+    return PairedResult(observed, bootstrap.interval(both, difference), (extreme + 1) / (bootstrap.samples + 1))

@@ -1,0 +1,118 @@
+"""The vanilla Transformer-VAE paradigms: one latent variable, three ways into the decoder.
+
+`embed` adds a projection of z to every token embedding, `memory` gives every layer one more key and value to attend to
+(both Li et al. 2020), `softmax` adds a projection of z to the scores of every next token (Fang et al. 2021). Encoder
+and prior are the same: one bidirectional pass, q(z | x) from the last layer's first token, p(z) = N(0, I).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Literal, cast
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from bench.backbones import AttentionPooling, Backbone, Injection
+from bench.interface import Batch, Generators, LatentPath, Posterior, System
+from bench.latents import Gaussian, GaussianPosterior, sample_standard_prior
+from bench.spec import DecodingSpec, SystemConfig
+
+
+class TransformerVAEConfig(SystemConfig):
+    """Options of the paradigms.
+
+    Attributes:
+        latent_size: dimensions of z (32 in the paper; 384 = 12 x 32 in its Table 4).
+        representation: of the text, on which q(z | x) depends: the first token's state, or attention pooling.
+    """
+
+    latent_size: int = Field(32, ge=1)
+    representation: Literal["first_token", "attention_pool"] = "first_token"
+
+
+class TransformerVAE(System):
+    """A latent variable z with standard normal prior; a paradigm says how z enters the decoder."""
+
+    Config = TransformerVAEConfig
+    config: TransformerVAEConfig
+
+    def __init__(self, backbone: Backbone, config: TransformerVAEConfig) -> None:
+        super().__init__(backbone, config)
+        self.groups = (config.latent_size,)
+        self.pooling = AttentionPooling(backbone.width) if config.representation == "attention_pool" else None
+        self.posterior = nn.Linear(backbone.width, 2 * config.latent_size)
+        self.projection = nn.Linear(config.latent_size, self.injected_size(backbone), bias=False)
+        nn.init.normal_(self.posterior.weight, std=0.02)
+        nn.init.zeros_(self.posterior.bias)
+        nn.init.normal_(self.projection.weight, std=0.02)
+
+    @staticmethod
+    @abstractmethod
+    def injected_size(backbone: Backbone) -> int:
+        """Returns how many numbers z is projected to."""
+
+    @abstractmethod
+    def inject(self, projected: Tensor) -> Injection:
+        """Returns what the projection of z (N x injected size) adds to the decoder."""
+
+    def encode(self, batch: Batch) -> Posterior:
+        """Returns q(z | x) after one bidirectional pass."""
+        hidden = self.backbone.encode(batch).last
+        pooled = hidden[:, 0] if self.pooling is None else self.pooling(hidden, batch.mask)
+        return GaussianPosterior(Gaussian.split(self.posterior(pooled)))
+
+    def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
+        """Draws z from N(0, I)."""
+        return sample_standard_prior(n, self.config.latent_size, condition, generator, self.posterior.weight)
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        """Returns log p(x | z) for each sample (B x n)."""
+        return self.backbone.log_likelihood(batch, self._injection(path), path.n)
+
+    def generate(self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: int) -> list[list[int]]:
+        """Decodes one text per sample."""
+        return self.backbone.generate(path.z[0].shape[0] * path.n, self._injection(path), decoding, seed)
+
+    def _injection(self, path: LatentPath) -> Injection:
+        return self.inject(self.projection(path.z[0].flatten(0, 1)))
+
+
+class EmbedVAE(TransformerVAE):
+    """z is projected and added to the embedding of every token."""
+
+    @staticmethod
+    def injected_size(backbone: Backbone) -> int:
+        """One vector of the width of the embeddings."""
+        return backbone.width
+
+    def inject(self, projected: Tensor) -> Injection:
+        """Adds the projection to every token embedding."""
+        return Injection(embedding=projected)
+
+
+class MemoryVAE(TransformerVAE):
+    """z is projected to one vector per layer, the key and value of a position that every token attends to."""
+
+    @staticmethod
+    def injected_size(backbone: Backbone) -> int:
+        """One vector per layer."""
+        return backbone.n_layers * backbone.width
+
+    def inject(self, projected: Tensor) -> Injection:
+        """Uses each layer's vector as both key and value, unprojected, as Optimus does."""
+        memory = projected.unflatten(-1, (-1, 1, self.backbone.width)).expand(-1, -1, 2, -1)
+        return Injection(memory=cast(Tensor, memory))
+
+
+class SoftmaxVAE(TransformerVAE):
+    """z is projected to the vocabulary and added to the scores of every next token."""
+
+    @staticmethod
+    def injected_size(backbone: Backbone) -> int:
+        """One score per token of the vocabulary."""
+        return backbone.vocabulary_size
+
+    def inject(self, projected: Tensor) -> Injection:
+        """Adds the projection to the logits at every position."""
+        return Injection(logits=projected)

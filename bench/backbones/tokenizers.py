@@ -1,0 +1,116 @@
+"""Tokenizers: byte-level BPE trained on the task's own training split, or a pretrained one from a folder.
+
+Both end in the same three special tokens: padding, begin and end of text. Byte-level BPE knows every text, so nothing
+is out of vocabulary and perplexities per word or per byte are comparable between tokenizers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer as Engine
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from bench.errors import BenchError
+from bench.records.store import atomic_write
+from bench.spec import TokenizerSpec, digest
+
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
+
+
+class Tokenizer:
+    """Text to ids and back, BOS and EOS included.
+
+    Attributes:
+        name: what signatures call it: kind, size and the first six digits of the content's digest.
+        digest: SHA-256 of its content.
+        pad, bos, eos: ids of the special tokens.
+    """
+
+    def __init__(self, engine: Engine, kind: str) -> None:
+        engine.add_special_tokens(list(SPECIAL_TOKENS))
+        engine.encode_special_tokens = True  # a text that spells "<eos>" does not end there
+        self._engine = engine
+        self.pad, self.bos, self.eos = (engine.token_to_id(token) for token in SPECIAL_TOKENS)
+        self.digest = hashlib.sha256(engine.to_str().encode()).hexdigest()
+        self.name = f"{kind}{len(self)}@{self.digest[:6]}"
+
+    def __len__(self) -> int:
+        return int(self._engine.get_vocab_size(with_added_tokens=True))
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of each text, BOS first and EOS last."""
+        return [[self.bos, *one.ids, self.eos] for one in self._engine.encode_batch(list(texts))]
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Returns the texts of ids, special tokens left out."""
+        return list(self._engine.decode_batch([list(one) for one in ids], skip_special_tokens=True))
+
+    def save(self, path: Path) -> None:
+        """Writes the one file from which ``load`` reads it back."""
+        atomic_write(path, self._engine.to_str().encode())
+
+
+def build_tokenizer(spec: TokenizerSpec, training_texts: Sequence[str]) -> Tokenizer:
+    """Returns the tokenizer of a run.
+
+    Training is cached by the hash of the texts and the size, in ``$DELLA_BENCH_CACHE`` or ``~/.cache/della-bench``.
+
+    Raises:
+        BenchError: ``folder`` without a path, or a folder without tokenizer files.
+    """
+    if spec.kind == "folder":
+        if spec.path is None:
+            raise BenchError("tokenizer.kind is 'folder' but tokenizer.path is not set.")
+        return load_tokenizer(spec.path)
+    key = digest({"texts": list(training_texts), "size": spec.vocabulary_size, "version": 1})[:16]
+    cached = _cache_folder() / f"bpe-{key}.json"
+    if cached.is_file():
+        return Tokenizer(Engine.from_file(str(cached)), "bpe")
+    engine = Engine(models.BPE())
+    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    engine.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=spec.vocabulary_size,
+        show_progress=False,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
+    engine.train_from_iterator(training_texts, trainer, length=len(training_texts))
+    tokenizer = Tokenizer(engine, "bpe")
+    tokenizer.save(cached)
+    return tokenizer
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Reads a pretrained byte-level BPE: ``tokenizer.json``, or GPT-2's ``vocab.json`` and ``merges.txt``.
+
+    Raises:
+        BenchError: the folder does not exist or holds neither.
+    """
+    whole, vocabulary, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
+    if whole.is_file():
+        engine = Engine.from_file(str(whole))
+        return Tokenizer(engine, _kind(engine))
+    if not (vocabulary.is_file() and merges.is_file()):
+        raise BenchError(f"no tokenizer in {folder}: expected tokenizer.json, or vocab.json and merges.txt.")
+    words = json.loads(vocabulary.read_text(encoding="utf-8"))
+    lines = merges.read_text(encoding="utf-8").split("\n")
+    pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    engine = Engine(models.BPE(vocab=words, merges=pairs))
+    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    engine.decoder = decoders.ByteLevel()
+    return Tokenizer(engine, folder.resolve().name)
+
+
+def _kind(engine: Engine) -> str:
+    return str(json.loads(engine.to_str())["model"]["type"]).lower()
+
+
+def _cache_folder() -> Path:
+    named = os.environ.get("DELLA_BENCH_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "della-bench"

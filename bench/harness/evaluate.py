@@ -1,0 +1,129 @@
+"""Scoring a trained system: one encoder pass per text, all importance samples from it, nothing reduced too early."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.harness.data import TokenizedTexts, batches_of_similar_length
+from bench.harness.train import Report, precision
+from bench.interface import LatentPath, Posterior, System
+from bench.metrics.likelihood import ScoredTexts
+from bench.score import Array
+from bench.seeds import derive_seed
+from bench.spec import DecodingSpec, ScoringSpec, TrainingSpec
+
+VERSION = 1
+"""Rises whenever the same system and texts give other terms."""
+
+
+@torch.no_grad()
+def score_texts(
+    system: System,
+    texts: TokenizedTexts,
+    scoring: ScoringSpec,
+    training: TrainingSpec,
+    latent_seed: int,
+    known_log_p: Array | None = None,
+    report: Report = lambda phase, fraction: None,
+) -> ScoredTexts:
+    """Returns all terms of all texts, in the order of ``texts``.
+
+    The noise of a text comes from a stream of its own, so its terms do not depend on the batches.
+
+    Args:
+        system: put in evaluation mode.
+        texts: N texts.
+        scoring: number of importance samples K and the token budget of a decoder pass.
+        training: for its precision.
+        latent_seed: seed of the posterior samples.
+        known_log_p: exact log p(x) of each text where known (N).
+        report: told of progress.
+    """
+    system.eval()
+    device, pad = next(system.parameters()).device, system.backbone.tokenizer.pad
+    batches = batches_of_similar_length(texts.lengths, scoring.batch_tokens)
+    order = [index for indices in batches for index in indices]
+    columns: dict[str, list[Array]] = {"log_likelihood": [], "log_ratio": [], "kl": [], "mean": [], "noise": []}
+    posteriors: list[Posterior] = []
+    first_samples: list[LatentPath] = []
+    for done, indices in enumerate(batches):
+        batch = texts.batch(indices, pad).to(device)
+        streams = [torch.Generator().manual_seed(derive_seed(latent_seed, "score", index)) for index in indices]
+        with precision(training, device):
+            posterior = system.encode(batch)
+            path = posterior.sample(scoring.n_importance_samples, streams)
+            at_once = max(1, scoring.batch_tokens // batch.ids.numel())
+            parts = [
+                system.log_likelihood(batch, path.narrow(start, start + at_once)) for start in range(0, path.n, at_once)
+            ]
+        posteriors.append(posterior)
+        first_samples.append(path.narrow(0, 1))
+        columns["log_likelihood"].append(_array(torch.cat(parts, dim=1)))
+        columns["log_ratio"].append(_array((path.log_p.double() - path.log_q.double()).sum(-1)))
+        columns["kl"].append(_array(path.kl.double().mean(1)))
+        mean = _joined(path.mean, len(indices), path.n)
+        columns["mean"].append(mean.mean(axis=1))
+        columns["noise"].append(mean.var(axis=1, ddof=1) / path.n)
+        report("score", (done + 1) / len(batches))
+    own, aggregated = _aggregated_posterior(posteriors, first_samples)
+    back = np.argsort(order)
+    ordered = {name: np.concatenate(parts)[back] for name, parts in columns.items()}
+    return ScoredTexts(
+        groups=system.groups,
+        tokenizer=system.backbone.tokenizer.name,
+        tokens=texts.predicted,
+        words=texts.words,
+        bytes=texts.bytes,
+        log_likelihood=ordered["log_likelihood"],
+        log_ratio=ordered["log_ratio"],
+        kl=ordered["kl"],
+        mean=ordered["mean"],
+        mean_noise=ordered["noise"],
+        log_q=own[back],
+        log_q_aggregated=aggregated[back],
+        known_log_p=known_log_p,
+    )
+
+
+def generate_texts(
+    system: System, n: int, decoding: DecodingSpec, seed: int, report: Report = lambda phase, fraction: None
+) -> list[str]:
+    """Returns ``n`` texts decoded from samples of the prior; empty ones are kept.
+
+    Texts are decoded in blocks of 100, each from a seed derived from its number.
+    """
+    system.eval()
+    texts: list[str] = []
+    for start in range(0, n, 100):
+        stream = torch.Generator().manual_seed(derive_seed(seed, "prior", start))
+        with torch.no_grad():
+            path = system.sample_prior(min(100, n - start), None, stream)
+            ids = system.generate(path, None, decoding, derive_seed(seed, "decode", start))
+        texts += system.backbone.tokenizer.decode(ids)
+        report("generate", len(texts) / n)
+    return texts
+
+
+def _aggregated_posterior(posteriors: Sequence[Posterior], samples: Sequence[LatentPath]) -> tuple[Array, Array]:
+    """Returns log q(z | x) and log of the average over all texts x' of q(z | x'), one sample per text, batch order."""
+    own: list[Array] = []
+    aggregated: list[Array] = []
+    n_texts = sum(len(path.log_q) for path in samples)
+    for path in samples:
+        under_all = [posterior.log_prob(path.shared()).double().sum(-1).logsumexp(0) for posterior in posteriors]
+        own.append(_array(path.log_q.double().sum(-1)[:, 0]))
+        aggregated.append(_array(torch.stack(under_all).logsumexp(0)) - np.log(n_texts))
+    return np.concatenate(own), np.concatenate(aggregated)
+
+
+def _joined(means: Sequence[Tensor], batch: int, n: int) -> Array:
+    """Returns the means of all groups side by side (B x n x D)."""
+    return np.concatenate([np.zeros((batch, n, 0)), *(_array(mean) for mean in means)], axis=-1)
+
+
+def _array(tensor: Tensor) -> Array:
+    return tensor.double().cpu().numpy()

@@ -1,0 +1,143 @@
+"""Many runs on one machine: side by side in processes of their own, each resumable, none able to harm another."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import torch
+
+from bench.errors import BenchError
+from bench.harness.run import run
+from bench.records.schema import Record
+from bench.spec import RunSpec
+from bench.tasks.task import load_task
+
+# How much of a run's time a phase takes, for progress only.
+PHASES = {"train": (0.0, 0.75), "score": (0.75, 0.2), "generate": (0.95, 0.05)}
+
+OnProgress = Callable[[int, float], None]
+"""Takes the number of a run and the fraction of it that is done."""
+OnEnd = Callable[[int, "Outcome"], None]
+"""Takes the number of a run and what became of it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run: its record, or the error that ended it."""
+
+    spec: RunSpec
+    record: Record | None = None
+    error: str | None = None
+
+
+def default_jobs(n_runs: int) -> int:
+    """Returns how many runs go side by side: one per core up to four, one on a GPU."""
+    return 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, 4, n_runs))
+
+
+def check_data(specs: Sequence[RunSpec], data_folder: Path | None) -> None:
+    """Reads the files of every task once, so that bad data stops a grid before it starts.
+
+    Raises:
+        BenchError: names the folder, file and line.
+    """
+    for task in {spec.task.name: spec.task for spec in specs if spec.task.source == "files"}.values():
+        load_task(task.name, source="files", folder=data_folder, limits=task.limits)
+
+
+def run_grid(
+    specs: Sequence[RunSpec],
+    out: Path,
+    data_folder: Path | None = None,
+    jobs: int = 1,
+    on_progress: OnProgress = lambda number, fraction: None,
+    on_end: OnEnd = lambda number, outcome: None,
+) -> list[Outcome]:
+    """Runs all specs, ``jobs`` at a time, and returns what became of them in their order.
+
+    A run that fails does not stop the others. An interrupt stops all; what is recorded stays, what was running
+    resumes from its checkpoint next time.
+    """
+    if jobs == 1:
+        outcomes = []
+        for number, spec in enumerate(specs):
+            outcomes.append(_attempt(spec, out, data_folder, _reporter(number, on_progress)))
+            on_end(number, outcomes[-1])
+        return outcomes
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, _pool(jobs, context) as pool:
+        queue = manager.Queue()
+        futures = {pool.submit(_work, number, spec, out, data_folder, queue): number for number, spec in enumerate(specs)}
+        return _collect(specs, futures, queue, on_progress, on_end)
+
+
+def _collect(
+    specs: Sequence[RunSpec],
+    futures: dict[Future[Outcome], int],
+    queue: Any,
+    on_progress: OnProgress,
+    on_end: OnEnd,
+) -> list[Outcome]:
+    outcomes: dict[int, Outcome] = {}
+    waiting = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+        while True:
+            try:
+                on_progress(*queue.get_nowait())
+            except Empty:
+                break
+        for future in done:
+            number = futures[future]
+            failure = future.exception()
+            outcomes[number] = future.result() if failure is None else Outcome(specs[number], error=repr(failure))
+            on_end(number, outcomes[number])
+    return [outcomes[number] for number in range(len(specs))]
+
+
+@contextmanager
+def _pool(jobs: int, context: Any) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose workers die at once when the block is left by an exception, an interrupt included."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(threads,))
+    try:
+        yield pool
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    torch.set_num_threads(threads)
+
+
+def _work(number: int, spec: RunSpec, out: Path, data_folder: Path | None, queue: Any) -> Outcome:
+    return _attempt(spec, out, data_folder, _reporter(number, lambda *event: queue.put(event)))
+
+
+def _attempt(spec: RunSpec, out: Path, data_folder: Path | None, report: Callable[[str, float], None]) -> Outcome:
+    try:
+        return Outcome(spec, run(spec, out, data_folder, report))
+    except BenchError as error:
+        return Outcome(spec, error=str(error))
+
+
+def _reporter(number: int, on_progress: OnProgress) -> Callable[[str, float], None]:
+    def report(phase: str, fraction: float) -> None:
+        start, share = PHASES[phase]
+        on_progress(number, start + share * fraction)
+
+    return report

@@ -1,0 +1,200 @@
+"""From what a user names (a suite, a scale, some systems, tasks and seeds) to the resolved specs of all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.errors import BenchError, unknown_name
+from bench.interface import System
+from bench.objectives import resolve_objective
+from bench.registry import Registry
+from bench.spec import (
+    BackboneSpec,
+    DecodingSpec,
+    RunSpec,
+    ScoringSpec,
+    Source,
+    Spec,
+    SystemSpec,
+    TaskSpec,
+    TokenizerSpec,
+    TrainingSpec,
+    configure,
+    parse_call,
+    validated,
+)
+from bench.tasks.task import Split, get_task
+
+SYSTEMS: Registry[type[System]] = Registry("system", {}, "della_bench.systems")
+
+
+class Suite(Spec):
+    """Which runs make a table.
+
+    Attributes:
+        name: of the file.
+        title: one line.
+        systems: labels, each ``system[:option=value,...][+objective part...]``.
+        tasks: registered names.
+        seeds: one run per seed.
+        layout: how its table is set; read by the report.
+    """
+
+    name: str
+    title: str = ""
+    systems: tuple[str, ...]
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    layout: dict[str, Any] | None = None
+
+
+class Scale(Spec):
+    """How big everything is: the parts of a run spec that a name such as ``smoke`` stands for.
+
+    Attributes:
+        description: one line.
+        limits: first n texts of each split.
+        max_tokens: longest text.
+        tasks: by task name, entries that differ for it.
+    """
+
+    description: str = ""
+    limits: dict[Split, int] = {}
+    max_tokens: int = 256
+    tokenizer: TokenizerSpec = TokenizerSpec()
+    backbone: BackboneSpec = BackboneSpec()
+    training: TrainingSpec = TrainingSpec()
+    scoring: ScoringSpec = ScoringSpec()
+    decoding: DecodingSpec = DecodingSpec()
+    tasks: dict[str, dict[str, Any]] = {}
+
+    def for_task(self, task: str) -> Scale:
+        """Returns the scale with the entries that differ for ``task`` put in."""
+        base = self.model_dump(exclude={"tasks"}, exclude_unset=True)
+        return validated(Scale, _merged(base, self.tasks.get(task, {})), f"scale entries of task {task!r}")
+
+
+def load_suite(name: str) -> Suite:
+    """Returns a suite by name, or from a YAML file.
+
+    Raises:
+        BenchError: neither a suite nor a file, or a file that is not a suite.
+    """
+    if Path(name).suffix in {".yaml", ".yml"}:
+        return validated(Suite, {"name": Path(name).stem, **_read_yaml(Path(name))}, name)
+    return validated(Suite, _packaged("suites", "suite", name), f"suite {name!r}")
+
+
+def load_scale(name: str) -> Scale:
+    """Returns a scale by name, or from a YAML file.
+
+    Raises:
+        BenchError: neither a scale nor a file, or a file that is not a scale.
+    """
+    if Path(name).suffix in {".yaml", ".yml"}:
+        return validated(Scale, _read_yaml(Path(name)), name)
+    return validated(Scale, _packaged("scales", "scale", name), f"scale {name!r}")
+
+
+def suite_names() -> tuple[str, ...]:
+    """Returns the names of the suites that come with the package."""
+    return _names("suites")
+
+
+def plan(
+    suite: Suite,
+    scale_name: str,
+    *,
+    systems: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    source: Source = "grammar",
+) -> list[RunSpec]:
+    """Returns the resolved specs, task by task, system by system, seed by seed.
+
+    Args:
+        suite: gives what the other arguments leave open.
+        scale_name: name or file of the scale.
+        systems: labels that replace the suite's.
+        tasks: names that replace the suite's.
+        seeds: seeds that replace the suite's.
+        source: of the texts.
+
+    Raises:
+        BenchError: an unknown name or option anywhere, before anything runs.
+    """
+    scale = load_scale(scale_name)
+    return [
+        run_spec(label, task, seed, scale_name, scale.for_task(task), source)
+        for task in dict.fromkeys(tasks or suite.tasks)
+        for label in dict.fromkeys(systems or suite.systems)
+        for seed in dict.fromkeys(seeds or suite.seeds)
+    ]
+
+
+def run_spec(label: str, task: str, seed: int, scale_name: str, scale: Scale, source: Source) -> RunSpec:
+    """Resolves one run to the last default.
+
+    Raises:
+        BenchError: an unknown name or option.
+    """
+    call, *parts = label.split("+")
+    name, arguments = parse_call(call)
+    system = SYSTEMS.get(name)
+    options = configure(system.Config, call, arguments).model_dump(mode="json")
+    return RunSpec(
+        system=SystemSpec(name=name, options=options, label=label),
+        objective=resolve_objective(parts or system.default_objective.split("+")),
+        task=TaskSpec(
+            name=task,
+            source=source,
+            limits=scale.limits,
+            max_tokens=scale.max_tokens,
+            conditional=get_task(task).kind == "conditional",
+        ),
+        scale=Path(scale_name).stem,
+        tokenizer=scale.tokenizer,
+        backbone=scale.backbone,
+        training=scale.training,
+        scoring=scale.scoring,
+        decoding=scale.decoding,
+        seed=seed,
+    )
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns ``base`` with ``changes`` put in, mapping by mapping."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _packaged(folder: str, kind: str, name: str) -> dict[str, Any]:
+    file = files("bench") / folder / f"{name}.yaml"
+    if not file.is_file():
+        raise unknown_name(kind, name, _names(folder))
+    loaded: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return loaded
+
+
+def _names(folder: str) -> tuple[str, ...]:
+    return tuple(sorted(Path(f.name).stem for f in (files("bench") / folder).iterdir() if f.name.endswith(".yaml")))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BenchError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(loaded, dict):
+        raise BenchError(f"{path}: expected keys and values, got {type(loaded).__name__}.")
+    return loaded

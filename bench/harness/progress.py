@@ -1,0 +1,65 @@
+"""What a person sees while a grid runs: a bar with the time left where someone watches, plain lines where nobody does."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench.harness.grid import Outcome
+
+
+class GridProgress:
+    """Shows how far a grid is; use it as a context and hand its methods to ``run_grid``.
+
+    Args:
+        n_runs: number of runs.
+        console: where to write; standard error by default, so that a table on standard output stays clean.
+    """
+
+    def __init__(self, n_runs: int, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self.fractions = [0.0] * n_runs
+        self.ended = 0
+        self.start = time.monotonic()
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("runs", total=n_runs, left="")
+
+    def __enter__(self) -> GridProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def on_progress(self, number: int, fraction: float) -> None:
+        """Takes the fraction of a run that is done."""
+        self.fractions[number] = max(self.fractions[number], fraction)
+        self.bar.update(self.task, left=self.time_left())
+
+    def on_end(self, number: int, outcome: Outcome) -> None:
+        """Takes what became of a run and writes one line about it."""
+        self.fractions[number] = 1.0
+        self.ended += 1
+        self.bar.update(self.task, completed=self.ended, left=self.time_left())
+        status = f"failed: {outcome.error}" if outcome.record is None else outcome.record.status
+        line = f"[{self.ended}/{len(self.fractions)}] {outcome.spec.title}: {status}; {self.time_left()}"
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def time_left(self) -> str:
+        """Returns an estimate from the work done so far, for example ``about 2 min 10 s left``."""
+        done = sum(self.fractions)
+        if done < 0.05:
+            return "estimating the time left"
+        seconds = round((time.monotonic() - self.start) * (len(self.fractions) - done) / done)
+        return f"about {seconds // 60} min {seconds % 60} s left" if seconds >= 60 else f"about {seconds} s left"

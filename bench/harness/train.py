@@ -1,0 +1,267 @@
+"""Training one system on one task: plain AdamW, an objective, and a checkpoint that loses nothing.
+
+Every random draw of a step comes from a seed derived from the step, so a run that is killed and resumed ends, on CPU,
+with the very weights of an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load, save
+from torch import Tensor
+
+from bench.errors import BenchError
+from bench.harness.data import TokenizedTexts, batches_of_similar_length
+from bench.interface import System
+from bench.objectives import Clock, Objective
+from bench.records.store import atomic_write
+from bench.seeds import derive_seed
+from bench.spec import TrainingSpec
+
+VERSION = 1
+"""Rises whenever the same spec trains other weights."""
+
+Report = Callable[[str, float], None]
+"""Takes the name of the phase and the fraction of it that is done."""
+
+# Sums are looked at, and a loss that is not finite noticed, this often: each look waits for the device.
+STEPS_BETWEEN_LOOKS = 20
+
+
+@dataclass
+class Progress:
+    """Where training stands; together with weights and optimizer state this is the whole checkpoint.
+
+    Attributes:
+        step: optimizer steps taken.
+        batch: batches of the present epoch that are done.
+        best: validation ELBO of the best epoch so far, in nats per text.
+        best_epoch: its number, from 1; 0 before the first validation.
+        sums: of the raw terms over the present epoch.
+        curve: one row per finished epoch.
+        seconds: spent on training steps.
+        tokens: predicted tokens seen.
+        diverged: whether a loss was not finite.
+    """
+
+    step: int = 0
+    batch: int = 0
+    best: float = math.inf
+    best_epoch: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    tokens: int = 0
+    diverged: bool = False
+
+
+class Trainer:
+    """Trains a system to its best validation ELBO, resuming from ``folder`` if a checkpoint lies there.
+
+    Args:
+        system: on the device it trains on.
+        texts: training and validation texts.
+        objective: what is optimised.
+        spec: budget and optimizer.
+        seeds: the run's named seeds.
+        folder: where checkpoint and best weights are kept.
+        report: told of progress.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        texts: dict[str, TokenizedTexts],
+        objective: Objective,
+        spec: TrainingSpec,
+        seeds: dict[Any, int],
+        folder: Path,
+        report: Report,
+    ) -> None:
+        self.system, self.texts, self.objective, self.spec, self.seeds = system, texts, objective, spec, seeds
+        self.folder, self.report = folder, report
+        self.device = next(system.parameters()).device
+        self.pad = system.backbone.tokenizer.pad
+        self.steps_per_epoch = len(batches_of_similar_length(texts["train"].lengths, spec.batch_tokens))
+        self.total_steps = self.steps_per_epoch * spec.epochs
+        decayed = [p for p in system.parameters() if p.dim() > 1]
+        plain = [p for p in system.parameters() if p.dim() <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=spec.learning_rate,
+            fused=True,
+        )
+        self.progress = Progress()
+
+    @property
+    def checkpoint(self) -> Path:
+        """File that holds everything needed to go on."""
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def best_weights(self) -> Path:
+        """File of the weights of the best epoch."""
+        return self.folder / "model.safetensors"
+
+    def run(self) -> Progress:
+        """Trains to the end and loads the best weights into the system.
+
+        Returns:
+            What happened; ``diverged`` is set, and the system is of no use, if a loss was not finite.
+        """
+        self._resume()
+        saved = time.monotonic()
+        while self.progress.step < self.total_steps and not self.progress.diverged:
+            epoch = self.progress.step // self.steps_per_epoch
+            rng = np.random.Generator(np.random.PCG64(derive_seed(self.seeds["data"], epoch)))
+            batches = batches_of_similar_length(self.texts["train"].lengths, self.spec.batch_tokens, rng)
+            while self.progress.batch < len(batches) and not self.progress.diverged:
+                self._look_at(batches[self.progress.batch : self.progress.batch + STEPS_BETWEEN_LOOKS])
+                self.report("train", self.progress.step / self.total_steps)
+                if time.monotonic() - saved > self.spec.checkpoint_seconds and not self.progress.diverged:
+                    self._save()
+                    saved = time.monotonic()
+            if not self.progress.diverged:
+                self._end_epoch(epoch + 1)
+            if not self.progress.diverged:
+                self._save()
+                saved = time.monotonic()
+        if not self.progress.diverged:
+            load_weights(self.system, self.best_weights)
+        return self.progress
+
+    def _look_at(self, batches: list[list[int]]) -> None:
+        """Takes the steps of some batches, then adds up what they logged."""
+        start = time.perf_counter()
+        self.system.train()
+        logged = [self._step(indices, self.progress.step + place) for place, indices in enumerate(batches)]
+        totals = torch.stack(logged).sum(0).tolist()
+        names = ["loss", "rec", "kl", *(f"kl[{group}]" for group in range(1, len(self.system.groups) + 1))]
+        for name, total in zip(names, totals, strict=True):
+            self.progress.sums[name] = self.progress.sums.get(name, 0.0) + total
+        texts = [index for indices in batches for index in indices]
+        self.progress.sums["texts"] = self.progress.sums.get("texts", 0.0) + len(texts)
+        self.progress.step += len(batches)
+        self.progress.batch += len(batches)
+        self.progress.tokens += sum(len(self.texts["train"].ids[index]) - 1 for index in texts)
+        self.progress.diverged = not all(map(math.isfinite, totals))
+        self.progress.seconds += time.perf_counter() - start
+
+    def _step(self, indices: list[int], step: int) -> Tensor:
+        """Takes one optimizer step; returns the sums over texts of loss, rec, KL and the KL of each group."""
+        torch.manual_seed(derive_seed(self.seeds["dropout"], step))
+        noise = torch.Generator().manual_seed(derive_seed(self.seeds["latent"], step))
+        batch = self.texts["train"].batch(indices, self.pad).to(self.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.spec.learning_rate * min(1.0, (step + 1) / max(1.0, self.spec.warmup * self.total_steps))
+        with precision(self.spec, self.device):
+            path = self.system.encode(batch).sample(1, noise)
+            log_likelihood = self.system.log_likelihood(batch, path)
+        clock = Clock(step, self.steps_per_epoch, self.total_steps)
+        loss = self.objective.loss(log_likelihood, path.kl.double(), clock).sum()
+        # A fixed divisor, not the batch's own token count, keeps every text's weight the same in every batch.
+        (loss / self.spec.batch_tokens).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.system.parameters(), self.spec.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        kl = path.kl.detach().double().mean(1).sum(0)
+        return torch.cat([torch.stack([loss.detach(), -log_likelihood.detach().sum(), kl.sum()]), kl])
+
+    def _end_epoch(self, epoch: int) -> None:
+        """Validates, keeps the weights if they are the best so far, and closes the epoch's row of the curve."""
+        sums = self.progress.sums
+        means = {name: value / sums["texts"] for name, value in sums.items() if name != "texts"}
+        last = Clock(self.progress.step - 1, self.steps_per_epoch, self.total_steps)
+        rec, kl = self._validate()
+        self.progress.curve.append(
+            {
+                "epoch": epoch,
+                "step": self.progress.step,
+                "beta": self.objective.schedule.beta(last),
+                **{f"train {name}": value for name, value in means.items()},
+                **{"valid ELBO": rec + kl, "valid Rec": rec, "valid KL": kl},
+            }
+        )
+        self.progress.diverged = not math.isfinite(rec + kl)
+        if rec + kl < self.progress.best:
+            self.progress.best, self.progress.best_epoch = rec + kl, epoch
+            atomic_write(self.best_weights, save(weights(self.system)))
+        self.progress.batch, self.progress.sums = 0, {}
+
+    @torch.no_grad()
+    def _validate(self) -> tuple[float, float]:
+        """Returns Rec and KL of the validation texts in nats per text, from one posterior sample of fixed noise."""
+        self.system.eval()
+        texts = self.texts["valid"]
+        rec = kl = 0.0
+        for indices in batches_of_similar_length(texts.lengths, self.spec.batch_tokens):
+            noise = [torch.Generator().manual_seed(derive_seed(self.seeds["latent"], "valid", i)) for i in indices]
+            batch = texts.batch(indices, self.pad).to(self.device)
+            with precision(self.spec, self.device):
+                path = self.system.encode(batch).sample(1, noise)
+                rec -= float(self.system.log_likelihood(batch, path).sum())
+            kl += float(path.kl.double().sum())
+        return rec / len(texts), kl / len(texts)
+
+    def _save(self) -> None:
+        states = self.optimizer.state
+        tensors = {f"weights.{name}": tensor for name, tensor in weights(self.system).items()}
+        for name, parameter in self.system.named_parameters():
+            tensors |= {f"optimizer.{name}.{key}": value for key, value in states.get(parameter, {}).items()}
+        atomic_write(self.checkpoint, save(tensors, {"progress": json.dumps(asdict(self.progress))}))
+
+    def _resume(self) -> None:
+        if not self.checkpoint.is_file():
+            return
+        with safe_open(self.checkpoint, "pt") as file:
+            self.progress = Progress(**json.loads(file.metadata()["progress"]))
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+        self.system.load_state_dict(
+            {k.removeprefix("weights."): v for k, v in stored.items() if k.startswith("weights.")}, strict=False
+        )
+        for name, parameter in self.system.named_parameters():
+            prefix = f"optimizer.{name}."
+            state = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
+            self.optimizer.state[parameter] = {
+                key: value if key == "step" and self.device.type == "cpu" else value.to(self.device)
+                for key, value in state.items()
+            }
+
+
+def weights(system: System) -> dict[str, Tensor]:
+    """Returns every parameter and buffer once, tied ones under their first name."""
+    return {
+        **{name: parameter.detach().contiguous() for name, parameter in system.named_parameters()},
+        **{name: buffer.contiguous() for name, buffer in system.named_buffers()},
+    }
+
+
+def load_weights(system: System, path: Path) -> None:
+    """Loads what ``weights`` gave into a system of the same spec.
+
+    Raises:
+        BenchError: the file holds other weights than the system has.
+    """
+    stored = load(path.read_bytes())
+    if stored.keys() != weights(system).keys():
+        differing = sorted(stored.keys() ^ weights(system).keys())
+        raise BenchError(f"{path}: weights of another system ({len(differing)} names differ, first {differing[0]!r}).")
+    system.load_state_dict(stored, strict=False)  # tied weights are stored once
+
+
+def precision(spec: TrainingSpec, device: torch.device) -> AbstractContextManager[Any]:
+    """Returns the autocast context of a run: bf16 where asked for, or by itself on GPUs that have it."""
+    automatic = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    enabled = spec.precision == "bf16" or (spec.precision == "auto" and automatic)
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)

@@ -1,0 +1,174 @@
+"""The contract between a text VAE and everything that trains, scores and prints it.
+
+Shapes: B texts, T tokens, S condition tokens, n latent samples per text, G latent groups, D size of a group.
+
+A system implements `encode`, `sample_prior`, `log_likelihood` and `generate`; it gets training with every objective,
+exact and importance-weighted scoring, latent metrics, generation, records and tables with it. Nothing is averaged,
+summed over groups, weighted or clamped for display inside a system: the harness alone reduces.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bench.spec import DecodingSpec, RunSpec, SystemConfig
+
+if TYPE_CHECKING:
+    from bench.backbones import Backbone
+
+Generators = torch.Generator | Sequence[torch.Generator]
+"""One stream for a whole batch, or one per text: then a text's noise does not depend on its batch."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded token ids; every text begins with BOS and, unless it was cut, ends with EOS.
+
+    Attributes:
+        ids: token ids (B x T).
+        mask: True at tokens, False at padding (B x T).
+        predicted: flat indices into B x (T-1) of the tokens that are predicted: all but BOS and padding.
+        condition: the texts conditioned on, or None.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    predicted: Tensor
+    condition: Batch | None = None
+
+    @classmethod
+    def collate(cls, texts: Sequence[Sequence[int]], pad: int, condition: Batch | None = None) -> Batch:
+        """Pads token ids on the right to the longest text."""
+        longest = max(map(len, texts))
+        ids = torch.tensor([[*text, *[pad] * (longest - len(text))] for text in texts])
+        mask = torch.arange(longest) < torch.tensor([len(text) for text in texts])[:, None]
+        return cls(ids, mask, mask[:, 1:].flatten().nonzero().squeeze(1), condition)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def inputs(self) -> Tensor:
+        """Tokens the decoder reads (B x (T-1))."""
+        return self.ids[:, :-1]
+
+    @property
+    def targets(self) -> Tensor:
+        """Tokens the decoder predicts, padding included (B x (T-1))."""
+        return self.ids[:, 1:]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Returns the batch on ``device``."""
+        condition = None if self.condition is None else self.condition.to(device)
+        tensors = (tensor.to(device, non_blocking=True) for tensor in (self.ids, self.mask, self.predicted))
+        return Batch(*tensors, condition)
+
+
+@dataclass(frozen=True)
+class LatentPath:
+    """Joint samples of all latent groups with their unreduced terms, in nats.
+
+    Attributes:
+        z: G tensors of samples (B x n x D).
+        mean: G tensors of the sampled distribution's mean given the sampled ancestors (B x n x D).
+        log_q: log q(z_g | z_<g, x) of each group (B x n x G).
+        log_p: log p(z_g | z_<g, c) of each group (B x n x G).
+        kl: analytic KL(q || p) of each group given the sampled ancestors (B x n x G).
+    """
+
+    z: tuple[Tensor, ...]
+    mean: tuple[Tensor, ...]
+    log_q: Tensor
+    log_p: Tensor
+    kl: Tensor
+
+    @property
+    def n(self) -> int:
+        """Number of samples per text."""
+        return self.log_q.shape[1]
+
+    def narrow(self, start: int, stop: int) -> LatentPath:
+        """Returns samples ``start`` to ``stop`` of every text."""
+        return LatentPath(
+            tuple(z[:, start:stop] for z in self.z),
+            tuple(mean[:, start:stop] for mean in self.mean),
+            self.log_q[:, start:stop],
+            self.log_p[:, start:stop],
+            self.kl[:, start:stop],
+        )
+
+    def shared(self) -> LatentPath:
+        """Returns all B x n samples as samples of one text (1 x B n), so that any posterior can score them all."""
+        return LatentPath(
+            tuple(z.flatten(0, 1)[None] for z in self.z),
+            tuple(mean.flatten(0, 1)[None] for mean in self.mean),
+            *(term.flatten(0, 1)[None] for term in (self.log_q, self.log_p, self.kl)),
+        )
+
+
+class Posterior(ABC):
+    """q(z | x) of a batch of texts after ONE encoder pass; sampling from it is cheap, however often."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: Generators) -> LatentPath:
+        """Draws n joint samples of every group by reparameterisation."""
+
+    @abstractmethod
+    def log_prob(self, path: LatentPath) -> Tensor:
+        """Scores samples drawn from anybody's posterior: log q per group (B x n x G).
+
+        ``path.z`` may have a first axis of 1, which is broadcast over the texts of this posterior: so the aggregated
+        posterior sees every sample under every text.
+        """
+
+
+class System(nn.Module, ABC):
+    """A language model over texts, with or without latent variables, on a given backbone.
+
+    Class attributes:
+        Config: pydantic model of the options, with defaults.
+        default_objective: objective used unless the run names one.
+        version: rises whenever the same spec computes something else.
+
+    Attributes:
+        backbone: the Transformer stack it stands on.
+        config: its options.
+        groups: sizes of the latent groups; () for a plain language model.
+    """
+
+    Config: ClassVar[type[SystemConfig]] = SystemConfig
+    default_objective: ClassVar[str] = "two-epoch-cycle"
+    version: ClassVar[int] = 1
+    groups: tuple[int, ...]
+
+    def __init__(self, backbone: Backbone, config: SystemConfig) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.config = config
+
+    @classmethod
+    def supports(cls, spec: RunSpec) -> str | None:
+        """Returns None if the system can do this run, else the reason, which becomes a footnote of its cells."""
+        return "conditional tasks need a condition" if spec.task.conditional else None
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Posterior:
+        """Runs the encoder once."""
+
+    @abstractmethod
+    def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
+        """Draws n joint samples from p(z | c): B is the number of conditions, or 1 without condition."""
+
+    @abstractmethod
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        """Returns log p(x | z, c) summed over the predicted tokens, in nats (B x n)."""
+
+    @abstractmethod
+    def generate(self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: int) -> list[list[int]]:
+        """Decodes each of the B x n samples; returns token ids without BOS and EOS, text by text."""

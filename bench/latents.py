@@ -1,0 +1,100 @@
+"""Diagonal Gaussians: the densities, divergences and draws that every latent variable here is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.interface import Batch, Generators, LatentPath, Posterior
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A diagonal Gaussian over the last axis, by its mean and log-variance."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+    @classmethod
+    def split(cls, parameters: Tensor, clamp: float | None = None) -> Gaussian:
+        """Reads [mean, log-variance] from the last axis, both clamped to ±``clamp`` if given."""
+        if clamp is not None:
+            parameters = parameters.clamp(-clamp, clamp)
+        mean, log_variance = parameters.chunk(2, dim=-1)
+        return cls(mean, log_variance)
+
+    def draw(self, noise: Tensor) -> Tensor:
+        """Returns mean + standard deviation x noise."""
+        return self.mean + (0.5 * self.log_variance).exp() * noise
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Returns the log density summed over the last axis, in nats."""
+        square = (z - self.mean).square() * (-self.log_variance).exp()
+        return -0.5 * (square + self.log_variance + LOG_2PI).sum(-1)
+
+    def kl(self, other: Gaussian) -> Tensor:
+        """Returns KL(self || other) summed over the last axis, in nats."""
+        ratio = self.log_variance - other.log_variance
+        square = (self.mean - other.mean).square() * (-other.log_variance).exp()
+        return 0.5 * (ratio.exp() + square - 1.0 - ratio).sum(-1)
+
+
+def standard_gaussian(like: Tensor) -> Gaussian:
+    """Returns N(0, I) in the shape of ``like``."""
+    return Gaussian(torch.zeros_like(like), torch.zeros_like(like))
+
+
+def draw_noise(batch: int, n: int, size: int, generator: Generators, like: Tensor) -> Tensor:
+    """Returns standard normal noise (batch x n x size) in the type and on the device of ``like``.
+
+    With one generator per text the noise of a text does not depend on the batch it is scored in. Noise is drawn on
+    the generator's device and moved, so a seed means the same numbers on CPU and GPU.
+    """
+    if isinstance(generator, torch.Generator):
+        noise = torch.randn(batch, n, size, generator=generator, device=generator.device)
+    else:
+        noise = torch.stack([torch.randn(n, size, generator=one, device=one.device) for one in generator])
+    return noise.to(like.device, like.dtype)
+
+
+@dataclass(frozen=True)
+class GaussianPosterior(Posterior):
+    """One latent group, posterior ``q`` (B x D) against a standard normal prior."""
+
+    q: Gaussian
+
+    def sample(self, n: int, generator: Generators) -> LatentPath:
+        """Draws n samples per text."""
+        q = Gaussian(self.q.mean[:, None], self.q.log_variance[:, None])
+        batch, size = self.q.mean.shape
+        z = q.draw(draw_noise(batch, n, size, generator, self.q.mean))
+        kl = q.kl(standard_gaussian(q.mean)).expand(-1, n)
+        return path_of([z], [q.mean.expand_as(z)], [q.log_prob(z)], [standard_gaussian(z).log_prob(z)], [kl])
+
+    def log_prob(self, path: LatentPath) -> Tensor:
+        """Scores samples under every text's posterior (B x n x 1)."""
+        q = Gaussian(self.q.mean[:, None], self.q.log_variance[:, None])
+        return q.log_prob(path.z[0])[..., None]
+
+
+def sample_standard_prior(n: int, size: int, condition: Batch | None, generator: Generators, like: Tensor) -> LatentPath:
+    """Draws n samples of one group from N(0, I) for every condition, or for one text without condition."""
+    z = draw_noise(1 if condition is None else len(condition), n, size, generator, like)
+    prior = standard_gaussian(z)
+    log_p = prior.log_prob(z)
+    return path_of([z], [prior.mean], [log_p], [log_p], [torch.zeros_like(log_p)])
+
+
+def path_of(
+    z: Sequence[Tensor], mean: Sequence[Tensor], log_q: Sequence[Tensor], log_p: Sequence[Tensor], kl: Sequence[Tensor]
+) -> LatentPath:
+    """Builds a path from one entry per group: samples and means (B x n x D), terms (B x n)."""
+    return LatentPath(
+        tuple(z), tuple(mean), torch.stack(list(log_q), -1), torch.stack(list(log_p), -1), torch.stack(list(kl), -1)
+    )

@@ -1,0 +1,134 @@
+"""Latent metrics: how much of the text is in the latent variables, and in how many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.metrics.likelihood import (
+    ELBO,
+    KL,
+    BitsPerByte,
+    EffectiveSampleSize,
+    KnownFloor,
+    LatentLikelihoodMetric,
+    Perplexity,
+    Reconstruction,
+    ScoredTexts,
+    WordPerplexity,
+)
+from bench.score import Array, Bootstrap, Metric, Score, Signature, signature
+
+
+class MutualInformation(LatentLikelihoodMetric):
+    """I(x; z) under the posterior, nats: E log q(z | x) - E log q(z), q(z) the average of q(z | x) over all N texts.
+
+    The aggregated posterior contains the sample's own text, so the estimate cannot exceed ln N; one sample of z per
+    text is used, so a small value can come out negative (Hoffman & Johnson 2016; Li et al. 2019 for the estimator).
+    """
+
+    name = "MI"
+    direction = "up"
+    tolerance = 0.05
+
+    def signature(self, inputs: ScoredTexts) -> Signature:
+        """States the aggregate and its ceiling's N."""
+        return signature(self.name, self.version, aggregate="all", sum="groups", n=len(inputs))
+
+    def statistics(self, inputs: ScoredTexts) -> Array:
+        """One column: log q(z | x) - log q(z)."""
+        return (inputs.log_q - inputs.log_q_aggregated)[:, None]
+
+
+@dataclass(frozen=True)
+class ActiveUnits(Metric[ScoredTexts]):
+    """Number of latent dimensions whose posterior mean varies over texts by more than ``delta`` (Burda et al. 2016).
+
+    Below the first group the mean depends on sampled ancestors. It is averaged over K samples of them, and what
+    their noise adds to the variance over texts, the squared standard error, is subtracted: a collapsed posterior has
+    no active unit however noisy its ancestors. Variances are unbiased (N - 1).
+
+    Attributes:
+        delta: threshold on the variance; 0.01 in Burda, He, Li and Optimus, 0.2 in the released DELLA code.
+        group: number of the only group counted, from 1, or None for all.
+    """
+
+    version = 1
+    unit = "count"
+    direction = "up"
+    tolerance = 0.1
+
+    delta: float = 0.01
+    group: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", "AU" if self.group is None else f"AU[{self.group}]")
+
+    def supports(self, inputs: ScoredTexts) -> str | None:
+        """Needs at least one latent group, and two texts to vary over."""
+        if not inputs.groups:
+            return "no latent variable"
+        return None if len(inputs) > 1 else "one text has no variance"
+
+    def signature(self, inputs: ScoredTexts) -> Signature:
+        """States threshold, statistic and how many units there are."""
+        return signature(
+            self.name,
+            self.version,
+            delta=self.delta,
+            stat="var-of-means",
+            noise="removed",
+            group=self.group or "all",
+            of=self._columns(inputs).stop - self._columns(inputs).start,
+            n=len(inputs),
+        )
+
+    def variances(self, inputs: ScoredTexts) -> Array:
+        """Returns the variance over texts of every dimension's mean, sampling noise removed (D); may be negative."""
+        columns = self._columns(inputs)
+        variance: Array = inputs.mean[:, columns].var(axis=0, ddof=1) - inputs.mean_noise[:, columns].mean(axis=0)
+        return variance
+
+    def score(self, inputs: ScoredTexts, bootstrap: Bootstrap | None = None) -> Score:
+        """Returns the number of active units and, with ``bootstrap``, its interval over texts."""
+        columns = self._columns(inputs)
+        mean, noise = inputs.mean[:, columns], inputs.mean_noise[:, columns]
+        centred = mean - mean.mean(axis=0)  # the variance does not move, its rounding error shrinks
+        size = mean.shape[1]
+
+        def count(means: Array, n: int) -> Array:
+            first, second, error = means[..., :size], means[..., size : 2 * size], means[..., 2 * size :]
+            variance = (second - first**2) * n / (n - 1) - error
+            active: Array = (variance > self.delta).sum(axis=-1).astype(np.float64)
+            return active
+
+        rows = np.concatenate([centred, centred**2, noise], axis=1)
+        interval = bootstrap.interval(rows, count) if bootstrap is not None else None
+        return self._score(inputs, float(count(rows.mean(axis=0), len(rows))), len(rows), interval)
+
+    def _columns(self, inputs: ScoredTexts) -> slice:
+        if self.group is None:
+            return slice(0, sum(inputs.groups))
+        start = sum(inputs.groups[: self.group - 1])
+        return slice(start, start + inputs.groups[self.group - 1])
+
+
+def model_metrics(groups: Sequence[int]) -> tuple[Metric[ScoredTexts], ...]:
+    """Returns every metric that scored texts allow, those of single latent groups included where there are several."""
+    numbers = range(1, len(groups) + 1) if len(groups) > 1 else ()
+    return (
+        Perplexity(),
+        KnownFloor(),
+        WordPerplexity(),
+        BitsPerByte(),
+        ELBO(),
+        Reconstruction(),
+        KL(),
+        MutualInformation(),
+        ActiveUnits(),
+        EffectiveSampleSize(),
+        *(KL(group) for group in numbers),
+        *(ActiveUnits(group=group) for group in numbers),
+    )

@@ -1,0 +1,258 @@
+"""Likelihood metrics: what scoring a set of texts under a latent-variable model says about p(x).
+
+N texts, K samples of the posterior each, G latent groups, D latent dimensions in all. Everything is in nats of natural
+logarithms and counts the predicted tokens: EOS yes, BOS no.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from bench.score import Array, Direction, PerTextMetric, Signature, signature
+
+
+@dataclass(frozen=True)
+class ScoredTexts:
+    """What one pass of scoring leaves: all terms unreduced, enough for every likelihood and latent metric.
+
+    Attributes:
+        groups: sizes of the latent groups.
+        tokenizer: name of the tokenizer with its digest.
+        tokens: predicted tokens of each text (N).
+        words: whitespace-separated words (N).
+        bytes: UTF-8 bytes (N).
+        log_likelihood: log p(x | z_k) (N x K).
+        log_ratio: log p(z_k) - log q(z_k | x), summed over groups (N x K).
+        kl: analytic KL of each group, averaged over the samples of its ancestors (N x G).
+        mean: posterior means, averaged over the samples of their ancestors (N x D).
+        mean_noise: squared standard error of ``mean``: variance over samples / K (N x D).
+        log_q: log q(z_1 | x) of each text's first sample (N).
+        log_q_aggregated: log of the average of q(z_1 | x') over all N texts x' (N).
+        known_log_p: exact log p(x) of the true distribution, or None for real text (N).
+    """
+
+    groups: tuple[int, ...]
+    tokenizer: str
+    tokens: Array
+    words: Array
+    bytes: Array
+    log_likelihood: Array
+    log_ratio: Array
+    kl: Array
+    mean: Array
+    mean_noise: Array
+    log_q: Array
+    log_q_aggregated: Array
+    known_log_p: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def n_samples(self) -> int:
+        """K."""
+        return self.log_likelihood.shape[1]
+
+    @property
+    def rec(self) -> Array:
+        """Reconstruction term -E_q log p(x | z) of each text (N)."""
+        return -self.log_likelihood.mean(axis=1)
+
+    @property
+    def log_weights(self) -> Array:
+        """Log importance weights log p(x, z_k) - log q(z_k | x) (N x K)."""
+        return self.log_likelihood + self.log_ratio
+
+
+def log_mean_exp(values: Array) -> Array:
+    """Returns log of the mean of exp over the last axis, without overflow."""
+    top = values.max(axis=-1)
+    shifted: Array = np.log(np.exp(values - top[..., None]).mean(axis=-1))
+    return top + shifted
+
+
+def importance_bound(scored: ScoredTexts, k: int | None = None) -> Array:
+    """Returns the importance-weighted bound log p_k(x) of each text from its first k samples (Burda et al. 2016) (N)."""
+    return log_mean_exp(scored.log_weights[:, :k])
+
+
+class LikelihoodMetric(PerTextMetric[ScoredTexts]):
+    """A metric over scored texts; most are means of one column."""
+
+    unit: ClassVar[str] = "nats"
+    direction: ClassVar[Direction | None] = "down"
+    version = 1
+
+    def aggregate(self, means: Array, n: int) -> Array:
+        """Returns the mean of the only column."""
+        return means[..., 0]
+
+
+class LatentLikelihoodMetric(LikelihoodMetric):
+    """A term that only a system with latent variables has."""
+
+    def supports(self, inputs: ScoredTexts) -> str | None:
+        """Needs at least one latent group."""
+        return None if inputs.groups else "no latent variable"
+
+
+class Reconstruction(LikelihoodMetric):
+    """Rec = -E_q(z|x) log p(x | z), nats per text."""
+
+    name = "Rec"
+
+    def signature(self, inputs: ScoredTexts) -> Signature:
+        """States the samples averaged over."""
+        return signature(self.name, self.version, est="mc", K=inputs.n_samples, tok=inputs.tokenizer, n=len(inputs))
+
+    def statistics(self, inputs: ScoredTexts) -> Array:
+        """One column: the reconstruction term."""
+        return inputs.rec[:, None]
+
+
+@dataclass(frozen=True)
+class KL(LatentLikelihoodMetric):
+    """KL(q(z | x) || p(z)), nats per text: the SUM over groups (Eq. 6 of DELLA), each analytic given its ancestors.
+
+    Attributes:
+        group: number of the only group taken, from 1, or None for the sum of all.
+    """
+
+    direction = None
+
+    group: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", "KL" if self.group is None else f"KL[{self.group}]")
+
+    def signature(self, inputs: ScoredTexts) -> Signature:
+        """States the reduction over groups."""
+        reduction = "groups" if self.group is None else None
+        return signature(self.name, self.version, est="analytic", K=inputs.n_samples, sum=reduction, n=len(inputs))
+
+    def statistics(self, inputs: ScoredTexts) -> Array:
+        """One column: the KL of the group, or summed over groups."""
+        if self.group is not None:
+            return inputs.kl[:, [self.group - 1]]
+        return inputs.kl.sum(axis=1, keepdims=True)
+
+
+class ELBO(LikelihoodMetric):
+    """Rec + KL, nats per text: the negative evidence lower bound, as the papers' tables print it."""
+
+    name = "ELBO"
+
+    def signature(self, inputs: ScoredTexts) -> Signature:
+        """States the reduction over groups."""
+        return signature(self.name, self.version, K=inputs.n_samples, sum="groups", tok=inputs.tokenizer, n=len(inputs))
+
+    def statistics(self, inputs: ScoredTexts) -> Array:
+        """One column: the negative bound."""
+        return (inputs.rec + inputs.kl.sum(axis=1))[:, None]
+
+
+class Perplexity(LikelihoodMetric):
+    """exp of -log p_K(x) per predicted token, from the importance-weighted bound with all groups summed.
+
+    For a system without latent variables every weight is p(x) itself and the bound is exact for any K.
+    """
+
+    name = "PPL"
+    unit = "1"
+    denominator: ClassVar[str] = "tokens+eos"
+
+    def signature(self, inputs: ScoredTexts) -> Signature:
+        """States estimator, samples, reduction over groups and denominator."""
+        return signature(
+            self.name,
+            self.version,
+            est="iw",
+            K=inputs.n_samples,
+            sum="groups",
+            den=self.denominator,
+            tok=inputs.tokenizer,
+            n=len(inputs),
+        )
+
+    def statistics(self, inputs: ScoredTexts) -> Array:
+        """Two columns: -log p_K(x) and the denominator."""
+        return np.stack([-importance_bound(inputs), self.count(inputs)], axis=1)
+
+    def count(self, inputs: ScoredTexts) -> Array:
+        """Returns the denominator of each text (N)."""
+        return inputs.tokens
+
+    def aggregate(self, means: Array, n: int) -> Array:
+        """Returns exp of the ratio of means."""
+        value: Array = np.exp(means[..., 0] / means[..., 1])
+        return value
+
+
+class WordPerplexity(Perplexity):
+    """Perplexity per whitespace-separated word, one more for the end of text: comparable between tokenizers."""
+
+    name = "PPL word"
+    denominator = "words+eos"
+
+    def count(self, inputs: ScoredTexts) -> Array:
+        """Returns words and end of text."""
+        return inputs.words + 1.0
+
+
+class BitsPerByte(Perplexity):
+    """-log2 p_K(x) per UTF-8 byte: comparable between tokenizers and vocabularies."""
+
+    name = "BPB"
+    unit = "bits"
+    denominator = "bytes"
+
+    def count(self, inputs: ScoredTexts) -> Array:
+        """Returns bytes."""
+        return inputs.bytes
+
+    def aggregate(self, means: Array, n: int) -> Array:
+        """Returns bits per byte."""
+        return means[..., 0] / means[..., 1] / np.log(2.0)
+
+
+class KnownFloor(Perplexity):
+    """Perplexity of the true distribution on the scored texts: no valid perplexity can be below it in expectation."""
+
+    name = "PPL floor"
+    direction = None
+
+    def supports(self, inputs: ScoredTexts) -> str | None:
+        """Needs the exact log p(x) of a grammar corpus."""
+        return None if inputs.known_log_p is not None else "the true distribution of real text is not known"
+
+    def signature(self, inputs: ScoredTexts) -> Signature:
+        """States that the value is exact."""
+        return signature(
+            self.name, self.version, est="exact", den=self.denominator, tok=inputs.tokenizer, n=len(inputs)
+        )
+
+    def statistics(self, inputs: ScoredTexts) -> Array:
+        """Two columns: -log p(x) and the denominator; ``supports`` says whether there is such a thing."""
+        known = np.full(len(inputs), np.nan) if inputs.known_log_p is None else inputs.known_log_p
+        return np.stack([-known, self.count(inputs)], axis=1)
+
+
+class EffectiveSampleSize(LatentLikelihoodMetric):
+    """(sum w)² / sum w² of the K importance weights, in samples: near 1 the bound hangs on one sample, K is perfect."""
+
+    name = "ESS"
+    unit = "samples"
+    direction = "up"
+    tolerance = 0.2
+
+    def signature(self, inputs: ScoredTexts) -> Signature:
+        """States the number of samples."""
+        return signature(self.name, self.version, K=inputs.n_samples, sum="groups", n=len(inputs))
+
+    def statistics(self, inputs: ScoredTexts) -> Array:
+        """One column: the effective sample size."""
+        weights = np.exp(inputs.log_weights - inputs.log_weights.max(axis=1, keepdims=True))
+        return (weights.sum(axis=1) ** 2 / (weights**2).sum(axis=1))[:, None]

@@ -1,0 +1,76 @@
+"""From names to components: lazy, typed, open to other packages through entry points.
+
+A component is named by an entry point of its group; this suite's own systems are found in the same way. Nothing is
+imported before it is asked for by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar, cast
+
+from bench.errors import BenchError, unknown_name
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Registry(Generic[T]):
+    """Components of one kind by name.
+
+    Attributes:
+        kind: what one is called in messages, for example ``system``.
+        builtin: name to ``"module:attribute"`` of the components that come with the suite's harness.
+        group: entry-point group in which packages (this one too) offer more.
+    """
+
+    kind: str
+    builtin: Mapping[str, str]
+    group: str
+
+    def entries(self) -> dict[str, EntryPoint]:
+        """Returns all names with the place each is loaded from, without importing any.
+
+        Raises:
+            BenchError: two packages offer different components under one name.
+        """
+        found = {name: EntryPoint(name, value, self.group) for name, value in self.builtin.items()}
+        for entry in entry_points(group=self.group):
+            if entry.name in found and found[entry.name].value != entry.value:
+                raise BenchError(
+                    f"two {self.kind}s are called {entry.name!r}: {found[entry.name].value} and {entry.value}."
+                    " Uninstall or rename one."
+                )
+            found[entry.name] = entry
+        return dict(sorted(found.items()))
+
+    def names(self) -> tuple[str, ...]:
+        """Returns the registered names, sorted."""
+        return tuple(self.entries())
+
+    def get(self, name: str) -> T:
+        """Imports and returns the component.
+
+        Raises:
+            BenchError: the name is not registered, or its module cannot be imported.
+        """
+        entries = self.entries()
+        if name not in entries:
+            raise unknown_name(self.kind, name, entries)
+        return cast(T, _load(self.kind, name, entries[name].value))
+
+
+@cache
+def _load(kind: str, name: str, value: str) -> object:
+    module, _, attribute = value.partition(":")
+    try:
+        found: object = import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise BenchError(f"{kind} {name!r} cannot be loaded from {value!r}: {error}") from error
+    return found

@@ -1,0 +1,284 @@
+"""Frozen specifications: what a run is, written down completely before it starts.
+
+A spec names everything that can change a number. Its canonical JSON, the versions of the components it uses and the
+checksum of its data give the identity of the run. This module imports neither torch nor any component.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.errors import BenchError, did_you_mean
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+Source = Literal["grammar", "files"]
+
+
+class Spec(BaseModel):
+    """A frozen piece of a specification; a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class SystemConfig(Spec):
+    """Options of a system; a system with options subclasses it and gives every field a default."""
+
+
+class SystemSpec(Spec):
+    """A row of a table.
+
+    Attributes:
+        name: registered name of the system.
+        options: its complete options, defaults included.
+        label: what was typed, for example ``embed+cyclical``; the row's key.
+    """
+
+    name: str
+    options: dict[str, Any] = {}
+    label: str
+
+
+class PartSpec(Spec):
+    """One part of an objective: its registered name and its complete options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class ObjectiveSpec(Spec):
+    """What is optimised: at most one part of each kind (KL-weight schedule, KL penalty, ...), the rest by default."""
+
+    parts: tuple[PartSpec, ...] = ()
+
+
+class TaskSpec(Spec):
+    """The texts of a run.
+
+    Attributes:
+        name: registered name of the task.
+        source: ``grammar`` (embedded, known entropy) or ``files`` (a folder given at run time).
+        limits: first n texts of each split; a split without limit is used whole.
+        max_tokens: longer texts are cut to this many tokens, BOS included; the record counts them.
+        conditional: whether a target is generated from a source.
+    """
+
+    name: str
+    source: Source = "grammar"
+    limits: dict[Literal["train", "valid", "test"], int] = {}
+    max_tokens: int = Field(256, ge=3)
+    conditional: bool = False
+
+
+class TokenizerSpec(Spec):
+    """How texts become ids.
+
+    Attributes:
+        kind: ``bpe`` trains byte-level BPE on the task's own training split; ``folder`` reads a pretrained one.
+        vocabulary_size: of a trained tokenizer, special tokens and the 256 bytes included.
+        path: folder with tokenizer.json, or vocab.json and merges.txt; identified by its content, not its place.
+    """
+
+    kind: Literal["bpe", "folder"] = "bpe"
+    vocabulary_size: int = Field(2048, ge=260)
+    path: Path | None = None
+
+
+class BackboneSpec(Spec):
+    """The Transformer stack every system stands on.
+
+    Attributes:
+        source: ``scratch`` (random weights of the given size), ``folder`` or ``hub`` (pretrained).
+        layers: number of blocks, from scratch.
+        width: hidden size, from scratch.
+        heads: attention heads, from scratch.
+        positions: longest sequence, from scratch.
+        dropout: of residuals, embeddings and attention, everywhere.
+        path: folder of the weights; identified by their digest, not their place.
+        name: model name on the hub.
+        revision: pinned commit on the hub.
+    """
+
+    source: Literal["scratch", "folder", "hub"] = "scratch"
+    layers: int = Field(2, ge=1)
+    width: int = Field(64, ge=1)
+    heads: int = Field(2, ge=1)
+    positions: int = Field(256, ge=2)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    path: Path | None = None
+    name: str | None = None
+    revision: str | None = None
+
+
+class TrainingSpec(Spec):
+    """How long and how fast a system is trained.
+
+    Attributes:
+        epochs: passes over the training texts.
+        batch_tokens: padded tokens per optimizer step; batches hold texts of similar length.
+        learning_rate: peak of AdamW's, after a linear warm-up over ``warmup`` of all steps, then constant.
+        weight_decay: of weight matrices.
+        warmup: fraction of all steps.
+        clip_norm: gradients are scaled down to this norm.
+        precision: ``auto`` is bf16 autocast on GPUs that have it, else fp32.
+        checkpoint_seconds: least time between checkpoints inside an epoch; changes no result.
+    """
+
+    epochs: int = Field(4, ge=1)
+    batch_tokens: int = Field(1024, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.1, ge=0, le=1)
+    clip_norm: float = Field(1.0, gt=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    checkpoint_seconds: float = Field(60.0, ge=0)
+
+
+class ScoringSpec(Spec):
+    """How a trained system is scored.
+
+    Attributes:
+        n_importance_samples: K of the importance-weighted bound; the same samples estimate every other latent term.
+        batch_tokens: padded tokens per decoder pass, samples included; changes speed and memory only.
+        bootstrap_samples: resamples behind every interval.
+        n_generations: texts sampled from the prior and stored.
+    """
+
+    n_importance_samples: int = Field(30, ge=2)
+    batch_tokens: int = Field(8192, ge=1)
+    bootstrap_samples: int = Field(1000, ge=0)
+    n_generations: int = Field(100, ge=0)
+
+
+class DecodingSpec(Spec):
+    """How texts are decoded, the same for all systems.
+
+    Attributes:
+        strategy: ``sample``, ``greedy`` or ``beam``.
+        temperature: of sampling.
+        top_k: sampling from the k likeliest tokens; 0 for all.
+        top_p: sampling from the likeliest tokens of this total probability.
+        beams: of beam search.
+        max_tokens: longest text, EOS included.
+    """
+
+    strategy: Literal["sample", "greedy", "beam"] = "sample"
+    temperature: float = Field(1.0, gt=0)
+    top_k: int = Field(0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    beams: int = Field(10, ge=2)
+    max_tokens: int = Field(128, ge=1)
+
+
+class RunSpec(Spec):
+    """One run: system x objective x task x scale x seed, resolved to the last default."""
+
+    system: SystemSpec
+    objective: ObjectiveSpec
+    task: TaskSpec
+    scale: str
+    tokenizer: TokenizerSpec = TokenizerSpec()
+    backbone: BackboneSpec = BackboneSpec()
+    training: TrainingSpec = TrainingSpec()
+    scoring: ScoringSpec = ScoringSpec()
+    decoding: DecodingSpec = DecodingSpec()
+    seed: int = Field(0, ge=0)
+
+    @property
+    def title(self) -> str:
+        """Returns ``task label seed``, as progress lines name a run."""
+        return f"{self.task.name} {self.system.label} seed {self.seed}"
+
+    def run_id(self, components: Mapping[str, int | str], data_sha256: str) -> str:
+        """Returns 12 hex digits that identify the run.
+
+        Args:
+            components: name to version (or content digest) of everything whose code or content decides the result.
+            data_sha256: checksum of the texts.
+
+        Folders do not enter (their content does, through ``components``), nor does what cannot change a result.
+        """
+        spec = self.model_dump(
+            mode="json",
+            exclude={"tokenizer": {"path"}, "backbone": {"path"}, "training": {"checkpoint_seconds"}},
+        )
+        return digest({"spec": spec, "components": dict(components), "data": data_sha256})[:12]
+
+
+def canonical_json(value: Any) -> str:
+    """Returns the one JSON text of a value: sorted keys, no blanks, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """Returns the SHA-256 of the canonical JSON, in hex."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def validated(model: type[ModelT], data: Mapping[str, Any], where: str) -> ModelT:
+    """Builds ``model`` from a mapping.
+
+    Raises:
+        BenchError: names the first offending key, what is allowed there and the nearest match.
+    """
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            allowed = _fields_at(model, first["loc"][:-1])
+            key = str(first["loc"][-1])
+            raise BenchError(
+                f"{where}: unknown key {path!r}.{did_you_mean(key, allowed)} Allowed: {', '.join(allowed) or '(none)'}."
+            ) from None
+        raise BenchError(f"{where}: {path or 'value'}: {first['msg']} (got {first.get('input')!r}).") from None
+
+
+def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    for key in path:
+        field = model.model_fields.get(str(key))
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return sorted(model.model_fields)
+
+
+def parse_call(text: str) -> tuple[str, dict[str | int, Any]]:
+    """Reads ``name[:argument,...]``, an argument being ``key=value`` or a value by position.
+
+    Values are YAML scalars, so ``0.5``, ``true`` and ``null`` are what they look like.
+
+    Raises:
+        BenchError: an argument is empty.
+    """
+    name, _, rest = text.partition(":")
+    arguments: dict[str | int, Any] = {}
+    for position, part in enumerate(rest.split(",") if rest else []):
+        key, equals, value = part.partition("=")
+        if not part.strip() or (equals and not (key.strip() and value.strip())):
+            raise BenchError(f"{text!r}: empty argument; write name:key=value,key=value")
+        arguments[key.strip() if equals else position] = yaml.safe_load(value if equals else part)
+    return name.strip(), arguments
+
+
+def configure(model: type[ModelT], text: str, arguments: Mapping[str | int, Any]) -> ModelT:
+    """Builds options from the arguments of a call; a positional argument sets the field in that place.
+
+    Raises:
+        BenchError: too many arguments, an unknown key, or a value out of range.
+    """
+    fields = list(model.model_fields)
+    named: dict[str, Any] = {}
+    for key, value in arguments.items():
+        if isinstance(key, int) and key >= len(fields):
+            raise BenchError(f"{text!r}: takes at most {len(fields)} arguments ({', '.join(fields) or 'none'}).")
+        named[fields[key] if isinstance(key, int) else key] = value
+    return validated(model, named, repr(text))

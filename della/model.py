@@ -1,0 +1,82 @@
+"""DELLA (Hu et al., NAACL 2022): a latent variable in every layer, fused into the values of its attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bench.backbones import AttentionPooling, Backbone, Injection
+from bench.errors import BenchError
+from bench.interface import Batch, Generators, LatentPath, Posterior, System
+from bench.spec import DecodingSpec
+from della.configuration import Della2022Config, DellaConfig
+from della.fusion import TensorProductFusion
+from della.latents import HierarchicalPosterior, LatentHierarchy
+
+
+class Della(System):
+    """Layer-wise latent variables on the shared stack of encoder and decoder (section 4 of the paper).
+
+    The encoder pass uses the plain value projections, the decoder pass the fused ones.
+    """
+
+    Config = DellaConfig
+    config: DellaConfig
+
+    def __init__(self, backbone: Backbone, config: DellaConfig) -> None:
+        super().__init__(backbone, config)
+        last = backbone.n_layers if config.last_layer is None else config.last_layer
+        if not config.first_layer <= last <= backbone.n_layers:
+            raise BenchError(
+                f"della: latent layers {config.first_layer} to {last} do not fit a backbone of {backbone.n_layers}."
+            )
+        self.layers = tuple(range(config.first_layer - 1, last))
+        self.groups = (config.latent_size,) * len(self.layers)
+        pools = config.representation == "attention_pool"
+        self.pooling = nn.ModuleList(AttentionPooling(backbone.width) for _ in self.layers) if pools else None
+        self.hierarchy = LatentHierarchy(
+            len(self.layers), config.latent_size, backbone.width, config.affine, config.clamp
+        )
+        self.fusion = TensorProductFusion(
+            len(self.layers), backbone.width, config.latent_size, config.rank, config.affine, config.fusion_init
+        )
+        backbone.gate_layers(self.layers)
+        if not config.tied_head:
+            backbone.untie_head()
+
+    def encode(self, batch: Batch) -> Posterior:
+        """Returns q(z_1 .. z_L | x) after one bidirectional pass."""
+        hidden = self.backbone.encode(batch).layers
+        outputs = [hidden[layer] for layer in self.layers]
+        if self.pooling is None:
+            represented = [output[:, 0] for output in outputs]
+        else:
+            represented = [pool(output, batch.mask) for pool, output in zip(self.pooling, outputs, strict=True)]
+        return HierarchicalPosterior(self.hierarchy, self.hierarchy.features(torch.stack(represented, dim=1)))
+
+    def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
+        """Draws z_1 .. z_L from the chain of priors."""
+        return self.hierarchy.sample_prior(1 if condition is None else len(condition), n, generator)
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        """Returns log p(x | z_1 .. z_L) for each sample (B x n)."""
+        return self.backbone.log_likelihood(batch, self._injection(path), path.n)
+
+    def generate(self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: int) -> list[list[int]]:
+        """Decodes one text per joint sample."""
+        return self.backbone.generate(path.z[0].shape[0] * path.n, self._injection(path), decoding, seed)
+
+    def _injection(self, path: LatentPath) -> Injection:
+        values, bias = self.fusion.values()
+        gates = self.fusion.gates(torch.stack(path.z, dim=2).flatten(0, 1))
+        return Injection(gate=gates, values=values, value_bias=bias, layers=self.layers)
+
+
+class Della2022(Della):
+    """DELLA as released: biases, clamped statistics, attention pooling, an untied head, KL averaged over layers.
+
+    Its objective averages the KL over layers; its scores are exact like everybody's.
+    """
+
+    Config = Della2022Config
+    default_objective = "two-epoch-cycle+mean-groups"
