@@ -1,0 +1,187 @@
+"""Where records lie: a folder per run, written so that a run exists only when it is whole.
+
+``<task>.<label>.s<seed>.<run_id>/`` holds ``record.json`` and beside it ``statistics.npz`` (metric name to per-text
+sufficient statistics), ``generations.jsonl`` and ``curve.jsonl``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import secrets
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.errors import BenchError
+from bench.records.schema import Record, parse_record
+from bench.score import Array
+
+RECORD, STATISTICS, GENERATIONS, CURVE = "record.json", "statistics.npz", "generations.jsonl", "curve.jsonl"
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Writes a file so that a reader finds the old content or the new one, whatever happens meanwhile.
+
+    Raises:
+        BenchError: the file cannot be written; what was there before is untouched.
+    """
+    atomic_write_all({path: data})
+
+
+def atomic_write_all(files: Mapping[Path, bytes]) -> None:
+    """Writes several files: all are on disk under temporary names before the first is renamed, in the given order.
+
+    Raises:
+        BenchError: one of them cannot be written; what was there before is untouched.
+    """
+    staged: dict[Path, Path] = {}
+    try:
+        for path, data in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staged[path] = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+            with staged[path].open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in staged.items():
+            temporary.replace(path)
+        for folder in {path.parent for path in files}:
+            _sync_folder(folder)
+    except OSError as error:
+        raise BenchError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes renames in ``folder`` outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A record and the file it was read from."""
+
+    record: Record
+    path: Path
+
+    def statistics(self) -> dict[str, Array]:
+        """Returns the per-text statistics by metric name (texts x columns); empty where none were kept.
+
+        Raises:
+            BenchError: the file is damaged, or not of this suite.
+        """
+        path = self.path.with_name(STATISTICS)
+        if not path.exists():
+            return {}
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: np.asarray(arrays[name], dtype=np.float64) for name in arrays.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise BenchError(f"{path}: not per-text statistics ({error})") from error
+
+
+@dataclass(frozen=True)
+class RecordStore:
+    """The runs under one folder."""
+
+    root: Path
+
+    def path(self, spec: Mapping[str, Any], run_id: str) -> Path:
+        """Returns the folder of a run, whether it exists or not."""
+        label = re.sub(r"[^\w.+-]", "_", spec["system"]["label"])
+        return self.root / f"{spec['task']['name']}.{label}.s{spec['seed']}.{run_id}"
+
+    def find(self, run_id: str) -> StoredRun | None:
+        """Returns the run, or None if it is not there as a whole.
+
+        Raises:
+            BenchError: its record cannot be read.
+        """
+        paths = sorted(self.root.glob(f"*.{run_id}/{RECORD}"))
+        return _read(paths[0]) if paths else None
+
+    def write(
+        self,
+        record: Record,
+        statistics: Mapping[str, Array] | None = None,
+        generations: Iterable[Mapping[str, Any]] | None = None,
+        curve: Iterable[Mapping[str, Any]] | None = None,
+    ) -> StoredRun:
+        """Writes a run, the record last.
+
+        Args:
+            record: the record.
+            statistics: metric name to per-text statistics (texts x columns).
+            generations: one mapping per generated text.
+            curve: one mapping per point of the learning curve.
+
+        Raises:
+            BenchError: a file cannot be written; a run that was there before stays as it was.
+        """
+        folder = self.path(record.spec, record.run_id)
+        files: dict[Path, bytes] = {}
+        if statistics is not None:
+            files[folder / STATISTICS] = _npz(statistics)
+        if generations is not None:
+            files[folder / GENERATIONS] = _json_lines(generations)
+        if curve is not None:
+            files[folder / CURVE] = _json_lines(curve)
+        files[folder / RECORD] = record.to_json()
+        atomic_write_all(files)
+        return StoredRun(record, folder / RECORD)
+
+    def read_all(self) -> list[StoredRun]:
+        """Returns every whole run, in the order of the folders' names."""
+        return load_runs([self.root]) if self.root.exists() else []
+
+
+def load_runs(paths: Iterable[Path]) -> list[StoredRun]:
+    """Reads record files, and the records in folders at any depth; each file once, the paths' order kept.
+
+    Raises:
+        BenchError: a path does not exist, or a file is not a record.
+    """
+    files: dict[Path, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise BenchError(f"{path}: no such record file or folder")
+        for file in sorted(path.rglob(RECORD)) if path.is_dir() else [path]:
+            files.setdefault(file.resolve(), file)
+    return [_read(file) for file in files.values()]
+
+
+def load_records(paths: Iterable[Path]) -> list[Record]:
+    """Reads records as ``load_runs`` does, without their files."""
+    return [run.record for run in load_runs(paths)]
+
+
+def _read(path: Path) -> StoredRun:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
+    return StoredRun(parse_record(data, str(path)), path)
+
+
+def _npz(arrays: Mapping[str, Array]) -> bytes:
+    buffer = io.BytesIO()
+    columns: dict[str, Any] = {name: np.asarray(rows, dtype=np.float64) for name, rows in arrays.items()}
+    np.savez_compressed(buffer, **columns)
+    return buffer.getvalue()
+
+
+def _json_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()

@@ -1,0 +1,133 @@
+"""Which runs make a table: its rows, column groups and columns, and the printed figures beside them.
+
+A layout is the ``layout`` key of a suite file ``bench/suites/<name>.yaml``; its title is the suite's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from bench.errors import BenchError, unknown_name
+from bench.records.schema import Record
+from bench.spec import validated
+
+MAIN_METRICS = (
+    *("PPL", "ELBO", "KL", "MI", "AU"),
+    *("BLEU", "ROUGE-1", "ROUGE-2", "ROUGE-L", "BERTScore"),
+    *("CND", "MAUVE", "Self-BLEU", "Dist", "JS"),
+)
+"""The columns of the papers' tables; a default layout shows those of them that were measured."""
+
+
+class _Part(BaseModel):
+    """A frozen piece of a layout; where only its first field is needed, a bare string will do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, data: Any) -> Any:
+        return {next(iter(cls.model_fields)): data} if isinstance(data, str) else data
+
+
+class PublishedTable(_Part):
+    """A printed table: key of the paper, and where in it."""
+
+    paper: str
+    table: str
+
+
+class PublishedData(PublishedTable):
+    """A printed table, and how it calls the data of a task."""
+
+    dataset: str
+
+
+class PublishedRow(_Part):
+    """A row of the printed tables; of another table than the task's where ``source`` says so."""
+
+    model: str
+    variant: str = ""
+    source: PublishedTable | None = None
+
+
+class RowLayout(_Part):
+    """A row: the label of a system, how the table calls it, and its published row."""
+
+    label: str
+    title: str | None = None
+    published: PublishedRow | None = None
+
+
+class TaskLayout(_Part):
+    """A group of columns: the name of a task, how the table calls it, and the printed table beside it."""
+
+    name: str
+    title: str | None = None
+    published: PublishedData | None = None
+
+
+class MetricLayout(_Part):
+    """A column in every group: the name of a metric, how the table calls it, and how the paper calls it."""
+
+    name: str
+    title: str | None = None
+    published: str | None = None
+
+
+class Layout(_Part):
+    """A table.
+
+    Attributes:
+        title: heading of the table.
+        rows: systems, top to bottom.
+        tasks: groups of columns, left to right.
+        metrics: columns of every group.
+        split: the split whose scores are shown.
+        caption: what the table is, in a sentence.
+    """
+
+    title: str = ""
+    rows: tuple[RowLayout, ...] = Field(min_length=1)
+    tasks: tuple[TaskLayout, ...] = Field(min_length=1)
+    metrics: tuple[MetricLayout, ...] = Field(min_length=1)
+    split: str = "test"
+    caption: str = ""
+
+
+def default_layout(records: Sequence[Record]) -> Layout:
+    """Returns all systems x all tasks of the records with the main metrics among those measured."""
+    measured = dict.fromkeys(score.name for record in records for score in record.metrics)
+    titles = {record.task: record.data.title for record in records}
+    return Layout(
+        rows=tuple(RowLayout(label=label) for label in sorted({record.label for record in records})),
+        tasks=tuple(TaskLayout(name=name, title=titles[name]) for name in sorted(titles)),
+        metrics=tuple(MetricLayout(name=name) for name in MAIN_METRICS if name in measured)
+        or tuple(MetricLayout(name=name) for name in measured or MAIN_METRICS[:1]),
+    )
+
+
+def load_layout(suite: str) -> Layout:
+    """Reads the layout of a suite: a name such as ``table8``, or the path of a YAML file.
+
+    Raises:
+        BenchError: no such suite, or its layout is missing or wrong; the offending key is named.
+    """
+    suites = {file.name.removesuffix(".yaml"): file for file in files("bench").joinpath("suites").iterdir()}
+    source: Traversable = Path(suite) if suite.endswith((".yaml", ".yml")) else suites.get(suite, Path(suite))
+    if not source.is_file():
+        raise unknown_name("suite", suite, suites)
+    try:
+        content = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BenchError(f"{source}: not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("layout"), dict):
+        raise BenchError(f"{source}: has no layout")
+    return validated(Layout, {"title": content.get("title", ""), **content["layout"]}, f"{source}: layout")

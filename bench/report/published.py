@@ -1,0 +1,128 @@
+"""Figures from papers, as printed there: one CSV per paper, its name the paper's key.
+
+They were measured on other data, with other token counts and other estimators; a table prints them beside ours and
+says so.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from bench.errors import BenchError, unknown_name
+from bench.score import Direction
+
+COLUMNS = ("paper", "table", "dataset", "model", "variant", "metric", "value", "direction", "note")
+_DIRECTIONS: dict[str, Direction | None] = {"up": "up", "down": "down", "": None}
+
+
+@dataclass(frozen=True)
+class PublishedFigure:
+    """One figure of a paper.
+
+    Attributes:
+        key: short name of the paper, the stem of its file.
+        paper: how the paper is cited.
+        table: where in the paper.
+        dataset: the data, as the paper calls them.
+        model: the row's model, as printed.
+        variant: what distinguishes rows of one model, as printed.
+        metric: the column.
+        printed: the figure as printed, for example ``23.35``, ``100k`` or ``<=332.1``.
+        direction: which way is better, None where neither is.
+        note: what to know before believing it.
+    """
+
+    key: str
+    paper: str
+    table: str
+    dataset: str
+    model: str
+    variant: str
+    metric: str
+    printed: str
+    direction: Direction | None
+    note: str
+
+    @property
+    def value(self) -> float | None:
+        """The figure as a number; None where text such as ``100k`` or a bound was printed."""
+        try:
+            return float(self.printed)
+        except ValueError:
+            return None
+
+
+class Published:
+    """Published figures, found by paper, table, data set, row and metric."""
+
+    def __init__(self, figures: Iterable[PublishedFigure]) -> None:
+        self.figures = tuple(figures)
+        self._cells = {(f.key, f.table, f.dataset, f.model, f.variant, f.metric): f for f in self.figures}
+        self._tables = {(f.key, f.table): f.paper for f in self.figures}
+
+    @classmethod
+    def load(cls, folder: Traversable | None = None) -> Published:
+        """Reads every paper in ``folder``, by default the figures that come with the suite.
+
+        Raises:
+            BenchError: a file has other columns than ``COLUMNS``, or a direction that is neither up, down nor empty.
+        """
+        papers = [file for file in (folder or published_folder()).iterdir() if file.name.endswith(".csv")]
+        return cls(figure for file in sorted(papers, key=lambda file: file.name) for figure in _read_paper(file))
+
+    def citation(self, key: str, table: str) -> str:
+        """Returns how the paper of a table is cited.
+
+        Raises:
+            BenchError: no such paper or table.
+        """
+        if (key, table) not in self._tables:
+            tables = [t for k, t in self._tables if k == key]
+            raise unknown_name(f"table of {key}", table, tables) if tables else self._unknown_paper(key)
+        return self._tables[key, table]
+
+    def find(self, key: str, table: str, dataset: str, model: str, variant: str, metric: str) -> PublishedFigure | None:
+        """Returns one figure, or None where the paper prints none."""
+        return self._cells.get((key, table, dataset, model, variant, metric))
+
+    def rows(self, key: str, table: str) -> tuple[tuple[str, str], ...]:
+        """Returns the (model, variant) rows of a table, in printed order.
+
+        Raises:
+            BenchError: no such paper or table.
+        """
+        self.citation(key, table)
+        return tuple(dict.fromkeys((f.model, f.variant) for f in self.figures if (f.key, f.table) == (key, table)))
+
+    def _unknown_paper(self, key: str) -> BenchError:
+        return unknown_name("paper", key, {k for k, _ in self._tables})
+
+
+def published_folder() -> Traversable:
+    """Returns the folder of the published figures: inside the installed package, or ``results/`` of a checkout."""
+    installed = files("bench.report") / "published"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "results" / "published"
+
+
+def _read_paper(file: Traversable) -> list[PublishedFigure]:
+    rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    if tuple(rows.fieldnames or ()) != COLUMNS:
+        raise BenchError(f"{file}: expected the columns {', '.join(COLUMNS)}")
+    figures = []
+    for row in rows:
+        if row["direction"] not in _DIRECTIONS:
+            raise BenchError(f"{file}, line {rows.line_num}: direction {row['direction']!r}; allowed: up, down, empty")
+        figures.append(
+            PublishedFigure(
+                key=file.name.removesuffix(".csv"),
+                printed=row.pop("value"),
+                direction=_DIRECTIONS[row.pop("direction")],
+                **row,
+            )
+        )
+    return figures

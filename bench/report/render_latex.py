@@ -1,0 +1,69 @@
+r"""A table as LaTeX; needs ``\usepackage{booktabs}`` and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench.report.table import Cell, ColumnGroup, Table
+
+_ESCAPED = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "|": r"\textbar\allowbreak{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "±": r"$\pm$",
+        "↑": r"$\uparrow$",
+        "↓": r"$\downarrow$",
+        "—": "---",
+    }
+)
+
+
+def render(table: Table) -> str:
+    """Returns a ``table*`` environment; footnotes, notes and signatures follow the tabular."""
+    return "\n".join(_lines(table)) + "\n"
+
+
+def escape(text: str) -> str:
+    """Returns the LaTeX that prints ``text``."""
+    return text.translate(_ESCAPED)
+
+
+def _lines(table: Table) -> Iterator[str]:
+    yield from (r"\begin{table*}", r"\centering", r"\small")
+    if table.title:
+        yield rf"\caption{{{escape(table.title)}}}"
+    yield rf"\begin{{tabular}}{{l{'r' * sum(len(group.columns) for group in table.groups)}}}"
+    yield r"\toprule"
+    yield " & ".join(["", *(_group(group) for group in table.groups)]) + r" \\"
+    first = 2
+    for group in table.groups:
+        last = first + len(group.columns) - 1
+        yield rf"\cmidrule(lr){{{first}-{last}}}"
+        first = last + 1
+    yield " & ".join(["", *(escape(column.caption) for _, column in table.columns)]) + r" \\"
+    yield r"\midrule"
+    for row in table.rows:
+        yield " & ".join([escape(row.title), *(_cell(table, cell) for cell in row.cells)]) + r" \\"
+    yield from (r"\bottomrule", r"\end{tabular}", "", r"\footnotesize\raggedright")
+    for text, marker in table.footnotes.items():
+        yield rf"\textsuperscript{{{marker}}} {escape(text)}\par"
+    for note in table.notes:
+        yield rf"{escape(note)}\par"
+    for line in table.signatures:
+        yield rf"\texttt{{{escape(line.signature)}}} ({escape(', '.join(line.groups))})\par"
+    yield r"\end{table*}"
+
+
+def _group(group: ColumnGroup) -> str:
+    return rf"\multicolumn{{{len(group.columns)}}}{{c}}{{{escape(group.title)}}}"
+
+
+def _cell(table: Table, cell: Cell) -> str:
+    text = rf"\textbf{{{escape(cell.text)}}}" if cell.bold else escape(cell.text)
+    marks = table.marks(cell)
+    return " ".join(filter(None, (text, escape(cell.aside)))) + (rf"\textsuperscript{{{marks}}}" if marks else "")

@@ -1,0 +1,40 @@
+"""A table as GitHub Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bench.report.table import Cell, Table
+
+
+def render(table: Table) -> str:
+    """Returns heading, table, footnotes, notes and signatures."""
+    return "\n".join(_lines(table)) + "\n"
+
+
+def _lines(table: Table) -> Iterator[str]:
+    heads = [f"{group.title} {column.caption}" for group, column in table.columns]
+    if table.title:
+        yield from (f"### {table.title}", "")
+    yield _row(["", *heads])
+    yield _row(["---", *["---:" for _ in heads]])
+    for row in table.rows:
+        yield _row([row.title, *(_cell(table, cell) for cell in row.cells)])
+    for text, marker in table.footnotes.items():
+        yield from ("", f"<sup>{marker}</sup> {text}")
+    for note in table.notes:
+        yield from ("", note)
+    if table.signatures:
+        yield from ("", "Signatures:", "")
+    for line in table.signatures:
+        yield f"- `{line.signature}` ({', '.join(line.groups)})"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _cell(table: Table, cell: Cell) -> str:
+    text = f"**{cell.text}**" if cell.bold else cell.text
+    marks = table.marks(cell)
+    return " ".join(filter(None, (text, cell.aside))) + (f"<sup>{marks}</sup>" if marks else "")

@@ -1,0 +1,55 @@
+"""A table for the terminal: one block per task, at its natural width; bold is an ANSI attribute."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from bench.report.table import Cell, Table
+
+_WIDEST = 10_000
+
+
+def render(table: Table) -> str:
+    """Returns the blocks, then footnotes, notes and signatures; lines are never wrapped or cut."""
+    console = Console(file=io.StringIO(), width=_WIDEST, force_terminal=True, color_system=None, highlight=False)
+    with console.capture() as capture:
+        for block in _blocks(table):
+            width = Measurement.get(console, console.options, block).maximum
+            console.print(block, width=width)
+        for line in _below(table):
+            console.out(line)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+
+
+def _blocks(table: Table) -> Iterator[RichTable]:
+    start = 0
+    for group in table.groups:
+        block = RichTable(title=" ".join(filter(None, (table.title, group.title))), box=box.SIMPLE_HEAD)
+        block.add_column()
+        for column in group.columns:
+            block.add_column(Text(column.caption), justify="right")
+        stop = start + len(group.columns)
+        for row in table.rows:
+            block.add_row(Text(row.title), *(_cell(table, cell) for cell in row.cells[start:stop]))
+        start = stop
+        yield block
+
+
+def _cell(table: Table, cell: Cell) -> Text:
+    text = Text(cell.text, style="bold" if cell.bold else "")
+    marks = table.marks(cell)
+    return text.append(f" {cell.aside}" if cell.aside else "", style="not bold").append(f" {marks}" if marks else "")
+
+
+def _below(table: Table) -> Iterator[str]:
+    for text, marker in table.footnotes.items():
+        yield f"{marker}  {text}"
+    yield from table.notes
+    yield from map(str, table.signatures)
