@@ -7,6 +7,7 @@ and prior are the same: one bidirectional pass, q(z | x) from the last layer's f
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Literal, cast
 
@@ -43,9 +44,14 @@ class TransformerVAE(System):
         self.pooling = AttentionPooling(backbone.width) if config.representation == "attention_pool" else None
         self.posterior = nn.Linear(backbone.width, 2 * config.latent_size)
         self.projection = nn.Linear(config.latent_size, self.injected_size(backbone), bias=False)
-        nn.init.normal_(self.posterior.weight, std=0.02)
+        nn.init.normal_(self.posterior.weight, std=backbone.initial_std)
         nn.init.zeros_(self.posterior.bias)
-        nn.init.normal_(self.projection.weight, std=0.02)
+        nn.init.normal_(self.projection.weight, std=self.initial_std)
+
+    @property
+    def initial_std(self) -> float:
+        """Standard deviation of the projection's weights at the start: that of every weight of the backbone."""
+        return self.backbone.initial_std
 
     @staticmethod
     @abstractmethod
@@ -80,6 +86,11 @@ class TransformerVAE(System):
 
 class EmbedVAE(TransformerVAE):
     """z is projected and added to the embedding of every token."""
+
+    @property
+    def initial_std(self) -> float:
+        """Such that z adds at first as much as a token's own embedding, rather than drown it."""
+        return self.backbone.initial_std / math.sqrt(self.config.latent_size)
 
     @staticmethod
     def injected_size(backbone: Backbone) -> int:

@@ -66,8 +66,8 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """Returns the batch on ``device``."""
         condition = None if self.condition is None else self.condition.to(device)
-        tensors = (tensor.to(device, non_blocking=True) for tensor in (self.ids, self.mask, self.predicted))
-        return Batch(*tensors, condition)
+        ids, mask, predicted = (tensor.to(device, non_blocking=True) for tensor in (self.ids, self.mask, self.predicted))
+        return Batch(ids, mask, predicted, condition)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,9 @@ class GaussianPosterior(Posterior):
         return q.log_prob(path.z[0])[..., None]
 
 
-def sample_standard_prior(n: int, size: int, condition: Batch | None, generator: Generators, like: Tensor) -> LatentPath:
+def sample_standard_prior(
+    n: int, size: int, condition: Batch | None, generator: Generators, like: Tensor
+) -> LatentPath:
     """Draws n samples of one group from N(0, I) for every condition, or for one text without condition."""
     z = draw_noise(1 if condition is None else len(condition), n, size, generator, like)
     prior = standard_gaussian(z)

@@ -9,14 +9,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from bench.errors import BenchError
 from bench.registry import Registry
 from bench.spec import ObjectiveSpec, PartSpec, Spec, configure, parse_call, validated
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Kind = Literal["schedule", "penalty"]
 
@@ -93,8 +95,9 @@ class Cyclical(Schedule):
 class TwoEpochCycle(Schedule):
     """The DELLA paper's two-epoch cycle (appendix A.1).
 
-    It holds ``floor`` for a half of the two epochs, ramps for a quarter and stays at 1 for a quarter. A run with an odd number of epochs ends in a half of ``floor``. The released code ramps by a constant increment
-    per step, so that its first ramped step is already one increment above the floor.
+    It holds ``floor`` for a half of the two epochs, ramps for a quarter and stays at 1 for a quarter. A run with an odd
+    number of epochs ends in a half of ``floor``. The released code ramps by a constant increment per step, so that its
+    first ramped step is already one increment above the floor.
     """
 
     floor: float = Field(1e-5, ge=0, le=1)
@@ -150,7 +153,7 @@ class Objective:
         return (self.schedule.beta(clock) * self.penalty(kl) - log_likelihood).mean(-1)
 
 
-PARTS: Registry[type[Part]] = Registry(
+OBJECTIVES: Registry[type[Part]] = Registry(
     "objective",
     {
         "constant": "bench.objectives:Constant",
@@ -174,7 +177,7 @@ def resolve_objective(parts: Sequence[str]) -> ObjectiveSpec:
     resolved = []
     for text in parts:
         name, arguments = parse_call(text)
-        part = PARTS.get(name)
+        part = OBJECTIVES.get(name)
         if part.kind in seen:
             raise BenchError(f"objective {'+'.join(parts)!r}: {seen[part.kind]!r} and {name!r} are both a {part.kind}.")
         seen[part.kind] = name
@@ -185,7 +188,7 @@ def resolve_objective(parts: Sequence[str]) -> ObjectiveSpec:
 def build_objective(spec: ObjectiveSpec) -> Objective:
     """Builds the objective of a run."""
     parts = {
-        (part := PARTS.get(one.name)).kind: validated(part, one.options, f"objective {one.name!r}")
+        (part := OBJECTIVES.get(one.name)).kind: validated(part, one.options, f"objective {one.name!r}")
         for one in spec.parts
     }
     return Objective(**parts)  # type: ignore[arg-type]  # each kind is a field of its type

@@ -6,14 +6,20 @@ imported before it is asked for by name.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar, cast
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from bench.errors import BenchError, unknown_name
+
+if TYPE_CHECKING:
+    from bench.interface import System
 
 T = TypeVar("T")
 
@@ -52,6 +58,10 @@ class Registry(Generic[T]):
         """Returns the registered names, sorted."""
         return tuple(self.entries())
 
+    def summaries(self) -> dict[str, str]:
+        """Returns the first line of every component's docstring, read from its source without importing it."""
+        return {name: _summary(entry.value) for name, entry in self.entries().items()}
+
     def get(self, name: str) -> T:
         """Imports and returns the component.
 
@@ -64,6 +74,10 @@ class Registry(Generic[T]):
         return cast(T, _load(self.kind, name, entries[name].value))
 
 
+SYSTEMS: Registry[type[System]] = Registry("system", {}, "della_bench.systems")
+"""Every system there is; this package's own are entry points like anybody's."""
+
+
 @cache
 def _load(kind: str, name: str, value: str) -> object:
     module, _, attribute = value.partition(":")
@@ -74,3 +88,17 @@ def _load(kind: str, name: str, value: str) -> object:
     except (ImportError, AttributeError) as error:
         raise BenchError(f"{kind} {name!r} cannot be loaded from {value!r}: {error}") from error
     return found
+
+
+def _summary(value: str) -> str:
+    module, _, attribute = value.partition(":")
+    try:
+        found = find_spec(module)
+    except ModuleNotFoundError:
+        return ""
+    if found is None or found.origin is None or not found.origin.endswith(".py"):
+        return ""
+    for node in ast.parse(Path(found.origin).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""

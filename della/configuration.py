@@ -23,7 +23,8 @@ class DellaConfig(SystemConfig):
         clamp: bound on means and log-variances of prior and posterior; None for no bound.
         tied_head: the output layer is the token embedding, as in GPT-2.
         fusion_init: ``identity`` keeps the backbone's value vectors at the start (W_v = I) with gates of unit
-            variance; ``normal`` draws every factor from N(0, 0.02²), which erases a pretrained value path.
+            variance; ``normal`` draws every factor like the backbone's weights, N(0, 0.02²) at GPT-2's width, which
+            erases a pretrained value path.
     """
 
     latent_size: int = Field(32, ge=1)

@@ -23,11 +23,19 @@ class TensorProductFusion(nn.Module):
         latent_size: of each layer's latent variable (D).
         rank: pairs of factors per layer.
         affine: a bias in every factor; the released code has two, of which only the sum matters.
-        init: ``identity``: sum_j W_v^j = I and gates of unit variance; ``normal``: every weight from N(0, 0.02²).
+        init: ``identity``: sum_j W_v^j = I and gates of unit variance; ``normal``: weights from N(0, initial_std²).
+        initial_std: standard deviation of the weights of ``normal``.
     """
 
     def __init__(
-        self, n_layers: int, width: int, latent_size: int, rank: int, affine: bool, init: Literal["identity", "normal"]
+        self,
+        n_layers: int,
+        width: int,
+        latent_size: int,
+        rank: int,
+        affine: bool,
+        init: Literal["identity", "normal"],
+        initial_std: float = 0.02,
     ) -> None:
         super().__init__()
         self.text_factor = nn.Parameter(torch.empty(n_layers, rank, width, width))
@@ -39,12 +47,10 @@ class TensorProductFusion(nn.Module):
                 self.text_factor.copy_((torch.eye(width) / rank).expand_as(self.text_factor))
             nn.init.normal_(self.latent_factor, std=(rank * latent_size) ** -0.5)
         else:
-            nn.init.normal_(self.text_factor, std=0.02)
-            nn.init.normal_(self.latent_factor, std=0.02)
             # The constant 1 that the released code appends to v and z has a weight drawn like every other.
-            for bias in (self.text_bias, self.latent_bias):
-                if bias is not None:
-                    nn.init.normal_(bias, std=0.02)
+            for factor in (self.text_factor, self.latent_factor, self.text_bias, self.latent_bias):
+                if factor is not None:
+                    nn.init.normal_(factor, std=initial_std)
 
     def values(self) -> tuple[Tensor, Tensor | None]:
         """Returns the map of the value vectors of each layer (L x d x d) and its bias (L x d)."""

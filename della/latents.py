@@ -30,10 +30,17 @@ class LatentHierarchy(nn.Module):
         representation_width: width of x^(l).
         affine: whether the networks have biases.
         clamp: bound on means and log-variances, or None.
+        initial_std: standard deviation of the weights before training.
     """
 
     def __init__(
-        self, n_groups: int, size: int, representation_width: int, affine: bool, clamp: float | None
+        self,
+        n_groups: int,
+        size: int,
+        representation_width: int,
+        affine: bool,
+        clamp: float | None,
+        initial_std: float = 0.02,
     ) -> None:
         super().__init__()
         self.size = size
@@ -45,7 +52,7 @@ class LatentHierarchy(nn.Module):
         self.recurrence_hh = nn.ModuleList(nn.Linear(size, size, bias=affine) for _ in range(n_groups))
         self.recurrence_ih = nn.ModuleList(nn.Linear(size, size, bias=affine) for _ in range(n_groups))
         for name, parameter in self.named_parameters():
-            nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.normal_(parameter, std=0.02)
+            nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.normal_(parameter, std=initial_std)
 
     def __len__(self) -> int:
         return len(self.prior)

@@ -34,12 +34,9 @@ class Della(System):
         self.groups = (config.latent_size,) * len(self.layers)
         pools = config.representation == "attention_pool"
         self.pooling = nn.ModuleList(AttentionPooling(backbone.width) for _ in self.layers) if pools else None
-        self.hierarchy = LatentHierarchy(
-            len(self.layers), config.latent_size, backbone.width, config.affine, config.clamp
-        )
-        self.fusion = TensorProductFusion(
-            len(self.layers), backbone.width, config.latent_size, config.rank, config.affine, config.fusion_init
-        )
+        n, size, std = len(self.layers), config.latent_size, backbone.initial_std
+        self.hierarchy = LatentHierarchy(n, size, backbone.width, config.affine, config.clamp, std)
+        self.fusion = TensorProductFusion(n, backbone.width, size, config.rank, config.affine, config.fusion_init, std)
         backbone.gate_layers(self.layers)
         if not config.tied_head:
             backbone.untie_head()

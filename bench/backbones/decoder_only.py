@@ -100,6 +100,11 @@ class DecoderOnly(nn.Module):
         return int(self.model.config.n_layer)
 
     @property
+    def initial_std(self) -> float:
+        """Standard deviation of the backbone's weights before any training; what is added to it begins alike."""
+        return float(self.model.config.initializer_range)
+
+    @property
     def vocabulary_size(self) -> int:
         """Number of token ids, special tokens included."""
         return int(self.model.config.vocab_size)
@@ -140,7 +145,9 @@ class DecoderOnly(nn.Module):
         hidden, targets, rows = self._predicted_states(batch, injection, n)
         terms = [
             self._token_log_likelihood(part, target, row, injection.logits)
-            for part, target, row in zip(*(tensor.split(self._chunk) for tensor in (hidden, targets, rows)), strict=True)
+            for part, target, row in zip(
+                *(tensor.split(self._chunk) for tensor in (hidden, targets, rows)), strict=True
+            )
         ]
         # Summed in double precision: 100 tokens make about 500 nats, where float32 resolves only 3e-5.
         total = torch.zeros(len(batch) * n, dtype=torch.float64, device=hidden.device)
@@ -244,7 +251,7 @@ def build_backbone(spec: BackboneSpec, tokenizer: Tokenizer) -> DecoderOnly:
         BenchError: a source without its path or name, or a folder that does not exist.
     """
     register_attention()
-    dropout = {f"{place}_pdrop": spec.dropout for place in ("resid", "embd", "attn")}
+    dropout: dict[str, Any] = {f"{place}_pdrop": spec.dropout for place in ("resid", "embd", "attn")}
     if spec.source == "scratch":
         config = GPT2Config(
             vocab_size=len(tokenizer),
@@ -252,6 +259,8 @@ def build_backbone(spec: BackboneSpec, tokenizer: Tokenizer) -> DecoderOnly:
             n_embd=spec.width,
             n_layer=spec.layers,
             n_head=spec.heads,
+            # GPT-2's 0.02 belongs to its width of 768; scaled so that a narrower model starts with signals as strong.
+            initializer_range=0.02 * (768 / spec.width) ** 0.5,
             bos_token_id=tokenizer.bos,
             eos_token_id=tokenizer.eos,
             attn_implementation=ATTENTION,

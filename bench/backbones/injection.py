@@ -50,9 +50,7 @@ class Injection:
         """Returns the injection of samples ``start`` to ``stop`` of N."""
         shared = {"values", "value_bias", "layers"}
         kept = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Injection(
-            **{k: v if k in shared or v is None else v[start:stop] for k, v in kept.items()}
-        )
+        return Injection(**{k: v if k in shared or v is None else v[start:stop] for k, v in kept.items()})
 
 
 def register_attention() -> None:
@@ -90,7 +88,8 @@ def injected_attention(
         The attended values (N x queries x heads x head size), and None for the weights.
     """
     if decoder_memory is not None:
-        extra = decoder_memory[:, module.layer_idx].unflatten(-1, (key.shape[1], 1, -1))  # N x 2 x heads x 1 x size
+        layer = int(module.layer_idx)  # type: ignore[arg-type]
+        extra = decoder_memory[:, layer].unflatten(-1, (key.shape[1], 1, -1))  # N x 2 x heads x 1 x size
         attention_mask = _with_memory(attention_mask, query.shape[2], key.shape[2], query.device)
         key = torch.cat([extra[:, 0].to(key.dtype), key], dim=2)
         value = torch.cat([extra[:, 1].to(value.dtype), value], dim=2)

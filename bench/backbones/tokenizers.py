@@ -35,7 +35,7 @@ class Tokenizer:
         engine.add_special_tokens(list(SPECIAL_TOKENS))
         engine.encode_special_tokens = True  # a text that spells "<eos>" does not end there
         self._engine = engine
-        self.pad, self.bos, self.eos = (engine.token_to_id(token) for token in SPECIAL_TOKENS)
+        self.pad, self.bos, self.eos = (int(engine.token_to_id(token) or 0) for token in SPECIAL_TOKENS)
         self.digest = hashlib.sha256(engine.to_str().encode()).hexdigest()
         self.name = f"{kind}{len(self)}@{self.digest[:6]}"
 
@@ -100,11 +100,15 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         raise BenchError(f"no tokenizer in {folder}: expected tokenizer.json, or vocab.json and merges.txt.")
     words = json.loads(vocabulary.read_text(encoding="utf-8"))
     lines = merges.read_text(encoding="utf-8").split("\n")
-    pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    pairs = [(left, right) for left, _, right in (line.partition(" ") for line in lines if not _comment(line))]
     engine = Engine(models.BPE(vocab=words, merges=pairs))
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     engine.decoder = decoders.ByteLevel()
     return Tokenizer(engine, folder.resolve().name)
+
+
+def _comment(line: str) -> bool:
+    return not line or line.startswith("#version")
 
 
 def _kind(engine: Engine) -> str:

@@ -76,7 +76,9 @@ def run_grid(
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, _pool(jobs, context) as pool:
         queue = manager.Queue()
-        futures = {pool.submit(_work, number, spec, out, data_folder, queue): number for number, spec in enumerate(specs)}
+        futures = {
+            pool.submit(_work, number, spec, out, data_folder, queue): number for number, spec in enumerate(specs)
+        }
         return _collect(specs, futures, queue, on_progress, on_end)
 
 

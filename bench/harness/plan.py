@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pydantic import Field
 
-from bench.errors import BenchError, unknown_name
-from bench.interface import System
+from bench import resources
 from bench.objectives import resolve_objective
-from bench.registry import Registry
+from bench.registry import SYSTEMS
 from bench.spec import (
     BackboneSpec,
     DecodingSpec,
@@ -29,8 +27,6 @@ from bench.spec import (
     validated,
 )
 from bench.tasks.task import Split, get_task
-
-SYSTEMS: Registry[type[System]] = Registry("system", {}, "della_bench.systems")
 
 
 class Suite(Spec):
@@ -64,14 +60,14 @@ class Scale(Spec):
     """
 
     description: str = ""
-    limits: dict[Split, int] = {}
+    limits: dict[Split, int] = Field(default_factory=dict)
     max_tokens: int = 256
     tokenizer: TokenizerSpec = TokenizerSpec()
     backbone: BackboneSpec = BackboneSpec()
     training: TrainingSpec = TrainingSpec()
     scoring: ScoringSpec = ScoringSpec()
     decoding: DecodingSpec = DecodingSpec()
-    tasks: dict[str, dict[str, Any]] = {}
+    tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def for_task(self, task: str) -> Scale:
         """Returns the scale with the entries that differ for ``task`` put in."""
@@ -85,9 +81,7 @@ def load_suite(name: str) -> Suite:
     Raises:
         BenchError: neither a suite nor a file, or a file that is not a suite.
     """
-    if Path(name).suffix in {".yaml", ".yml"}:
-        return validated(Suite, {"name": Path(name).stem, **_read_yaml(Path(name))}, name)
-    return validated(Suite, _packaged("suites", "suite", name), f"suite {name!r}")
+    return validated(Suite, {"name": Path(name).stem, **resources.read("suites", name)}, f"suite {name!r}")
 
 
 def load_scale(name: str) -> Scale:
@@ -96,14 +90,7 @@ def load_scale(name: str) -> Scale:
     Raises:
         BenchError: neither a scale nor a file, or a file that is not a scale.
     """
-    if Path(name).suffix in {".yaml", ".yml"}:
-        return validated(Scale, _read_yaml(Path(name)), name)
-    return validated(Scale, _packaged("scales", "scale", name), f"scale {name!r}")
-
-
-def suite_names() -> tuple[str, ...]:
-    """Returns the names of the suites that come with the package."""
-    return _names("suites")
+    return validated(Scale, resources.read("scales", name), f"scale {name!r}")
 
 
 def plan(
@@ -174,27 +161,3 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = _merged(merged[key], value) if both else value
     return merged
-
-
-def _packaged(folder: str, kind: str, name: str) -> dict[str, Any]:
-    file = files("bench") / folder / f"{name}.yaml"
-    if not file.is_file():
-        raise unknown_name(kind, name, _names(folder))
-    loaded: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return loaded
-
-
-def _names(folder: str) -> tuple[str, ...]:
-    return tuple(sorted(Path(f.name).stem for f in (files("bench") / folder).iterdir() if f.name.endswith(".yaml")))
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BenchError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(loaded, dict):
-        raise BenchError(f"{path}: expected keys and values, got {type(loaded).__name__}.")
-    return loaded

@@ -1,4 +1,4 @@
-"""What a person sees while a grid runs: a bar with the time left where someone watches, plain lines where nobody does."""
+"""What a person sees while a grid runs: a bar with the time left, or plain lines where nobody watches."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class GridProgress:
         self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bar.stop()
 
     def on_progress(self, number: int, fraction: float) -> None:

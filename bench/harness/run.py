@@ -21,7 +21,6 @@ from bench.backbones import Tokenizer, build_backbone, build_tokenizer
 from bench.errors import BenchError
 from bench.harness import evaluate, train
 from bench.harness.data import TokenizedTexts, tokenize
-from bench.harness.plan import SYSTEMS
 from bench.interface import System
 from bench.metrics.latent import model_metrics
 from bench.metrics.likelihood import ScoredTexts
@@ -37,8 +36,9 @@ from bench.records.schema import (
     Timing,
 )
 from bench.records.store import RecordStore
+from bench.registry import SYSTEMS
 from bench.score import Array, Bootstrap, PerTextMetric
-from bench.seeds import named_seeds
+from bench.seeds import SeedName, named_seeds
 from bench.spec import RunSpec, validated
 from bench.tasks.task import TaskData, get_task, load_task
 
@@ -136,7 +136,9 @@ def run(
         )
         stored = store.write(record, curve=progress.curve)
     else:
-        record, statistics, generations = _scored(spec, system, data, texts["test"], seeds, watch, report, common, facts)
+        record, statistics, generations = _scored(
+            spec, system, data, texts["test"], seeds, watch, report, common, facts
+        )
         stored = store.write(record, statistics, generations, progress.curve)
     trainer.checkpoint.unlink(missing_ok=True)
     return stored.record
@@ -184,7 +186,7 @@ def _scored(
     system: System,
     data: TaskData,
     texts: TokenizedTexts,
-    seeds: Mapping[Any, int],
+    seeds: Mapping[SeedName, int],
     watch: Stopwatch,
     report: train.Report,
     common: dict[str, Any],
@@ -197,9 +199,7 @@ def _scored(
     with watch.phase("metrics"):
         scores, skipped, statistics = measure(scored, spec.scoring.bootstrap_samples, seeds["bootstrap"])
     with watch.phase("generate"):
-        samples = evaluate.generate_texts(
-            system, spec.scoring.n_generations, spec.decoding, seeds["sampling"], report
-        )
+        samples = evaluate.generate_texts(system, spec.scoring.n_generations, spec.decoding, seeds["sampling"], report)
     record = Record(
         created=datetime.now(UTC),
         metrics=tuple(RecordedScore.of(score) for score in scores),
@@ -233,7 +233,11 @@ def measure(
 
 
 def _positions(spec: RunSpec) -> int:
-    return min(spec.task.max_tokens, spec.backbone.positions) if spec.backbone.source == "scratch" else spec.task.max_tokens
+    return (
+        min(spec.task.max_tokens, spec.backbone.positions)
+        if spec.backbone.source == "scratch"
+        else spec.task.max_tokens
+    )
 
 
 def _data_facts(data: TaskData, texts: Mapping[Any, TokenizedTexts]) -> DataFacts:
@@ -281,4 +285,7 @@ def _commit() -> dict[str, Any]:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)  # noqa: S603, S607
         return done.stdout.strip()
 
-    return {"commit": git("rev-parse", "HEAD") or None, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    return {
+        "commit": git("rev-parse", "HEAD") or None,
+        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+    }

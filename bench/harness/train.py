@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,8 +26,9 @@ from bench.harness.data import TokenizedTexts, batches_of_similar_length
 from bench.interface import System
 from bench.objectives import Clock, Objective
 from bench.records.store import atomic_write
-from bench.seeds import derive_seed
+from bench.seeds import SeedName, derive_seed
 from bench.spec import TrainingSpec
+from bench.tasks.task import Split
 
 VERSION = 1
 """Rises whenever the same spec trains other weights."""
@@ -82,10 +83,10 @@ class Trainer:
     def __init__(
         self,
         system: System,
-        texts: dict[str, TokenizedTexts],
+        texts: Mapping[Split, TokenizedTexts],
         objective: Objective,
         spec: TrainingSpec,
-        seeds: dict[Any, int],
+        seeds: Mapping[SeedName, int],
         folder: Path,
         report: Report,
     ) -> None:
@@ -171,7 +172,7 @@ class Trainer:
         clock = Clock(step, self.steps_per_epoch, self.total_steps)
         loss = self.objective.loss(log_likelihood, path.kl.double(), clock).sum()
         # A fixed divisor, not the batch's own token count, keeps every text's weight the same in every batch.
-        (loss / self.spec.batch_tokens).backward()  # type: ignore[no-untyped-call]
+        (loss / self.spec.batch_tokens).backward()
         torch.nn.utils.clip_grad_norm_(self.system.parameters(), self.spec.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -190,7 +191,9 @@ class Trainer:
                 "step": self.progress.step,
                 "beta": self.objective.schedule.beta(last),
                 **{f"train {name}": value for name, value in means.items()},
-                **{"valid ELBO": rec + kl, "valid Rec": rec, "valid KL": kl},
+                "valid ELBO": rec + kl,
+                "valid Rec": rec,
+                "valid KL": kl,
             }
         )
         self.progress.diverged = not math.isfinite(rec + kl)

@@ -75,7 +75,7 @@ def log_mean_exp(values: Array) -> Array:
 
 
 def importance_bound(scored: ScoredTexts, k: int | None = None) -> Array:
-    """Returns the importance-weighted bound log p_k(x) of each text from its first k samples (Burda et al. 2016) (N)."""
+    """Returns the importance-weighted bound log p_k(x) (N) from each text's first k samples (Burda et al. 2016)."""
     return log_mean_exp(scored.log_weights[:, :k])
 
 

@@ -1,0 +1,229 @@
+"""The command `della-bench`: verbs only. What a verb needs is imported when it is called."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench import resources
+from bench.errors import BenchError, unknown_name
+
+if TYPE_CHECKING:
+    from bench.report import Layout
+
+app = typer.Typer(
+    help="Compare text VAEs so that the numbers can be believed.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+# typer does not export the class its own mistakes of usage share.
+UsageError: type[Any] = typer.BadParameter.__bases__[0]
+
+SystemsOption = Annotated[str, typer.Option(help="Labels, comma-separated: system[:option=value][+objective].")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of real texts, one folder per task; without it the embedded grammars are used."),
+]
+
+
+def main() -> None:
+    """Runs the command; a user's mistake is one line on standard error and exit code 2."""
+    try:
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+    except BenchError as error:
+        _fail(str(error), 2)
+    except UsageError as error:
+        _fail(error.format_message(), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; what is recorded stays, and the same command goes on from here.", 130)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"della-bench: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Argument(help="Name of a suite, or a YAML file.")],
+    scale: Annotated[str, typer.Option(help="smoke, small, base, or a YAML file.")] = "smoke",
+    systems: SystemsOption = "",
+    tasks: Annotated[str, typer.Option(help="Tasks, comma-separated.")] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "",
+    data_dir: DataOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the records [default: runs/SUITE-SCALE].")] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="Runs side by side; 0 decides by itself.")] = 0,
+) -> int:
+    """Train and score every system on every task, then print the table.
+
+    A run that is already recorded is not run again; one that was interrupted goes on from its checkpoint.
+    """
+    from bench.harness.plan import load_suite, plan
+
+    chosen = load_suite(suite)
+    specs = plan(
+        chosen,
+        scale,
+        systems=split_labels(systems),
+        tasks=_split(tasks),
+        seeds=_seeds(seeds),
+        source="files" if data_dir else "grammar",
+    )
+    from bench.harness.grid import check_data, default_jobs, run_grid
+    from bench.harness.progress import GridProgress
+
+    check_data(specs, data_dir)
+    folder = out or Path("runs") / f"{chosen.name}-{Path(scale).stem}"
+    with GridProgress(len(specs)) as progress:
+        outcomes = run_grid(
+            specs, folder, data_dir, jobs or default_jobs(len(specs)), progress.on_progress, progress.on_end
+        )
+    records = [outcome.record for outcome in outcomes if outcome.record is not None]
+    if records:
+        layout = _layout(suite) if chosen.layout else None
+        _write_tables(records, layout, folder)
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    for outcome in failed:
+        typer.echo(f"della-bench: {outcome.spec.title}: {outcome.error}", err=True)
+    return 1 if failed else 0
+
+
+def _write_tables(records: list[Any], layout: Layout | None, folder: Path) -> None:
+    from bench.records.store import atomic_write
+    from bench.report import build_table, render
+
+    table = build_table(records, layout)
+    typer.echo(render(table, "term"))
+    for suffix in ("md", "csv"):
+        atomic_write(folder / f"table.{suffix}", render(table, suffix).encode())
+    typer.echo(f"The table lies in {folder / 'table.md'} and {folder / 'table.csv'}, the records beside it.")
+
+
+@app.command()
+def table(
+    records: Annotated[list[Path], typer.Argument(help="Record files, or folders of records.")],
+    layout: Annotated[str, typer.Option(help="Name of a suite, or a YAML file, whose layout is used.")] = "",
+    format: Annotated[str, typer.Option("--format", help="md, csv, term, latex or html.")] = "term",
+    allow_mixed: Annotated[bool, typer.Option(help="One column per signature where signatures differ.")] = False,
+) -> None:
+    """Print a table from records alone."""
+    from bench.records.store import load_records
+    from bench.report import FORMATS, build_table, render
+
+    if format not in FORMATS.names():
+        raise unknown_name("format", format, FORMATS.names())
+    found = load_records(records)
+    if not found:
+        raise BenchError(f"no records in {', '.join(map(str, records))}.")
+    typer.echo(render(build_table(found, _layout(layout) if layout else None, allow_mixed), format), nl=False)
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[str, typer.Argument(help="systems, tasks, objectives, metrics, suites or scales.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List what can be named."""
+    if kind not in _LISTS:
+        raise unknown_name("list", kind, _LISTS)
+    found = _LISTS[kind]()
+    if as_json:
+        typer.echo(json.dumps([{"name": name, "summary": text} for name, text in found.items()], ensure_ascii=False))
+        return
+    width = max(map(len, found), default=0)
+    for name, text in found.items():
+        typer.echo(f"{name:<{width}}  {text}".rstrip())
+
+
+@app.command()
+def show(
+    spec: Annotated[str, typer.Argument(help="Label of a system, name of a suite, or a YAML file of one.")],
+    task: Annotated[str, typer.Option(help="Task of a system's run.")] = "ptb",
+    scale: Annotated[str, typer.Option(help="smoke, small, base, or a YAML file.")] = "smoke",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of a system's run.")] = 0,
+) -> None:
+    """Print a specification resolved to its last default, as YAML."""
+    import yaml
+
+    from bench.harness.plan import load_scale, load_suite, run_spec
+
+    if spec in resources.names("suites") or spec.endswith(resources.SUFFIXES):
+        shown = load_suite(spec).model_dump(mode="json")
+    else:
+        shown = run_spec(spec, task, seed, scale, load_scale(scale).for_task(task), "grammar").model_dump(mode="json")
+    typer.echo(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def split_labels(text: str) -> list[str]:
+    """Splits labels at commas; a piece such as ``rank=4`` that begins no label belongs to the one before it."""
+    labels: list[str] = []
+    for piece in _split(text):
+        if labels and "=" in piece.partition(":")[0]:
+            labels[-1] += f",{piece}"
+        else:
+            labels.append(piece)
+    return labels
+
+
+def _split(text: str) -> list[str]:
+    return [piece.strip() for piece in text.split(",") if piece.strip()]
+
+
+def _seeds(text: str) -> list[int]:
+    for piece in _split(text):
+        if not piece.isdecimal():
+            raise BenchError(f"--seeds: {piece!r} is not a seed; allowed are whole numbers from 0, for example 0,1,2.")
+    return [int(piece) for piece in _split(text)]
+
+
+def _layout(name: str) -> Layout:
+    from bench.report import load_layout
+
+    return load_layout(name)
+
+
+def _systems() -> dict[str, str]:
+    from bench.registry import SYSTEMS
+
+    return SYSTEMS.summaries()
+
+
+def _tasks() -> dict[str, str]:
+    from bench.tasks import get_task, task_names
+
+    return {name: get_task(name).summary for name in task_names()}
+
+
+def _objectives() -> dict[str, str]:
+    from bench.objectives import OBJECTIVES
+
+    return OBJECTIVES.summaries()
+
+
+def _metrics() -> dict[str, str]:
+    from bench.metrics.latent import model_metrics
+
+    return {metric.name: (type(metric).__doc__ or "").partition("\n")[0] for metric in model_metrics((1,))}
+
+
+def _described(folder: resources.Folder, key: str) -> Callable[[], dict[str, str]]:
+    return lambda: {name: resources.read(folder, name).get(key, "") for name in resources.names(folder)}
+
+
+_LISTS: dict[str, Callable[[], dict[str, str]]] = {
+    "systems": _systems,
+    "tasks": _tasks,
+    "objectives": _objectives,
+    "metrics": _metrics,
+    "suites": _described("suites", "title"),
+    "scales": _described("scales", "description"),
+}

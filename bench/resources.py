@@ -1,0 +1,42 @@
+"""The YAML files that come with the package, by name, and those of a user, by path."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from bench.errors import BenchError, unknown_name
+
+Folder = Literal["suites", "scales"]
+SUFFIXES = (".yaml", ".yml")
+
+
+def names(folder: Folder) -> tuple[str, ...]:
+    """Returns the names of the packaged files, sorted."""
+    return tuple(sorted(Path(f.name).stem for f in (files("bench") / folder).iterdir() if f.name.endswith(SUFFIXES)))
+
+
+def read(folder: Folder, name: str) -> dict[str, Any]:
+    """Returns the content of a packaged file, or of the YAML file at the path ``name``.
+
+    Raises:
+        BenchError: no such name or file, or no mapping in it.
+    """
+    source: Traversable = Path(name)
+    if not name.endswith(SUFFIXES):
+        if name not in names(folder):
+            raise unknown_name(folder.removesuffix("s"), name, names(folder))
+        source = files("bench") / folder / f"{name}.yaml"
+    try:
+        content = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BenchError(f"cannot read {name}: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BenchError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise BenchError(f"{name}: expected keys and values, got {type(content).__name__}.")
+    return content
