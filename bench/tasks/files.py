@@ -1,0 +1,141 @@
+r"""Texts from files: one folder with a file per split, plain or gzipped, in one of three forms.
+
+- ``{train,valid,test}.txt``: one text per line, its white space kept as it is;
+- the same with a label and a tab before every text, as the Yelp and Yahoo files of earlier papers were released. A
+  file has this form if its FIRST line is a label of at most 20 characters without a space, one tab, and a text without
+  a tab. Then every line must be so, and the labels are dropped; otherwise tabs are part of the texts;
+- ``{train,valid,test}.jsonl``: one object per line with the field ``target``, for conditional tasks also ``source``.
+  Other fields are ignored.
+
+Lines end with ``\n`` or ``\r\n``; no other character breaks a line. A byte-order mark is skipped.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+
+from bench.errors import BenchError, did_you_mean
+from bench.tasks.data import SPLITS, Example, Kind, Split
+
+_SUFFIXES: Mapping[Kind, tuple[str, ...]] = {
+    "unconditional": (".txt", ".txt.gz", ".jsonl", ".jsonl.gz"),
+    "conditional": (".jsonl", ".jsonl.gz"),
+}
+_LABELLED = re.compile(r"\S{1,20}\t([^\t]*)")
+
+
+def read_folder(
+    folder: Path, task: str, kind: Kind, limits: Mapping[Split, int]
+) -> tuple[dict[Split, tuple[Example, ...]], tuple[str, ...]]:
+    """Returns the examples of every split, and notes on how they were read.
+
+    Args:
+        folder: the folder of the task's files, or one that holds it under the task's name.
+        task: name of the task.
+        kind: whether every text needs a source.
+        limits: how many texts of a split to keep; the lines after them are not read.
+
+    Raises:
+        BenchError: the folder or a split is missing or there are two of it, or a line is bad; the message names the
+            file and the line.
+    """
+    if not folder.is_dir():
+        raise BenchError(f"task {task!r}: no folder {folder}.")
+    home = folder / task if (folder / task).is_dir() else folder
+    splits: dict[Split, tuple[Example, ...]] = {}
+    notes = []
+    for split in SPLITS:
+        path = _find(home, task, split, kind)
+        lines = islice(_lines(path), limits.get(split))
+        if ".jsonl" in path.suffixes:
+            splits[split] = tuple(_parse(path, number, line, kind) for number, line in lines)
+        else:
+            splits[split], labelled = _plain(path, lines)
+            if labelled:
+                notes.append(f"{split}: a label before every text was dropped")
+        if not splits[split]:
+            raise BenchError(f"{path}: the file is empty.")
+    return splits, tuple(notes)
+
+
+def _find(home: Path, task: str, split: Split, kind: Kind) -> Path:
+    names = [split + suffix for suffix in _SUFFIXES[kind]]
+    found = [home / name for name in names if (home / name).is_file()]
+    if not found:
+        parent = "" if home.name == task else f", which has no folder {task!r} either"
+        raise BenchError(f"task {task!r}: no {split} split: looked for {', '.join(names)} in {home}{parent}.")
+    if len(found) > 1:
+        raise BenchError(f"task {task!r}: more than one {split} split: {', '.join(map(str, found))}. Keep one.")
+    return found[0]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields the lines of a file with their numbers, without their ends; none of them is blank."""
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
+                if not text.strip():
+                    raise BenchError(f"{path}, line {number}: the line is blank.")
+                yield number, text
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{path}, line {number}: not UTF-8 (byte {error.start + 1} of the line).") from error
+    except (EOFError, zlib.error, OSError) as error:
+        raise BenchError(f"{path}, after line {number}: cannot be read: {error}") from error
+
+
+def _plain(path: Path, lines: Iterator[tuple[int, str]]) -> tuple[tuple[Example, ...], bool]:
+    """Returns one example per line, and whether the lines were labelled."""
+    examples: list[Example] = []
+    labelled = False
+    for number, line in lines:
+        match = _LABELLED.fullmatch(line)
+        if number == 1:
+            labelled = match is not None
+        if not labelled:
+            examples.append(Example(line))
+        elif match is None:
+            raise BenchError(f"{path}, line {number}: expected label<TAB>text, which is the form of line 1.")
+        elif not match[1].strip():
+            raise BenchError(f"{path}, line {number}: no text after the label.")
+        else:
+            examples.append(Example(match[1]))
+    return tuple(examples), labelled
+
+
+def _parse(path: Path, number: int, line: str, kind: Kind) -> Example:
+    """Returns the example that a line of JSON holds."""
+    try:
+        fields = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise BenchError(f"{path}, line {number}: not JSON: {error.msg} at column {error.colno}.") from error
+    if not isinstance(fields, dict):
+        raise BenchError(f"{path}, line {number}: expected an object with the field 'target', found {line[:40]!r}.")
+    if kind == "unconditional":
+        if "source" in fields:
+            raise BenchError(f"{path}, line {number}: field 'source' in a task whose texts have none.")
+        return Example(_field(fields, "target", path, number))
+    return Example(_field(fields, "target", path, number), _field(fields, "source", path, number))
+
+
+def _field(fields: Mapping[str, object], name: str, path: Path, number: int) -> str:
+    if name not in fields:
+        present = ", ".join(map(repr, fields)) or "none"
+        raise BenchError(
+            f"{path}, line {number}: field {name!r} is missing.{did_you_mean(name, fields)} Fields there: {present}."
+        )
+    value = fields[name]
+    if not isinstance(value, str):
+        raise BenchError(f"{path}, line {number}: field {name!r} must be text, not {type(value).__name__}.")
+    if not value.strip():
+        raise BenchError(f"{path}, line {number}: field {name!r} is empty.")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise BenchError(f"{path}, line {number}: field {name!r} holds half a surrogate pair, which is no character.")
+    return value

@@ -1,0 +1,1 @@
+"""The embedded grammars, one task per file."""

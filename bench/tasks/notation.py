@@ -1,0 +1,208 @@
+"""The notation in which grammars are written: named rules of plain phrases, compiled to nodes.
+
+A rule is one of
+
+- a phrase, ``"we ordered the {dish} and (it | that) was good"``: ``{name}`` is another rule, ``|`` separates
+  alternatives (equally likely) at the top or inside parentheses, and an alternative may be empty, ``(really | ) good``;
+- a list of rules: equally likely alternatives;
+- a mapping from phrase to weight: alternatives that are not equally likely;
+- ``by(factor, value=rule, ...)``: the rule of the factor's value;
+- ``distinct(count, rules, between)``: that many different ones in random order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from bench.errors import BenchError, did_you_mean, unknown_name
+from bench.tasks.grammar import Choice, Factor, Factors, Grammar, Node, Series, Words
+
+Rule: TypeAlias = "str | Sequence[Rule] | Mapping[str, float] | By | Distinct"
+
+_TOKEN = re.compile(r"[(|)]|[^\s(|)]+")
+_REFERENCE = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class By:
+    """A rule for each value of a factor; see ``by``."""
+
+    factor: str
+    rules: Mapping[str, Rule]
+    otherwise: Rule | None
+    leak: float
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """Several different rules out of a list; see ``distinct``."""
+
+    count: int
+    rules: tuple[Rule, ...]
+    between: Rule
+
+
+def by(
+    factor: str,
+    rules: Mapping[str, Rule] | None = None,
+    *,
+    otherwise: Rule | None = None,
+    leak: float = 0.0,
+    **more: Rule,
+) -> By:
+    """Chooses a rule by the value of a factor.
+
+    Args:
+        factor: name of the factor.
+        rules: the rule of each value; they may as well be given as keywords.
+        otherwise: the rule of all values that are not named.
+        leak: probability, shared evenly, of following one of the other rules instead: the factor then shows only
+            in frequencies.
+        more: the rules by keyword.
+    """
+    return By(factor, {**(rules or {}), **more}, otherwise, leak)
+
+
+def distinct(count: int, rules: Sequence[Rule], between: Rule = "") -> Distinct:
+    """Puts ``count`` different rules in random order, all orders equally likely, with ``between`` in between."""
+    return Distinct(count, tuple(rules), between)
+
+
+def build(factors: Sequence[Factor], rules: Mapping[str, Rule], start: str = "text") -> Grammar:
+    """Compiles rules to a grammar.
+
+    Args:
+        factors: the latent factors, each after the one it depends on.
+        rules: the rules by name.
+        start: name of the rule of a whole text.
+
+    Raises:
+        BenchError: a rule refers to a rule, factor or value that does not exist, or to itself, or is never used.
+    """
+    compiler = _Compiler(Factors(factors), rules)
+    root = compiler.named(start)
+    unused = sorted(set(rules) - set(compiler.nodes))
+    if unused:
+        raise BenchError(f"rules that no text uses: {', '.join(unused)}")
+    return Grammar(compiler.factors, root)
+
+
+class _Compiler:
+    def __init__(self, factors: Factors, rules: Mapping[str, Rule]) -> None:
+        self.factors = factors
+        self.rules = rules
+        self.nodes: dict[str, Node] = {}
+        self._phrases: dict[str, Node] = {}
+        self._open: list[str] = []
+
+    def named(self, name: str) -> Node:
+        if name in self._open:
+            raise BenchError(f"rule {name!r} refers to itself: {' -> '.join([*self._open, name])}")
+        if name not in self.rules:
+            raise unknown_name("rule", name, self.rules)
+        if name not in self.nodes:
+            self._open.append(name)
+            self.nodes[name] = self._node(self.rules[name])
+            self._open.pop()
+        return self.nodes[name]
+
+    def _node(self, rule: Rule) -> Node:
+        match rule:
+            case str():
+                return self._phrase(rule)
+            case By():
+                return self._by(rule)
+            case Distinct():
+                return self._distinct(list(map(self._node, rule.rules)), rule.count, self._node(rule.between))
+            case Mapping():
+                return Choice(map(self._phrase, rule), [rule.values()])
+            case _:
+                return _one_of(list(map(self._node, rule)))
+
+    def _phrase(self, phrase: str) -> Node:
+        # Equal phrases share a node, so a chart answers for them once.
+        if phrase not in self._phrases:
+            self._phrases[phrase] = self._parse(phrase)
+        return self._phrases[phrase]
+
+    def _parse(self, phrase: str) -> Node:
+        tokens = _TOKEN.findall(phrase)[::-1]
+        node = self._alternatives(tokens)
+        if tokens:
+            raise self._error(f"a closing parenthesis too many in {phrase!r}")
+        return node
+
+    def _alternatives(self, tokens: list[str]) -> Node:
+        """Reads alternatives from the end of the reversed ``tokens``, up to a closing parenthesis."""
+        nodes = [self._series(tokens)]
+        while tokens and tokens[-1] == "|":
+            tokens.pop()
+            nodes.append(self._series(tokens))
+        return _one_of(nodes)
+
+    def _series(self, tokens: list[str]) -> Node:
+        parts: list[Node] = []
+        words: list[str] = []
+        while tokens and tokens[-1] not in "|)":
+            piece = tokens.pop()
+            reference = _REFERENCE.fullmatch(piece)
+            if piece != "(" and reference is None:
+                if "{" in piece or "}" in piece:
+                    raise self._error(f"a reference must stand alone, unlike {piece!r}")
+                words.append(piece)
+                continue
+            if words:
+                parts.append(Words(words))
+                words = []
+            parts.append(self.named(reference[1]) if reference else self._group(tokens))
+        if words or not parts:
+            parts.append(Words(words))
+        return _in_order(parts)
+
+    def _group(self, tokens: list[str]) -> Node:
+        node = self._alternatives(tokens)
+        if not tokens:
+            raise self._error("a parenthesis is never closed")
+        tokens.pop()
+        return node
+
+    def _by(self, rule: By) -> Node:
+        values = self.factors.values(rule.factor)
+        for value in rule.rules:
+            if value not in values:
+                raise self._error(f"factor {rule.factor!r} has no value {value!r}.{did_you_mean(value, values)}")
+        missing = [value for value in values if value not in rule.rules]
+        if missing and rule.otherwise is None:
+            raise self._error(f"no rule for {rule.factor} {', '.join(missing)}")
+        nodes = {value: self._node(alternative) for value, alternative in rule.rules.items()}
+        if rule.otherwise is not None:
+            nodes |= dict.fromkeys(missing, self._node(rule.otherwise))
+        alternatives = list(dict.fromkeys(nodes[value] for value in values))
+        chosen = np.array([alternatives.index(nodes[value]) for value in values], dtype=np.intp)
+        leaked = rule.leak / max(len(alternatives) - 1, 1)
+        weights = [[1 - rule.leak if k == own else leaked for k in range(len(alternatives))] for own in chosen]
+        return Choice(alternatives, weights, self.factors.index(rule.factor))
+
+    def _distinct(self, nodes: list[Node], count: int, between: Node) -> Node:
+        if count > len(nodes):
+            raise self._error(f"{count} different ones out of {len(nodes)}")
+        if count == 1:
+            return _one_of(nodes)
+        rest = [self._distinct(nodes[:k] + nodes[k + 1 :], count - 1, between) for k in range(len(nodes))]
+        return _one_of([Series([node, between, other]) for node, other in zip(nodes, rest, strict=True)])
+
+    def _error(self, problem: str) -> BenchError:
+        return BenchError(f"rule {self._open[-1]!r}: {problem}")
+
+
+def _one_of(nodes: Sequence[Node]) -> Node:
+    return nodes[0] if len(nodes) == 1 else Choice(nodes, [[1.0] * len(nodes)])
+
+
+def _in_order(parts: Sequence[Node]) -> Node:
+    return parts[0] if len(parts) == 1 else Series(parts)
