@@ -1,0 +1,1 @@
+"""Metrics of likelihood, of the latent space and of generated text."""

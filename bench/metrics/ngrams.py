@@ -1,0 +1,168 @@
+"""Exact n-gram counts per text, and what BLEU takes from them: clipped matches and closest lengths.
+
+Counting is one sort per order over all texts together, so it grows as the number of tokens (times its logarithm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.errors import BenchError
+from bench.metrics.tokens import Ints, Tokens
+from bench.score import Array
+
+METHOD_1_EPSILON = 0.1
+"""Count given to an order without a match (method 1 of Chen and Cherry 2014, the value of nltk)."""
+
+
+@dataclass(frozen=True)
+class NGramCounts:
+    """How often each text holds each n-gram of one order: one row per (n-gram, text) that occurs.
+
+    Attributes:
+        gram: n-gram of each row, numbered from 0 without gaps, ascending (rows,).
+        text: text of each row, ascending within an n-gram (rows,).
+        count: occurrences of the n-gram in the text, at least 1 (rows,).
+        starts: first row of each n-gram (n-grams,).
+        n_texts: number of texts, those without any n-gram of this order included.
+    """
+
+    gram: Ints
+    text: Ints
+    count: Ints
+    starts: Ints
+    n_texts: int
+
+    def per_text(self, values: Ints) -> Ints:
+        """Returns the sum over the rows of each text (texts,)."""
+        return np.bincount(self.text, weights=values, minlength=self.n_texts).astype(np.int64)
+
+    def largest(self, values: Ints) -> Ints:
+        """Returns the largest value among the rows of each n-gram (n-grams,)."""
+        return np.maximum.reduceat(values, self.starts) if len(self.starts) else values
+
+
+def check_order(n: int) -> None:
+    """Checks an n-gram order that a user chose.
+
+    Raises:
+        BenchError: it is below 1.
+    """
+    if n < 1:
+        raise BenchError(f"n-gram order {n}; allowed: 1 or more")
+
+
+def count_ngrams(tokens: Tokens, max_n: int) -> Iterator[NGramCounts]:
+    """Yields the counts of order 1, 2, …, ``max_n``.
+
+    An n-gram is keyed by its number as (n-1)-gram and its last token, and the keys are numbered again after every
+    order. Keys are below tokens x vocabulary, so 64 bits hold them without collision.
+    """
+    ids, lengths = tokens.ids, tokens.lengths
+    text_of = np.repeat(np.arange(len(tokens)), lengths)
+    remaining = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(ids))
+    vocabulary = int(ids.max()) + 1 if len(ids) else 1
+    begin = np.arange(len(ids))
+    gram_at = np.zeros(len(ids), dtype=np.int64)
+    for n in range(1, max_n + 1):
+        fits = remaining[begin] >= n
+        begin = begin[fits]
+        key = gram_at[fits] * vocabulary + ids[begin + n - 1]
+        # Positions ascend by text, so a stable sort by n-gram leaves each n-gram's texts in order.
+        order = np.argsort(key, kind="stable")
+        text = text_of[begin[order]]
+        new_gram = _changes(key[order])
+        gram = np.cumsum(new_gram) - 1
+        gram_at = np.empty_like(gram)
+        gram_at[order] = gram
+        rows = np.flatnonzero(new_gram | _changes(text))
+        row_gram = gram[rows]
+        yield NGramCounts(
+            gram=row_gram,
+            text=text[rows],
+            count=np.diff(rows, append=len(text)),
+            starts=np.flatnonzero(_changes(row_gram)),
+            n_texts=len(tokens),
+        )
+
+
+def ngrams_of_order(tokens: Tokens, n: int) -> NGramCounts:
+    """Returns the counts of one order."""
+    *_, counts = count_ngrams(tokens, n)
+    return counts
+
+
+def matches_with_others(tokens: Tokens, max_n: int) -> Ints:
+    """Returns each text's n-gram matches with all other texts as references, by order (texts x ``max_n``).
+
+    The reference count of an n-gram is its largest count in any OTHER text: the largest of all, except for the text
+    that holds it, which gets the second largest. So two counts per n-gram replace the comparison of all pairs.
+    """
+    return np.stack([_matches_with_others(counts) for counts in count_ngrams(tokens, max_n)], axis=1)
+
+
+def matches_with_references(samples: Tokens, references: Tokens, max_n: int) -> Ints:
+    """Returns each sample's n-gram matches with all references together, by order (samples x ``max_n``)."""
+    orders = count_ngrams(samples + references, max_n)
+    return np.stack([_matches_with_references(counts, len(samples)) for counts in orders], axis=1)
+
+
+def ngram_totals(lengths: Ints, max_n: int) -> Ints:
+    """Returns the number of n-grams of each text, by order (texts x ``max_n``)."""
+    return np.maximum(lengths[:, None] - np.arange(max_n), 0)
+
+
+def closest_lengths(lengths: Ints, references: Ints) -> Ints:
+    """Returns for each length the closest reference length, the shorter of two equally close ones (texts,)."""
+    choices = np.unique(references)
+    place = np.searchsorted(choices, lengths)
+    below, above = choices[np.maximum(place - 1, 0)], choices[np.minimum(place, len(choices) - 1)]
+    return np.where(np.abs(lengths - below) <= np.abs(above - lengths), below, above)
+
+
+def closest_other_lengths(lengths: Ints) -> Ints:
+    """Returns for each text the closest length among the OTHER texts, at least one (texts,)."""
+    choices, which, texts = np.unique(lengths, return_inverse=True, return_counts=True)
+    below, above = np.append(-np.inf, choices[:-1]), np.append(choices[1:], np.inf)
+    neighbour = np.where(choices - below <= above - choices, below, above)
+    return np.where(texts > 1, choices, neighbour).astype(np.int64)[which]
+
+
+def sentence_bleu(matches: Ints, lengths: Ints, closest: Ints) -> Array:
+    """Returns the BLEU of each text, 0 to 1, with smoothing method 1 and uniform weights, as nltk's (texts,).
+
+    Args:
+        matches: clipped n-gram matches by order (texts x orders).
+        lengths: tokens of each text (texts,).
+        closest: closest reference length of each text (texts,).
+    """
+    totals = ngram_totals(lengths, matches.shape[1])
+    precision = np.where(matches == 0, METHOD_1_EPSILON, matches) / np.maximum(totals, 1)
+    brevity = np.minimum(1.0 - closest / np.maximum(lengths, 1), 0.0)
+    return np.where(matches[:, 0] == 0, 0.0, np.exp(brevity + np.log(precision).mean(axis=1)))
+
+
+def _changes(values: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Returns where a sorted sequence begins a new value; the first element always does."""
+    changed = np.ones(len(values), dtype=np.bool_)
+    changed[1:] = values[1:] != values[:-1]
+    return changed
+
+
+def _matches_with_others(counts: NGramCounts) -> Ints:
+    elsewhere = counts.largest(counts.count)[counts.gram]
+    holds_largest = np.flatnonzero(counts.count == elsewhere)
+    owner = holds_largest[_changes(counts.gram[holds_largest])]
+    without_owner = counts.count.copy()
+    without_owner[owner] = 0
+    elsewhere[owner] = counts.largest(without_owner)
+    return counts.per_text(np.minimum(counts.count, elsewhere))
+
+
+def _matches_with_references(counts: NGramCounts, n_samples: int) -> Ints:
+    in_references = np.where(counts.text < n_samples, 0, counts.count)
+    matched = np.minimum(counts.count, counts.largest(in_references)[counts.gram])
+    return counts.per_text(matched)[:n_samples]

@@ -1,0 +1,174 @@
+"""Scores of text files, ours or another program's: reading, checking, and every metric that applies.
+
+Texts lie one per line (.txt) or one per JSON string or object (.jsonl), either of them gzipped (.gz) or not. An object
+holds its text in the field ``text`` or ``target``; in a file of references it may instead hold a list of them in
+``references``. A blank line is an empty text, and is scored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, did_you_mean
+from bench.metrics.text import OfPairs, TextSet, text_metrics
+from bench.score import Bootstrap, Metric, Score
+
+SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz")
+TEXT_FIELDS = ("text", "target")
+
+
+@dataclass(frozen=True)
+class FileScores:
+    """What the files got.
+
+    Attributes:
+        scores: in the order the metrics were asked for.
+        skipped: metrics without a score, each with its reason.
+    """
+
+    scores: tuple[Score, ...]
+    skipped: Mapping[str, str]
+
+
+def score_files(
+    generations: Path,
+    references: Path | None = None,
+    train: Path | None = None,
+    metrics: Sequence[str] | None = None,
+    *,
+    pairs: bool | None = None,
+    tokenizer: str | None = None,
+    encoder: str | Path | None = None,
+    bootstrap: Bootstrap | None = None,
+) -> FileScores:
+    """Scores a file of generated texts.
+
+    Args:
+        generations: the generated texts.
+        references: texts to compare them with.
+        train: the training texts.
+        metrics: names in the table of `bench.metrics.text`; None for all that apply to the files.
+        pairs: whether line i of the references belongs to line i of the generations; None: yes if a named metric
+            needs pairs, or if none is named and the files have equally many lines.
+        tokenizer: for all metrics that have the choice; None for the default of each.
+        encoder: for MAUVE and BERTScore, see `bench.metrics.encoders.find_encoder`.
+        bootstrap: resampling behind the intervals; None for none.
+
+    Raises:
+        BenchError: a file cannot be read or is empty, pairs do not match in number, a metric is unknown, or a metric
+            that was asked for by name does not apply.
+    """
+    chosen = _choose(metrics, {"tokenizer": tokenizer, "encoder": encoder})
+    samples = read_texts(generations)
+    groups = read_references(references) if references else ()
+    if pairs is None:
+        pairs = (
+            len(groups) == len(samples)
+            if metrics is None
+            else any(isinstance(metric, OfPairs) for metric in chosen.values())
+        )
+    if pairs and references and len(groups) != len(samples):
+        raise BenchError(f"{generations} has {len(samples)} texts but {references} has {len(groups)}: no pairs")
+    inputs = TextSet(
+        samples=samples,
+        references=groups if pairs else (),
+        corpus=tuple(text for group in groups for text in group),
+        train=read_texts(train) if train else (),
+    )
+    scores, skipped = [], {}
+    for name, metric in chosen.items():
+        if metrics is None and encoder is None and hasattr(metric, "encoder"):
+            skipped[name] = "needs an encoder: name one"
+        elif metrics is None and (reason := metric.supports(inputs)):
+            skipped[name] = reason
+        else:
+            scores.append(metric.score(inputs, bootstrap))
+    return FileScores(tuple(scores), skipped)
+
+
+def read_texts(path: Path) -> tuple[str, ...]:
+    """Returns the texts of a file, one per line.
+
+    Raises:
+        BenchError: the file is missing, empty, of another kind, not UTF-8 or not JSON; file and line are named.
+    """
+    texts = tuple(_text(path, number, entry) for number, entry in _entries(path))
+    if not texts:
+        raise BenchError(f"{path} is empty")
+    return texts
+
+
+def read_references(path: Path) -> tuple[tuple[str, ...], ...]:
+    """Returns the references of a file, one group per line.
+
+    Raises:
+        BenchError: as `read_texts`, or a list of references is empty or not of strings.
+    """
+    groups = tuple(_references(path, number, entry) for number, entry in _entries(path))
+    if not groups:
+        raise BenchError(f"{path} is empty")
+    return groups
+
+
+def _choose(names: Sequence[str] | None, options: Mapping[str, Any]) -> dict[str, Metric[TextSet]]:
+    """Returns the metrics by name, each with those of the options that are given and that it has."""
+    by_lower_case = {name.lower(): name for name in text_metrics.names()}
+    chosen = {}
+    for asked in text_metrics.names() if names is None else names:
+        name = by_lower_case.get(asked.lower(), asked)
+        kind = text_metrics.get(name)
+        has: set[str] = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
+        chosen[name] = kind(**{key: value for key, value in options.items() if key in has and value is not None})
+    return chosen
+
+
+def _entries(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yields each line's number and content: a string, or whatever the line of a .jsonl file holds."""
+    if not path.name.endswith(SUFFIXES):
+        raise BenchError(f"{path}: unknown kind of file; allowed: {', '.join(SUFFIXES)}")
+    is_json = ".jsonl" in path.suffixes
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
+                yield number, json.loads(line) if is_json else line
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{path}, line {number}: not UTF-8 (byte {error.start + 1} of the line)") from error
+    except json.JSONDecodeError as error:
+        raise BenchError(f"{path}, line {number}: not JSON: {error.msg} at column {error.colno}") from error
+    except FileNotFoundError as error:
+        raise BenchError(f"no file {path}") from error
+    except (EOFError, zlib.error, OSError) as error:
+        raise BenchError(f"{path}, after line {number}: cannot be read: {error}") from error
+
+
+def _text(path: Path, number: int, entry: Any) -> str:
+    if isinstance(entry, dict):
+        found = next((name for name in TEXT_FIELDS if name in entry), None)
+        if found is None:
+            raise BenchError(f"{path}, line {number}: no field {' or '.join(map(repr, TEXT_FIELDS))}{_near(entry)}")
+        entry = entry[found]
+    if not isinstance(entry, str):
+        raise BenchError(f"{path}, line {number}: the text is no string but {type(entry).__name__}")
+    return entry
+
+
+def _references(path: Path, number: int, entry: Any) -> tuple[str, ...]:
+    if not (isinstance(entry, dict) and "references" in entry):
+        return (_text(path, number, entry),)
+    group = entry["references"]
+    if not (isinstance(group, list) and group and all(isinstance(text, str) for text in group)):
+        raise BenchError(f"{path}, line {number}: 'references' is not a list of one or more strings")
+    return tuple(group)
+
+
+def _near(entry: Mapping[str, Any]) -> str:
+    return f" (has {', '.join(entry) or 'none'}).{did_you_mean('text', entry)}"
