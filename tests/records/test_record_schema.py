@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from bench.errors import BenchError
+from bench.records.schema import SCHEMA_VERSION, RecordedScore, json_schema, parse_record
+from bench.score import Interval, Score
+
+ROOT = Path(__file__).parents[2]
+HISTORIC = sorted((Path(__file__).parent / "historic").glob("*.json"))
+SCORE = Score("PPL", 21.5, "1", "down", 200, "PPL|est:iw|v:1", 0.02, Interval(20.0, 23.0))
+
+
+def test_json_schema_is_current():
+    """Regenerate with: python -m bench.records.schema > results/record.schema.json."""
+    assert (ROOT / "results" / "record.schema.json").read_text(encoding="utf-8") == json_schema()
+
+
+@pytest.mark.parametrize("path", HISTORIC, ids=lambda path: path.stem)
+def test_every_historic_record_still_loads(path):
+    record = parse_record(path.read_bytes(), str(path))
+    assert (record.task, record.label, record.scale, record.seed) == ("ptb", "della", "smoke", 0)
+    assert record.metrics[0].interval == Interval(20.25, 22.75, 0.95, "bootstrap:1000:12345")
+
+
+def test_there_is_a_historic_record_of_the_current_schema():
+    assert f"v{SCHEMA_VERSION}" in {path.stem for path in HISTORIC}
+
+
+def test_bytes_round_trip(make_record):
+    record = make_record()
+    assert parse_record(record.to_json(), "memory") == record
+    assert parse_record(record.to_json(), "memory").to_json() == record.to_json()
+
+
+def test_an_older_record_is_upgraded_step_by_step(make_record):
+    content = json.loads(make_record().to_json())
+    content["schema_version"] = -1
+    content["identity"] = content.pop("run_id")
+    steps = {
+        -1: lambda old: {**old, "schema_version": 0},
+        0: lambda old: {"run_id": old.pop("identity"), **old, "schema_version": 1},
+    }
+    assert parse_record(json.dumps(content).encode(), "old.json", steps) == make_record()
+    with pytest.raises(BenchError, match=r"old\.json: record of schema -1"):
+        parse_record(json.dumps(content).encode(), "old.json")
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[1, 2]", "no schema_version"),
+        (b'{"name": "some package", "version": 3}', "no schema_version"),
+        (b'{"schema_version": 99}', r"schema 99; this version reads up to 1"),
+        (b'{"schema_version": 1}', r"run_id: Field required"),
+    ],
+)
+def test_what_is_no_record_is_named_in_one_line(data, complaint):
+    with pytest.raises(BenchError, match=complaint) as caught:
+        parse_record(data, "runs/x/record.json")
+    assert str(caught.value).startswith("runs/x/record.json: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", [("system", "label"), ("task", "name"), ("scale",), ("seed",)])
+def test_a_spec_must_place_the_run_in_a_table(make_record, missing):
+    spec = json.loads(json.dumps(make_record().spec))
+    place = spec
+    for key in missing[:-1]:
+        place = place[key]
+    del place[missing[-1]]
+    with pytest.raises(ValidationError, match=missing[-1]):
+        make_record(spec=spec)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training": {"loss": math.nan}},
+        {"metrics": [{**SCORE.as_dict(), "value": math.inf}]},
+        {"metrics": [{**SCORE.as_dict(), "higher_is_better": True}]},
+        {"run_id": "xyz"},
+        {"comment": "hello"},
+    ],
+    ids=["nan summary", "infinite score", "unknown key of a score", "bad id", "unknown key"],
+)
+def test_what_does_not_belong_into_a_record_is_refused(make_record, changes):
+    with pytest.raises(ValidationError):
+        make_record(**changes)
+
+
+def test_a_score_keeps_everything_when_its_split_is_added():
+    recorded = RecordedScore.of(SCORE, "valid")
+    assert recorded.split == "valid"
+    assert {**vars(recorded)} == {**vars(SCORE), "split": "valid"}
+
+
+def test_measurement_ignores_time_machine_and_speed_and_nothing_else(make_record):
+    record = make_record()
+    elsewhere = make_record(
+        created="2031-01-01T00:00:00Z",
+        commit="f" * 40,
+        dirty=True,
+        timings=[],
+        peak_memory_bytes=None,
+        environment={**record.environment.model_dump(), "device": "another", "threads": 64},
+        training={**record.training, "tokens_per_second": 1.0},
+    )
+    assert elsewhere != record
+    assert elsewhere.measurement() == record.measurement()
+    for changes in ({"training": {**record.training, "steps": 641}}, {"seeds": {}}, {"metrics": []}, {"status": "diverged"}):
+        assert make_record(**changes).measurement() != record.measurement()
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_finite_value_survives_exactly(value):
+    content = json.loads(HISTORIC[0].read_text())
+    content["metrics"][0]["value"] = value
+    record = parse_record(json.dumps(content).encode(), "memory")
+    assert parse_record(record.to_json(), "memory").metrics[0].value == value

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.errors import BenchError
+from bench.records.store import RecordStore, atomic_write, load_records, load_runs
+
+HISTORIC = Path(__file__).parent / "historic" / "v1.json"
+STATISTICS = {"PPL": np.array([[1.5, 2.0], [0.1, 3.0]]), "KL": np.array([[0.25], [0.5]])}
+
+
+def test_a_run_is_a_folder_with_four_files(tmp_path, make_record):
+    record = make_record()
+    stored = RecordStore(tmp_path).write(record, STATISTICS, [{"text": "naïve"}], [{"step": 1, "loss": 2.5}])
+    folder = tmp_path / f"ptb.della.s0.{record.run_id}"
+    assert stored.path == folder / "record.json"
+    assert sorted(os.listdir(folder)) == ["curve.jsonl", "generations.jsonl", "record.json", "statistics.npz"]
+    assert json.loads((folder / "generations.jsonl").read_text(encoding="utf-8")) == {"text": "naïve"}
+    assert json.loads((folder / "curve.jsonl").read_text()) == {"step": 1, "loss": 2.5}
+    assert {name: rows.tolist() for name, rows in stored.statistics().items()} == {
+        name: rows.tolist() for name, rows in STATISTICS.items()
+    }
+
+
+def test_the_same_statistics_are_the_same_bytes(tmp_path, make_record):
+    files = []
+    for place in ("a", "b"):
+        stored = RecordStore(tmp_path / place).write(make_record(), STATISTICS)
+        files.append(stored.path.with_name("statistics.npz").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_a_label_cannot_leave_the_store(tmp_path, make_record):
+    spec = make_record().spec
+    spec["system"]["label"] = "../embed+free_bits:0.5"
+    record = make_record(spec=spec)
+    stored = RecordStore(tmp_path).write(record)
+    assert stored.path.parent == tmp_path / f"ptb..._embed+free_bits_0.5.s0.{record.run_id}"
+    assert RecordStore(tmp_path).find(record.run_id) == stored
+
+
+def test_find_sees_whole_runs_only(tmp_path, make_record):
+    store, record = RecordStore(tmp_path), make_record()
+    assert store.find(record.run_id) is None
+    store.path(record.spec, record.run_id).mkdir()
+    atomic_write(store.path(record.spec, record.run_id) / "statistics.npz", b"unfinished")
+    assert store.find(record.run_id) is None
+    store.write(record)
+    assert store.find(record.run_id).record == record
+
+
+def test_loading_is_recursive_ordered_and_reads_each_file_once(tmp_path, make_record):
+    records = [make_record(run_id=f"{i:012x}") for i in (3, 1, 2)]
+    for record in records:
+        RecordStore(tmp_path / "deep" / "er").write(record)
+    single = RecordStore(tmp_path / "other").write(make_record(run_id="f" * 12)).path
+    loaded = load_runs([single, tmp_path, tmp_path / "deep"])
+    assert [run.record.run_id[-1] for run in loaded] == ["f", "1", "2", "3"]
+    assert load_records([tmp_path / "deep"]) == sorted(records, key=lambda record: record.run_id)
+    assert RecordStore(tmp_path / "nowhere").read_all() == []
+    with pytest.raises(BenchError, match="nowhere: no such"):
+        load_runs([tmp_path / "nowhere"])
+
+
+def test_a_damaged_file_is_named(tmp_path, make_record):
+    stored = RecordStore(tmp_path).write(make_record(), STATISTICS)
+    statistics = stored.path.with_name("statistics.npz")
+    statistics.write_bytes(statistics.read_bytes()[:40])
+    with pytest.raises(BenchError, match=r"statistics\.npz: not per-text statistics"):
+        stored.statistics()
+    stored.path.write_bytes(stored.path.read_bytes()[:100])
+    with pytest.raises(BenchError, match=r"record\.json: not JSON"):
+        load_runs([tmp_path])
+
+
+def test_pickled_statistics_are_refused(tmp_path, make_record):
+    stored = RecordStore(tmp_path).write(make_record())
+    np.savez(stored.path.with_name("statistics.npz"), PPL=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(BenchError, match="allow_pickle"):
+        stored.statistics()
+
+
+WRITER = """
+import json, sys
+from pathlib import Path
+from bench.records.schema import parse_record
+from bench.records.store import RecordStore
+store = RecordStore(Path(sys.argv[2]))
+content = json.loads(Path(sys.argv[1]).read_text())
+i = 0
+while True:
+    content["training"]["steps"] = i
+    content["training"]["padding"] = "x" * (i % 7) * 100_000
+    store.write(parse_record(json.dumps(content).encode(), "example"))
+    if i == 0:
+        print("ready", flush=True)
+    i += 1
+"""
+
+
+def test_neither_a_reader_nor_a_kill_in_mid_write_meets_an_unreadable_record(tmp_path):
+    steps = set()
+    for attempt in range(4):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(HISTORIC), str(tmp_path)], stdout=subprocess.PIPE
+        ) as child:
+            try:
+                assert child.stdout.readline() == b"ready\n"
+                deadline = time.monotonic() + 0.1 + 0.013 * attempt
+                while time.monotonic() < deadline:
+                    load_records([tmp_path])
+            finally:
+                child.kill()
+        (record,) = load_records([tmp_path])
+        steps.add(record.training["steps"])
+    assert max(steps) > 0
+
+
+LIMITED = """
+import json, resource, sys
+from pathlib import Path
+from bench.errors import BenchError
+from bench.records.schema import parse_record
+from bench.records.store import RecordStore
+content = json.loads(Path(sys.argv[1]).read_text())
+content["training"]["padding"] = "x" * 1_000_000
+record = parse_record(json.dumps(content).encode(), "example")
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+try:
+    RecordStore(Path(sys.argv[2])).write(record)
+except BenchError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_the_earlier_run(tmp_path, make_record):
+    """A limit on the size of a file fails in the middle of a write, as a full disk does."""
+    stored = RecordStore(tmp_path).write(make_record(), STATISTICS)
+    before = {path.name: path.read_bytes() for path in stored.path.parent.iterdir()}
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(HISTORIC), str(tmp_path), "100000"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout == f"cannot write {stored.path}: File too large\n"
+    assert {path.name: path.read_bytes() for path in stored.path.parent.iterdir()} == before
+
+
+def test_a_failed_write_of_one_file_replaces_none(tmp_path, make_record):
+    """The record fails after the statistics are on disk: both keep their earlier content."""
+    stored = RecordStore(tmp_path).write(make_record(), STATISTICS)
+    before = {path.name: path.read_bytes() for path in stored.path.parent.iterdir()}
+    limit = len(before["statistics.npz"]) + 1
+    assert limit < len(before["record.json"])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(BenchError, match=r"cannot write .*record\.json: File too large"):
+            RecordStore(tmp_path).write(make_record(), {"PPL": np.zeros((2, 2)), "KL": np.zeros((2, 1))})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in stored.path.parent.iterdir()} == before
+
+
+def test_a_place_that_is_no_folder_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("here")
+    with pytest.raises(BenchError, match=r"cannot write .*record\.json: "):
+        atomic_write(tmp_path / "file" / "record.json", b"{}")
