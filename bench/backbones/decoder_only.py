@@ -182,7 +182,8 @@ class DecoderOnly(nn.Module):
         logits = self.model.lm_head(hidden)
         if shift is not None:
             logits = logits + shift[rows]
-        return -nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return -nn.functional.cross_entropy(logits, targets, reduction="none")
 
     def _merged_values(self, injection: Injection, prefix: str = "") -> dict[str, Tensor]:
         """Returns the fused query-key-value weights whose values are composed with the injection's maps."""
@@ -260,6 +261,7 @@ def build_backbone(spec: BackboneSpec, tokenizer: Tokenizer) -> DecoderOnly:
             n_layer=spec.layers,
             n_head=spec.heads,
             # GPT-2's 0.02 belongs to its width of 768; scaled so that a narrower model starts with signals as strong.
+            activation_function="gelu_pytorch_tanh",  # the formula of gelu_new in one kernel
             initializer_range=0.02 * (768 / spec.width) ** 0.5,
             bos_token_id=tokenizer.bos,
             eos_token_id=tokenizer.eos,

@@ -45,6 +45,8 @@ def score_texts(
     """
     system.eval()
     device, pad = next(system.parameters()).device, system.backbone.tokenizer.pad
+    # Without latent variables all samples are alike: one is scored and stands for K.
+    n_samples = scoring.n_importance_samples if system.groups else 1
     batches = batches_of_similar_length(texts.lengths, scoring.batch_tokens)
     order = [index for indices in batches for index in indices]
     columns: dict[str, list[Array]] = {"log_likelihood": [], "log_ratio": [], "kl": [], "mean": [], "noise": []}
@@ -55,7 +57,7 @@ def score_texts(
         streams = [torch.Generator().manual_seed(derive_seed(latent_seed, "score", index)) for index in indices]
         with precision(training, device):
             posterior = system.encode(batch)
-            path = posterior.sample(scoring.n_importance_samples, streams)
+            path = posterior.sample(n_samples, streams)
             at_once = max(1, scoring.batch_tokens // batch.ids.numel())
             parts = [
                 system.log_likelihood(batch, path.narrow(start, start + at_once)) for start in range(0, path.n, at_once)
@@ -67,19 +69,20 @@ def score_texts(
         columns["kl"].append(_array(path.kl.double().mean(1)))
         mean = _joined(path.mean, len(indices), path.n)
         columns["mean"].append(mean.mean(axis=1))
-        columns["noise"].append(mean.var(axis=1, ddof=1) / path.n)
+        columns["noise"].append(mean.var(axis=1, ddof=min(1, path.n - 1)) / path.n)
         report("score", (done + 1) / len(batches))
     own, aggregated = _aggregated_posterior(posteriors, first_samples)
     back = np.argsort(order)
     ordered = {name: np.concatenate(parts)[back] for name, parts in columns.items()}
+    repeats = scoring.n_importance_samples // n_samples
     return ScoredTexts(
         groups=system.groups,
         tokenizer=system.backbone.tokenizer.name,
         tokens=texts.predicted,
         words=texts.words,
         bytes=texts.bytes,
-        log_likelihood=ordered["log_likelihood"],
-        log_ratio=ordered["log_ratio"],
+        log_likelihood=ordered["log_likelihood"].repeat(repeats, axis=1),
+        log_ratio=ordered["log_ratio"].repeat(repeats, axis=1),
         kl=ordered["kl"],
         mean=ordered["mean"],
         mean_noise=ordered["noise"],

@@ -121,6 +121,7 @@ def run(
             parameters=sum(parameter.numel() for parameter in system.parameters()),
             weights_sha256=None if progress.diverged else file_sha256(trainer.best_weights),
             vocabulary_size=len(tokenizer),
+            details={"latent_groups": len(system.groups), "latent_dimensions": sum(system.groups)},
         ),
         "training": {
             "steps": progress.step,

@@ -73,7 +73,7 @@ class ActiveUnits(Metric[ScoredTexts]):
         return None if len(inputs) > 1 else "one text has no variance"
 
     def signature(self, inputs: ScoredTexts) -> Signature:
-        """States threshold, statistic and how many units there are."""
+        """States threshold and statistic."""
         return signature(
             self.name,
             self.version,
@@ -81,7 +81,6 @@ class ActiveUnits(Metric[ScoredTexts]):
             stat="var-of-means",
             noise="removed",
             group=self.group or "all",
-            of=self._columns(inputs).stop - self._columns(inputs).start,
             n=len(inputs),
         )
 

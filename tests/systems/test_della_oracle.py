@@ -1,0 +1,145 @@
+"""DELLA against its equations: logits, KL per layer, gradients and cached generation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from literal_della import LiteralDella, texts_of
+
+from bench.interface import Batch, LatentPath, System
+from bench.spec import DecodingSpec
+from della.model import Della
+
+# Everything runs in float64, where both sides agree to rounding; 1e-5 is what the contract asks for in float32.
+TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
+
+VARIANTS = {
+    "della": ("della", {}),
+    "rank 3": ("della", {"rank": 3}),
+    "pooled, normal init": ("della", {"representation": "attention_pool", "fusion_init": "normal"}),
+    "layers 2 to 3": ("della", {"first_layer": 2, "last_layer": 3}),
+    "released": ("della-2022", {}),
+    "released, tight clamp": ("della-2022", {"clamp": 0.1}),
+}
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(params=VARIANTS, ids=list(VARIANTS))
+def system(request: pytest.FixtureRequest, make_system: Callable[..., System]) -> Della:
+    name, options = VARIANTS[request.param]
+    made = make_system(name, latent_size=4, **options)
+    assert isinstance(made, Della)
+    return made.double()
+
+
+def noise_of(index: int, groups: int, size: int) -> torch.Tensor:
+    """The noise that one stream gives a text, group by group."""
+    stream = torch.Generator().manual_seed(index)
+    return torch.stack([torch.randn(1, size, generator=stream)[0] for _ in range(groups)])
+
+
+def sampled(system: Della, batch: Batch) -> LatentPath:
+    return system.encode(batch).sample(1, [torch.Generator().manual_seed(i) for i in range(len(batch))])
+
+
+def test_samples_and_terms_of_every_layer(system: Della, batch: Batch) -> None:
+    path = sampled(system, batch)
+    for index, ids in enumerate(texts_of(batch)):
+        z, log_q, log_p, kl = LiteralDella(system).latents(ids, noise_of(index, len(system.groups), 4))
+        torch.testing.assert_close(torch.stack([one[index, 0] for one in path.z]), torch.stack(z), **TOLERANCE)
+        torch.testing.assert_close(path.log_q[index, 0], log_q, **TOLERANCE)
+        torch.testing.assert_close(path.log_p[index, 0], log_p, **TOLERANCE)
+        torch.testing.assert_close(path.kl[index, 0], kl, **TOLERANCE)
+
+
+def test_log_likelihood(system: Della, batch: Batch) -> None:
+    path = system.encode(batch).sample(2, torch.Generator().manual_seed(0))
+    ours = system.log_likelihood(batch, path)
+    for index, ids in enumerate(texts_of(batch)):
+        for k in range(2):
+            expected = LiteralDella(system).log_likelihood(ids, [z[index, k] for z in path.z])
+            torch.testing.assert_close(ours[index, k], expected, **TOLERANCE)
+
+
+def test_gradients_of_the_loss(system: Della, batch: Batch) -> None:
+    path = sampled(system, batch)
+    loss = path.kl.sum() - system.log_likelihood(batch, path).sum()
+    ours = dict(zip(_names(system), torch.autograd.grad(loss, list(system.parameters())), strict=True))
+    expected = torch.zeros(())
+    literal = LiteralDella(system)
+    for index, ids in enumerate(texts_of(batch)):
+        z, _, _, kl = literal.latents(ids, noise_of(index, len(system.groups), 4))
+        expected = expected + kl.sum() - literal.log_likelihood(ids, z)
+    gradients = torch.autograd.grad(expected, list(system.parameters()), allow_unused=True)
+    for name, gradient in zip(_names(system), gradients, strict=True):
+        if gradient is None:
+            # W_hh of the first layer meets only the zero state; ours multiplies it by zero.
+            gradient = torch.zeros_like(ours[name])
+        # Sums over 35 tokens and five texts: rounding of the two orders of summation differs a little more.
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-7, atol=1e-8, msg=lambda text, n=name: f"{n}: {text}")
+
+
+def test_cached_greedy_generation(system: Della) -> None:
+    path = system.sample_prior(4, None, torch.Generator().manual_seed(3))
+    ours = system.generate(path, None, DecodingSpec(strategy="greedy", max_tokens=8), seed=0)
+    tokenizer = system.backbone.tokenizer
+    for k, generated in enumerate(ours):
+        ids = [tokenizer.bos]
+        while len(ids) <= 8:
+            best = int(LiteralDella(system).logits(ids, [z[0, k] for z in path.z])[-1].argmax())
+            if best == tokenizer.eos:
+                break
+            ids.append(best)
+        assert generated == [one for one in ids[1:] if one not in (tokenizer.pad, tokenizer.bos)]
+
+
+def test_prior_of_the_first_layer_is_standard_normal_as_in_the_paper(make_system: Callable[..., System]) -> None:
+    path = make_system("della", latent_size=4).double().sample_prior(3, None, torch.Generator().manual_seed(0))
+    standard = torch.distributions.Normal(0.0, 1.0).log_prob(path.z[0]).sum(-1)
+    torch.testing.assert_close(path.log_p[..., 0], standard, **TOLERANCE)
+
+
+def test_prior_of_the_first_layer_is_learned_as_released(make_system: Callable[..., System]) -> None:
+    path = make_system("della-2022", latent_size=4).double().sample_prior(3, None, torch.Generator().manual_seed(0))
+    assert path.mean[0].abs().min() > 1e-3
+
+
+def test_gated_model_is_the_plain_model_when_the_gate_is_one(make_system: Callable[..., System], batch: Batch) -> None:
+    """With W_v = I and gates of 1 the decoder is GPT-2 itself, whose logits come from transformers alone."""
+    system = make_system("della", latent_size=4).double()
+    assert isinstance(system, Della)
+    with torch.no_grad():
+        system.fusion.text_factor.copy_(torch.eye(16).expand_as(system.fusion.text_factor))
+        system.fusion.latent_factor.fill_(0.25)
+    ones = torch.ones(len(batch), 1, 4)
+    path = LatentPath((ones,) * 3, (ones,) * 3, *(torch.zeros(len(batch), 1, 3) for _ in range(3)))
+    model = system.backbone.model
+    logits = model(batch.inputs, use_cache=False).logits
+    tokens = -torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none")
+    expected = (tokens.view(batch.targets.shape) * batch.mask[:, 1:]).sum(1, keepdim=True)
+    torch.testing.assert_close(system.log_likelihood(batch, path), expected, **TOLERANCE)
+
+
+def test_rank_does_not_change_what_can_be_expressed(make_system: Callable[..., System], batch: Batch) -> None:
+    """Eq. 9 multiplies sums of linear maps: one pair of summed factors gives the same likelihood."""
+    high, low = make_system("della", latent_size=4, rank=3).double(), make_system("della", latent_size=4).double()
+    assert isinstance(high, Della)
+    assert isinstance(low, Della)
+    state = high.state_dict()
+    for name in ("fusion.text_factor", "fusion.latent_factor"):
+        state[name] = state[name].sum(1, keepdim=True)
+    low.load_state_dict(state)
+    path = high.encode(batch).sample(1, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(low.log_likelihood(batch, path), high.log_likelihood(batch, path), **TOLERANCE)
+
+
+def _names(system: Della) -> list[str]:
+    return [name for name, _ in system.named_parameters()]
