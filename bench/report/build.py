@@ -1,9 +1,10 @@
 """From records to a table: which runs share a cell, which columns may not be mixed, what deserves bold.
 
 A cell is the mean over seeds. Its interval is the hull of two: the bootstrap interval over texts (averaged over
-seeds), because all seeds are scored on the same texts and their spread cannot see the choice of texts; and mean ± 2
-standard errors over seeds, because resampled texts cannot see the randomness of training. The best value of a column
-is bold if its interval is disjoint from that of every other system.
+seeds), because all seeds are scored on the same texts and their spread cannot see the choice of texts; and Student's
+t interval over seeds, because resampled texts cannot see the randomness of training (two standard errors would cover
+70 % with two seeds, not 95 %). The best value of a column is bold if its interval is disjoint from that of every other
+system.
 """
 
 from __future__ import annotations
@@ -24,6 +25,13 @@ from bench.score import Direction, Interval, Signature
 
 FLOOR = " floor"
 """Ends the name of a score that no valid value of the metric before it can beat, for example ``PPL floor``."""
+
+T_QUANTILES = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.16, 2.145, 2.131, 2.12, 2.11, 2.101, 2.093, 2.086),
+    *(2.08, 2.074, 2.069, 2.064, 2.06, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+"""0.975 quantiles of Student's t with 1 to 30 degrees of freedom; the last serves for more."""
 
 _NO_IDENTITY = frozenset({"seed", "tokenizer.path", "backbone.path", "training.checkpoint_seconds"})
 """Entries of a spec in which the runs of one cell may differ: the seed, and what cannot change a result."""
@@ -76,11 +84,14 @@ def build_table(
         BenchError: no run fits; runs of two scales; one metric under two signatures, numbers of texts or data; one
             seed twice; runs of a cell that differ in more than the seed; a published row that does not exist.
     """
+    records = [record for record in records if scale in (None, record.scale)]
+    if not records:
+        raise BenchError(f"no record to tabulate{f' at scale {scale}' if scale else ''}")
     keep_empty = layout is not None
     layout = layout or default_layout(records)
     published = published or Published.load()
     _check_published(layout, published)
-    runs = _Runs.choose(records, layout, scale)
+    runs = _Runs.choose(records, layout)
     columns = [c for task in layout.tasks for c in _group(task, layout.metrics, runs, allow_mixed, keep_empty)]
     rows = []
     for row in layout.rows:
@@ -107,17 +118,17 @@ class _Runs:
     split: str
 
     @classmethod
-    def choose(cls, records: Sequence[Record], layout: Layout, scale: str | None) -> _Runs:
+    def choose(cls, records: Sequence[Record], layout: Layout) -> _Runs:
         by_cell: dict[tuple[str, str], list[Record]] = {
             (task.name, row.label): [] for task in layout.tasks for row in layout.rows
         }
         for record in records:
-            if (record.task, record.label) in by_cell and scale in (None, record.scale):
+            if (record.task, record.label) in by_cell:
                 by_cell[record.task, record.label].append(record)
         scales = sorted({record.scale for cell in by_cell.values() for record in cell})
         if not scales:
             wanted = f"{', '.join(row.label for row in layout.rows)} on {', '.join(task.name for task in layout.tasks)}"
-            raise BenchError(f"no record to tabulate: looked for {wanted}{f' at scale {scale}' if scale else ''}")
+            raise BenchError(f"no record fits the layout: looked for {wanted}")
         if len(scales) > 1:
             raise BenchError(f"records of several scales ({', '.join(scales)}) do not share a table; choose one")
         for cell in by_cell.values():
@@ -202,7 +213,7 @@ def _cell(runs: _Runs, row: RowLayout, column: _Column) -> Cell:
     if scores:
         remarks = (f"{len(diverged)} of {len(records)} seeds {diverged[0]}",) if diverged else ()
         return _measured(list(scores.values()), tuple(scores), remarks)
-    if diverged:
+    if len(diverged) == len(records):
         return Cell("diverged", footnotes=(diverged[0],))
     reasons = [str(record.reason) for record in records if record.status == "skipped"]
     reasons += [s.reason for record in records for s in record.skipped if s.metric == column.metric.name]
@@ -230,7 +241,8 @@ def _interval(scores: Sequence[RecordedScore]) -> Interval | None:
         ends.append((fmean(i.low for i in over_texts), fmean(i.high for i in over_texts)))
     if len(scores) > 1:
         values = [score.value for score in scores]
-        margin = 2 * stdev(values) / math.sqrt(len(values))
+        quantile = T_QUANTILES[min(len(values) - 1, len(T_QUANTILES)) - 1]
+        margin = quantile * stdev(values) / math.sqrt(len(values))
         ends.append((fmean(values) - margin, fmean(values) + margin))
     lows, highs = zip(*ends, strict=True) if ends else ((), ())
     return Interval(min(lows), max(highs), method="hull of texts and seeds") if ends else None
@@ -265,7 +277,7 @@ def _remarked(rows: Sequence[Row]) -> list[Row]:
 
     def remarks(cell: Cell) -> Iterator[str]:
         yield from cell.footnotes
-        if 0 < cell.n_seeds < most:
+        if 0 < cell.n_seeds < most and not cell.footnotes:
             yield f"{cell.n_seeds} of {most} seeds"
         if cell.published and cell.published.note:
             yield f"published figure: {cell.published.note}"
@@ -339,7 +351,7 @@ def _notes(
     yield f"Scale {runs.scale}; {spread}; {layout.split} split."
     yield (
         "Bold: the best value, if its 95 % interval is disjoint from that of every other system; the interval covers"
-        " the choice of texts (bootstrap) and, with several seeds, that of seeds (mean ± 2 standard errors)."
+        " the choice of texts (bootstrap) and, with several seeds, that of seeds (Student's t)."
     )
     for task in layout.tasks:
         yield from _data_notes(task, runs, [column.header for column in columns if column.task is task])
@@ -358,7 +370,7 @@ def _data_notes(task: TaskLayout, runs: _Runs, headers: Sequence[HeaderCell]) ->
     for header in headers:
         if header.n_texts is not None:
             counts.setdefault(header.n_texts, []).append(header.text)
-    sizes = [f"{n} texts" + (f" ({', '.join(texts)})" if len(counts) > 1 else "") for n, texts in counts.items()]
+    sizes = [f"{n} texts scored" + (f" ({', '.join(texts)})" if len(counts) > 1 else "") for n, texts in counts.items()]
     for data in {record.data.sha256: record.data for record in runs.of_task(task.name)}.values():
         source = f"{data.source} data, version {data.version}, sha256 {data.sha256[:12]}"
         yield "; ".join([f"{task.title or task.name}: {source}", *sizes, *data.notes]) + "."

@@ -41,7 +41,7 @@ def _line(table: Table, row: Row, group: ColumnGroup, column: HeaderCell, cell: 
         "half_width": interval and (interval.high - interval.low) / 2,
         "bold": cell.bold,
         "n_texts": column.n_texts,
-        "signature": column.signature,
+        "signature": None if cell.state == "floor" else column.signature,
         "published": published and published.printed,
         "published_source": published and f"{published.key} {published.table}",
         "remarks": "; ".join(cell.footnotes),

@@ -13,6 +13,7 @@ _ESCAPED = str.maketrans(
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "|": r"\textbar\allowbreak{}",
+        "[": "{[}",  # not the optional argument of the line break before it
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "±": r"$\pm$",

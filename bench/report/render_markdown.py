@@ -13,25 +13,29 @@ def render(table: Table) -> str:
 
 
 def _lines(table: Table) -> Iterator[str]:
-    heads = [f"{group.title} {column.caption}" for group, column in table.columns]
+    heads = [_escape(f"{group.title} {column.caption}") for group, column in table.columns]
     if table.title:
-        yield from (f"### {table.title}", "")
+        yield from (f"### {_escape(table.title)}", "")
     yield _row(["", *heads])
     yield _row(["---", *["---:" for _ in heads]])
     for row in table.rows:
-        yield _row([row.title, *(_cell(table, cell) for cell in row.cells)])
+        yield _row([_escape(row.title), *(_cell(table, cell) for cell in row.cells)])
     for text, marker in table.footnotes.items():
-        yield from ("", f"<sup>{marker}</sup> {text}")
+        yield from ("", f"<sup>{marker}</sup> {_escape(text)}")
     for note in table.notes:
-        yield from ("", note)
+        yield from ("", _escape(note))
     if table.signatures:
         yield from ("", "Signatures:", "")
     for line in table.signatures:
-        yield f"- `{line.signature}` ({', '.join(line.groups)})"
+        yield f"- `{line.signature}` ({_escape(', '.join(line.groups))})"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", r"\|").replace("<", r"\<")
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+    return f"| {' | '.join(cells)} |"
 
 
 def _cell(table: Table, cell: Cell) -> str:

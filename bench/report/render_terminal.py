@@ -18,7 +18,7 @@ _WIDEST = 10_000
 
 def render(table: Table) -> str:
     """Returns the blocks, then footnotes, notes and signatures; lines are never wrapped or cut."""
-    console = Console(file=io.StringIO(), width=_WIDEST, force_terminal=True, color_system=None, highlight=False)
+    console = Console(file=io.StringIO(), width=_WIDEST, force_terminal=True, color_system="standard", highlight=False)
     with console.capture() as capture:
         for block in _blocks(table):
             width = Measurement.get(console, console.options, block).maximum
@@ -31,7 +31,7 @@ def render(table: Table) -> str:
 def _blocks(table: Table) -> Iterator[RichTable]:
     start = 0
     for group in table.groups:
-        block = RichTable(title=" ".join(filter(None, (table.title, group.title))), box=box.SIMPLE_HEAD)
+        block = RichTable(title=": ".join(filter(None, (table.title, group.title))), box=box.SIMPLE_HEAD)
         block.add_column()
         for column in group.columns:
             block.add_column(Text(column.caption), justify="right")
@@ -43,9 +43,9 @@ def _blocks(table: Table) -> Iterator[RichTable]:
 
 
 def _cell(table: Table, cell: Cell) -> Text:
-    text = Text(cell.text, style="bold" if cell.bold else "")
     marks = table.marks(cell)
-    return text.append(f" {cell.aside}" if cell.aside else "", style="not bold").append(f" {marks}" if marks else "")
+    after = "".join(f" {part}" for part in (cell.aside, marks) if part)
+    return Text.assemble((cell.text, "bold" if cell.bold else ""), after)
 
 
 def _below(table: Table) -> Iterator[str]:

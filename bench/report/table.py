@@ -161,8 +161,7 @@ def format_spread(value: float, sd: float | None) -> str:
     """Returns ``value ± sd`` to two significant digits of the spread, without spread to four of the value."""
     if abs(value) >= 1e6:
         return f"{value:.3e}" + (f" ± {sd:.1e}" if sd is not None else "")
-    if sd is None and value.is_integer():
-        return f"{value:.0f}"
     leading = math.floor(math.log10(sd or abs(value) or 1.0))
-    decimals = min(max((1 if sd else 3) - leading, 0), 4)
-    return f"{value:.{decimals}f}" + (f" ± {sd:.{decimals}f}" if sd is not None else "")
+    decimals = 0 if not sd and value.is_integer() else min(max((1 if sd else 3) - leading, 0), 4)
+    spread = "" if sd is None else f" ± {sd:.{decimals}f}" if sd else " ± 0"
+    return f"{value:.{decimals}f}{spread}"

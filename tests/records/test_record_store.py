@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -23,7 +22,12 @@ def test_a_run_is_a_folder_with_four_files(tmp_path, make_record):
     stored = RecordStore(tmp_path).write(record, STATISTICS, [{"text": "naïve"}], [{"step": 1, "loss": 2.5}])
     folder = tmp_path / f"ptb.della.s0.{record.run_id}"
     assert stored.path == folder / "record.json"
-    assert sorted(os.listdir(folder)) == ["curve.jsonl", "generations.jsonl", "record.json", "statistics.npz"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "curve.jsonl",
+        "generations.jsonl",
+        "record.json",
+        "statistics.npz",
+    ]
     assert json.loads((folder / "generations.jsonl").read_text(encoding="utf-8")) == {"text": "naïve"}
     assert json.loads((folder / "curve.jsonl").read_text()) == {"step": 1, "loss": 2.5}
     assert {name: rows.tolist() for name, rows in stored.statistics().items()} == {
@@ -110,7 +114,7 @@ while True:
 def test_neither_a_reader_nor_a_kill_in_mid_write_meets_an_unreadable_record(tmp_path):
     steps = set()
     for attempt in range(4):
-        with subprocess.Popen(
+        with subprocess.Popen(  # noqa: S603
             [sys.executable, "-c", WRITER, str(HISTORIC), str(tmp_path)], stdout=subprocess.PIPE
         ) as child:
             try:
@@ -147,7 +151,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_the_earlier_run(tmp_path, mak
     """A limit on the size of a file fails in the middle of a write, as a full disk does."""
     stored = RecordStore(tmp_path).write(make_record(), STATISTICS)
     before = {path.name: path.read_bytes() for path in stored.path.parent.iterdir()}
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", LIMITED, str(HISTORIC), str(tmp_path), "100000"], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (2, "")

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bench.errors import BenchError
+from bench.records.compare import compare, exit_code
+from bench.records.schema import RecordedScore
+from bench.records.store import RecordStore
+from bench.score import Bootstrap, PerTextMetric, Signature, signature
+
+RNG = np.random.default_rng(7)
+TEXTS = RNG.normal(20.0, 4.0, size=(300, 1))
+
+
+class Mean(PerTextMetric):
+    """The mean of one column: the smallest per-text metric."""
+
+    name, version, unit, direction, tolerance = "Loss", 1, "nats", "down", 0.01
+
+    def signature(self, inputs) -> Signature:
+        return signature(self.name, self.version)
+
+    def statistics(self, inputs):
+        return inputs
+
+    def aggregate(self, means, n):
+        return means[..., 0]
+
+
+@pytest.fixture
+def stored(tmp_path, make_record):
+    """Writes a run whose metrics are given as (name, value) or as whole scores."""
+    count = iter(range(10**6))
+
+    def store(metrics=(), statistics=None, direction="down", tolerance=0.02, seed=0, **changes):
+        scores = [RecordedScore(name, value, "1", direction, 300, f"{name}|v:1", tolerance) for name, value in metrics]
+        spec = {**make_record().spec, "seed": seed}
+        record = make_record(**{"metrics": scores, "spec": spec, "skipped": [], "training": {}, **changes})
+        return RecordStore(tmp_path / str(next(count))).write(record, statistics)
+
+    return store
+
+
+def verdicts(first, second, **options):
+    return [(c.metric, c.verdict) for c in compare([first], [second], **options)]
+
+
+@pytest.mark.parametrize(
+    ("direction", "second", "verdict"),
+    [
+        ("down", 20.0, "ok"),
+        ("down", 20.39, "ok"),
+        ("down", 20.41, "regression"),
+        ("down", 19.59, "improvement"),
+        ("up", 19.59, "regression"),
+        ("up", 20.41, "improvement"),
+        (None, 20.41, "regression"),
+        (None, 19.59, "regression"),
+        (None, 20.39, "ok"),
+    ],
+)
+def test_a_move_past_the_tolerance_is_judged_by_direction(stored, direction, second, verdict):
+    runs = [stored([("X", value)], direction=direction) for value in (20.0, second)]
+    assert verdicts(*runs) == [("X", verdict)]
+    (comparison,) = compare(runs[:1], runs[1:])
+    assert comparison.change == pytest.approx(second / 20 - 1, abs=1e-15)
+    assert exit_code([comparison]) == (verdict == "regression")
+
+
+def test_negative_values_and_zero(stored):
+    assert verdicts(stored([("X", -20.0)]), stored([("X", -19.0)])) == [("X", "regression")]
+    assert verdicts(stored([("X", 0.0)]), stored([("X", 0.0)])) == [("X", "ok")]
+    (comparison,) = compare([stored([("X", 0.0)])], [stored([("X", 1e-9)])])
+    assert (comparison.change, comparison.verdict) == (math.inf, "regression")
+
+
+def test_a_paired_test_tells_noise_from_a_move(stored):
+    """The same mean difference of 5 %: once on every text alike, once in the noise between texts."""
+    shifted = TEXTS * 1.05
+    noise = RNG.normal(0.0, 40.0, size=TEXTS.shape)
+    noisy = TEXTS + noise - noise.mean() + 0.05 * TEXTS.mean()
+    assert noisy.mean() == pytest.approx(shifted.mean(), rel=1e-12)
+    first = stored([("Loss", TEXTS.mean())], {"Loss": TEXTS})
+    for rows, verdict in ((shifted, "regression"), (noisy, "ok")):
+        second = stored([("Loss", rows.mean())], {"Loss": rows})
+        (comparison,) = compare([first], [second], {"Loss": Mean()}, Bootstrap(samples=500))
+        assert comparison.verdict == verdict
+        assert comparison.paired.difference == pytest.approx(TEXTS.mean() - rows.mean(), rel=1e-12)
+        assert (comparison.paired.p_value < 0.05) == (verdict == "regression")
+        assert verdicts(first, second) == [("Loss", "regression")]  # without the metric only the tolerance decides
+
+
+@pytest.mark.parametrize("rows", [None, {"Loss": TEXTS[:10]}, {"Other": TEXTS}], ids=["none", "fewer", "other"])
+def test_without_statistics_of_the_same_texts_there_is_no_paired_test(stored, rows):
+    first, second = stored([("Loss", 20.0)], {"Loss": TEXTS}), stored([("Loss", 20.0)], rows)
+    (comparison,) = compare([first], [second], {"Loss": Mean()})
+    assert comparison.paired is None
+    assert comparison.verdict == "ok"
+
+
+def test_two_signatures_are_incomparable(stored):
+    first = stored([("PPL", 20.0)])
+    second = stored([("PPL", 20.0)])
+    other = RecordedScore(**{**vars(second.record.metrics[0]), "signature": "PPL|K:30|v:2"})
+    second = replace(second, record=second.record.model_copy(update={"metrics": (other,)}))
+    (comparison,) = compare([first], [second])
+    assert comparison.verdict == "incomparable"
+    assert comparison.reason == "signatures differ: PPL|v:1 and PPL|K:30|v:2"
+    assert exit_code([comparison]) == 0
+
+
+def test_other_data_are_incomparable(stored, make_record):
+    data = {**make_record().data.model_dump(), "sha256": "b" * 64}
+    (comparison,) = compare([stored([("X", 1.0)])], [stored([("X", 9.0)], data=data)])
+    assert comparison.verdict == "incomparable"
+    assert comparison.reason == "the data differ: sha256 5ca1ab1e5ca1 and bbbbbbbbbbbb"
+
+
+def test_a_metric_that_is_gone_says_why(stored):
+    skipped = [{"metric": "X", "reason": "no latent variable"}]
+    (gone,) = compare([stored([("X", 1.0)])], [stored([], skipped=skipped)])
+    assert (gone.verdict, gone.reason) == ("incomparable", "not in the second run (no latent variable)")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "verdict"),
+    [
+        (("finished", "diverged"), "regression"),
+        (("finished", "skipped"), "regression"),
+        (("diverged", "finished"), "improvement"),
+        (("skipped", "diverged"), "incomparable"),
+    ],
+)
+def test_a_change_of_status_counts(stored, statuses, verdict):
+    first, second = (stored([], status=status, reason="because") for status in statuses)
+    (comparison,) = compare([first], [second])
+    assert (comparison.metric, comparison.verdict) == ("status", verdict)
+    assert comparison.reason == f"{statuses[0]}, then {statuses[1]} (because)"
+
+
+@pytest.mark.parametrize(("speed", "verdict"), [(800.0, "ok"), (700.0, "regression"), (1300.0, "improvement")])
+def test_speed_has_a_tolerance_of_its_own(stored, speed, verdict):
+    first, second = (stored([], training={"tokens_per_second": value}) for value in (1000.0, speed))
+    (comparison,) = compare([first], [second])
+    assert (comparison.metric, comparison.verdict) == ("tokens_per_second", verdict)
+    assert compare([first], [second], speed_tolerance=0.5)[0].verdict == "ok"
+
+
+def test_speed_of_two_machines_is_incomparable(stored, make_record):
+    elsewhere = {**make_record().environment.model_dump(), "device": "a GPU"}
+    first = stored([], training={"tokens_per_second": 1000.0})
+    second = stored([], training={"tokens_per_second": 10.0}, environment=elsewhere)
+    (comparison,) = compare([first], [second])
+    assert comparison.verdict == "incomparable"
+    assert comparison.reason.startswith("machines differ: ")
+
+
+def test_runs_are_matched_and_those_without_counterpart_named(stored):
+    first = [stored([("X", 1.0)], seed=seed) for seed in (0, 1)]
+    second = [stored([("X", 1.0)], seed=seed) for seed in (1, 2)]
+    result = [(c.seed, c.metric, c.verdict, c.reason) for c in compare(first, second)]
+    assert result == [
+        (0, "status", "incomparable", "the run is in the first set only"),
+        (1, "X", "ok", ""),
+        (2, "status", "incomparable", "the run is in the second set only"),
+    ]
+    with pytest.raises(BenchError, match="nothing to compare"):
+        compare(first[:1], second)
+    with pytest.raises(BenchError, match="two runs of ptb della smoke seed 0 in one set"):
+        compare([first[0], first[0]], second)
+
+
+def test_a_comparison_reads_as_one_line(stored):
+    moved = compare([stored([("X", 20.0)])], [stored([("X", 25.0)])])[0]
+    assert str(moved) == "regression: ptb della smoke seed 0 X 20 -> 25 (+25.00%, tolerance 2.00%)"
+    alone = compare([stored([("X", 20.0)])], [stored([])])[0]
+    assert str(alone) == "incomparable: ptb della smoke seed 0 X: not in the second run"

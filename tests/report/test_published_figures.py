@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from bench.errors import BenchError
+from bench.report.published import COLUMNS, Published, published_folder
+
+
+@pytest.fixture(scope="module")
+def published():
+    return Published.load()
+
+
+def test_every_figure_is_there(published):
+    assert Counter(figure.key for figure in published.figures) == {
+        "della-2022": 567,
+        "optimus-2020": 166,
+        "lagging-2019": 118,
+        "textbox-0.2.1": 81,
+        "sentence-mim": 21,
+        "texar-vae-text": 8,
+    }
+    assert len(published.figures) == 961
+
+
+def test_no_cell_is_printed_twice(published):
+    places = {(f.key, f.table, f.dataset, f.model, f.variant, f.metric) for f in published.figures}
+    assert len(places) == len(published.figures)
+
+
+def test_directions_and_values_are_typed(published):
+    assert Counter(figure.direction for figure in published.figures) == {"up": 562, "down": 359, None: 40}
+    text = {figure.printed for figure in published.figures if figure.value is None}
+    sizes = {"100k", "10k", "42k", "3k", "287k", "13k", "11k", "272k", "15k", "134k", "5k"}
+    assert text == sizes | {"<=332.1", "<=327.5", "<=359.1", "<=90.05"}
+
+
+@pytest.mark.parametrize(
+    ("place", "printed"),
+    [
+        (("della-2022", "Table 8", "PTB", "DELLA", "GPT-2 base, cyclical annealing", "PPL"), "10.28"),
+        (("della-2022", "Table 1", "Yelp", "GPT-2", "finetuned", "MAUVE"), "0.12"),
+        (("della-2022", "Table 7", "SNLI", "", "", "train size"), "100k"),
+        (("optimus-2020", "Table 1", "PTB", "Optimus", "lambda=0.50", "PPL"), "26.69"),
+        (("della-2022", "Table 8", "PTB", "GPT-2", "finetuned", "KL"), None),
+    ],
+)
+def test_a_figure_is_found_by_its_place(published, place, printed):
+    figure = published.find(*place)
+    assert (figure and figure.printed) == printed
+
+
+def test_a_figure_keeps_its_printed_digits_and_its_note(published):
+    figure = published.find("della-2022", "Table 1", "Yelp", "GPT-2", "finetuned", "Self-BLEU")
+    assert (figure.printed, figure.value, figure.direction) == ("65.90", 65.9, "down")
+    assert figure.note.startswith("ambiguous")
+
+
+def test_every_paper_is_cited(published):
+    tables = {(figure.key, figure.table) for figure in published.figures}
+    assert all(published.citation(key, table) for key, table in tables)
+    assert published.citation("della-2022", "Table 8") == "DELLA (Hu et al., NAACL 2022)"
+
+
+def test_rows_come_in_printed_order(published):
+    assert [model for model, _ in published.rows("della-2022", "Table 8")] == [
+        "GPT-2", "Optimus", "Embed", "Memory", "Softmax", "DELLA",
+    ]  # fmt: skip
+
+
+def test_the_installed_folder_goes_before_the_checkout(tmp_path, monkeypatch):
+    assert published_folder().joinpath("della-2022.csv").is_file()
+    (tmp_path / "published").mkdir()
+    monkeypatch.setattr("bench.report.published.files", lambda package: tmp_path)
+    assert published_folder() == tmp_path / "published"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("paper,value\nx,1\n", "expected the columns paper, table"),
+        (f"{','.join(COLUMNS)}\np,t,d,m,v,PPL,1,sideways,\n", "line 2: direction 'sideways'"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path, content, complaint):
+    (tmp_path / "mine.csv").write_text(content)
+    with pytest.raises(BenchError, match=complaint) as caught:
+        Published.load(tmp_path)
+    assert "mine.csv" in str(caught.value)

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import t as student
+
+from bench.errors import BenchError
+from bench.report import Layout, build_table
+from bench.report.build import T_QUANTILES
+from bench.score import Interval
+
+
+def cells(table, column=0):
+    return {row.label: row.cells[column] for row in table.rows}
+
+
+def heads(table):
+    return [column.text for _, column in table.columns]
+
+
+def test_mean_and_sd_over_seeds_are_numpys(make_run, make_score):
+    values = np.array([20.25, 21.5, 19.0, 20.0])
+    runs = [make_run("della", seed=seed, scores=[make_score("PPL", value)]) for seed, value in enumerate(values)]
+    cell = cells(build_table(runs))["della"]
+    assert cell.value == pytest.approx(values.mean(), rel=1e-14)
+    assert cell.sd == pytest.approx(values.std(ddof=1), rel=1e-14)
+    assert cell.n_seeds == 4
+    assert cell.run_ids == tuple(run.run_id for run in runs)
+
+
+def test_t_quantiles_are_scipys():
+    assert pytest.approx(student.ppf(0.975, np.arange(1, 31)), abs=5e-4) == np.array(T_QUANTILES)  # three decimals
+
+
+def test_the_interval_over_seeds_is_students(make_run, make_score):
+    values = np.array([20.0, 21.0, 23.0])
+    runs = [make_run("della", seed=seed, scores=[make_score("PPL", value)]) for seed, value in enumerate(values)]
+    low, high = student.interval(0.95, 2, loc=values.mean(), scale=values.std(ddof=1) / np.sqrt(3))
+    interval = cells(build_table(runs))["della"].interval
+    assert (interval.low, interval.high) == pytest.approx((low, high), rel=1e-4)  # the quantile has four digits
+
+
+def test_the_interval_covers_texts_and_seeds(make_run, make_score):
+    """Three seeds that agree: what is left is the choice of texts; one seed: its bootstrap interval as it is."""
+    runs = [make_run("della", seed=seed, scores=[make_score("PPL", 20.0, 1.0 + seed)]) for seed in range(3)]
+    interval = cells(build_table(runs))["della"].interval
+    assert (interval.low, interval.high) == pytest.approx((18.0, 22.0), rel=1e-12)
+    single = cells(build_table(runs[:1]))["della"].interval
+    assert (single.low, single.high) == (19.0, 21.0)
+
+
+@pytest.mark.parametrize(
+    ("direction", "values", "best"),
+    [
+        ("down", {"a": (20, 1), "b": (23, 1), "c": (30, 1)}, "a"),
+        ("up", {"a": (20, 1), "b": (23, 1), "c": (30, 1)}, "c"),
+        ("down", {"a": (20, 1), "b": (21.5, 1), "c": (30, 1)}, None),
+        ("down", {"a": (20, 1), "b": (23, 1), "c": (30, 9.5)}, None),
+        (None, {"a": (20, 1), "b": (23, 1)}, None),
+        ("down", {"a": (20, 1), "b": (23, None)}, None),
+        ("down", {"a": (20, 1)}, None),
+    ],
+    ids=["least", "most", "overlap", "a wide third overlaps", "no direction", "no interval", "alone"],
+)
+def test_bold_is_the_best_whose_interval_is_disjoint_from_all_others(make_run, make_score, direction, values, best):
+    runs = [make_run(k, scores=[make_score("PPL", v, half, direction=direction)]) for k, (v, half) in values.items()]
+    table = build_table([*runs, make_run("failed", status="diverged", reason="x")])
+    assert [label for label, cell in cells(table).items() if cell.bold] == ([best] if best else [])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), min_size=1, max_size=5), st.sampled_from(["up", "down"])
+)
+def test_bold_agrees_with_its_definition(pairs, direction):
+    from bench.report.build import _separated
+    from bench.report.table import Cell
+
+    row = [Cell("measured", value, interval=Interval(value - half, value + half)) for value, half in pairs]
+    ranked = sorted(range(len(row)), key=lambda i: row[i].value, reverse=direction == "up")
+    best, others = row[ranked[0]], [row[i] for i in ranked[1:]]
+    disjoint = all(o.interval.high < best.interval.low or o.interval.low > best.interval.high for o in others)
+    assert _separated(row, direction) == (ranked[0] if others and disjoint else None)
+
+
+def test_two_signatures_do_not_share_a_column(make_run, make_score):
+    runs = [
+        make_run("della", scores=[make_score("PPL", 20)]),
+        make_run("lm", scores=[make_score("PPL", 30, est="elbo")]),
+    ]
+    with pytest.raises(BenchError) as caught:
+        build_table(runs)
+    for signature in ("PPL|est:iw|n:200|v:1", "PPL|est:elbo|n:200|v:1"):
+        assert signature in str(caught.value)
+    assert "\n" not in str(caught.value)
+    table = build_table(runs, allow_mixed=True)
+    assert heads(table) == ["PPL [est:iw]", "PPL [est:elbo]"]
+    assert [cell.value for cell in table.rows[0].cells] == [20, None]
+    assert [cell.value for cell in table.rows[1].cells] == [None, 30]
+    assert [line.signature for line in table.signatures] == ["PPL|est:iw|n:200|v:1", "PPL|est:elbo|n:200|v:1"]
+
+
+def test_seeds_under_two_signatures_do_not_share_a_cell(make_run, make_score):
+    runs = [make_run("della", seed=s, scores=[make_score("PPL", 20, est=est)]) for s, est in ((0, "iw"), (1, "elbo"))]
+    with pytest.raises(BenchError, match="do not share a column"):
+        build_table(runs)
+
+
+def test_other_texts_or_fewer_are_not_the_same_column(make_run, make_score):
+    one = make_run("della", scores=[make_score("PPL", 20)])
+    fewer = make_run("lm", scores=[make_score("PPL", 30, n=100)])
+    data = {**one.data.model_dump(), "sha256": "b" * 64, "source": "files"}
+    other = make_run("lm", scores=[make_score("PPL", 30)], data=data)
+    with pytest.raises(BenchError, match=r"on 200 texts .* on 100 texts"):
+        build_table([one, fewer])
+    with pytest.raises(BenchError, match="data bbbbbbbbbbbb"):
+        build_table([one, other])
+    table = build_table([one, other], allow_mixed=True)
+    assert heads(table)[1] == "PPL [data:bbbbbbbbbbbb]"
+    assert any("files data" in note for note in table.notes)
+    assert any("grammar data" in note for note in table.notes)
+
+
+def test_a_metric_that_every_run_has_twice_makes_two_columns(make_run, make_score):
+    scores = [make_score("AU", 3, est="0.01", direction="up"), make_score("AU", 2, est="0.2", direction="up")]
+    table = build_table([make_run("della", scores=scores), make_run("embed", scores=scores[::-1])])
+    assert heads(table) == ["AU [est:0.01]", "AU [est:0.2]"]
+    assert [[cell.value for cell in row.cells] for row in table.rows] == [[3, 2], [3, 2]]
+
+
+def test_runs_of_a_cell_may_differ_in_the_seed_only(make_run, make_score):
+    runs = [make_run("della", seed=seed, scores=[make_score("PPL", 20)]) for seed in range(2)]
+    longer = runs[1].model_copy(
+        update={"spec": {**runs[1].spec, "training": {**runs[1].spec["training"], "epochs": 9}}}
+    )
+    with pytest.raises(BenchError, match=r"ptb della: .* differ in spec\.training\.epochs \(4 and 9\)"):
+        build_table([runs[0], longer])
+    newer = runs[1].model_copy(update={"components": {**runs[1].components, "della": 2}})
+    with pytest.raises(BenchError, match=r"differ in components\.della \(1 and 2\)"):
+        build_table([runs[0], newer])
+    with pytest.raises(BenchError, match="both have seed 0"):
+        build_table([runs[0], runs[0]])
+    elsewhere = {**runs[1].spec, "tokenizer": {**runs[1].spec["tokenizer"], "path": "/elsewhere"}}
+    moved = runs[1].model_copy(update={"spec": elsewhere})
+    assert cells(build_table([runs[0], moved]))["della"].n_seeds == 2
+
+
+def test_one_scale_at_a_time(make_run, make_score):
+    runs = [make_run("della", scores=[make_score("PPL", 20)], scale=scale) for scale in ("smoke", "small")]
+    with pytest.raises(BenchError, match=r"several scales \(small, smoke\)"):
+        build_table(runs)
+    table = build_table(runs, scale="small")
+    assert table.scale == "small"
+    with pytest.raises(BenchError, match="no record to tabulate at scale paper"):
+        build_table(runs, scale="paper")
+
+
+def test_only_scores_of_the_split_count(make_run, make_score):
+    run = make_run("della", scores=[make_score("PPL", 20)])
+    both = [*run.metrics, type(run.metrics[0])(**{**vars(run.metrics[0]), "split": "valid", "value": 10.0})]
+    run = run.model_copy(update={"metrics": tuple(both)})
+    assert cells(build_table([run]))["della"].value == 20
+    layout = Layout(rows=("della",), tasks=("ptb",), metrics=("PPL",), split="valid")
+    assert cells(build_table([run], layout))["della"].value == 10
+
+
+def test_every_empty_cell_says_why(make_run, make_score):
+    runs = [
+        make_run("lm", scores=[make_score("PPL", 30)], skipped=[{"metric": "MI", "reason": "no latent variable"}]),
+        make_run("della", scores=[make_score("MI", 3, direction="up")]),
+        make_run("embed", status="skipped", reason="needs a decoder"),
+        make_run("softmax", status="diverged", reason="loss is nan at step 7"),
+        make_run("memory", seed=0, scores=[make_score("PPL", 31), make_score("MI", 2, direction="up")]),
+        make_run("memory", seed=1, status="diverged", reason="loss is nan at step 9"),
+    ]
+    layout = Layout(
+        rows=("lm", "della", "embed", "softmax", "memory", "optimus"), tasks=("ptb",), metrics=("PPL", "MI", "CND")
+    )
+    table = build_table(runs, layout)
+    shown = {row.label: [(cell.text, "; ".join(cell.footnotes)) for cell in row.cells] for row in table.rows}
+    assert shown["lm"] == [("30", ""), ("—", "no latent variable"), ("—", "not measured")]
+    assert shown["della"] == [("—", "not measured"), ("3", ""), ("—", "not measured")]
+    assert shown["embed"] == [("—", "needs a decoder")] * 3
+    assert shown["softmax"] == [("diverged", "diverged: loss is nan at step 7")] * 3
+    assert shown["memory"][0] == ("31", "1 of 2 seeds diverged: loss is nan at step 9")
+    assert shown["optimus"] == [("—", "no run")] * 3
+    assert list(table.footnotes.values()) == list("abcdef")
+    assert table.marks(table.rows[3].cells[0]) == table.footnotes["diverged: loss is nan at step 7"]
+
+
+def test_fewer_seeds_than_elsewhere_are_marked(make_run, make_score):
+    runs = [make_run("della", seed=seed, scores=[make_score("PPL", 20)]) for seed in range(3)]
+    table = build_table([*runs, make_run("lm", scores=[make_score("PPL", 30)])])
+    assert cells(table)["lm"].footnotes == ("1 of 3 seeds",)
+    assert cells(table)["della"].footnotes == ()
+
+
+def test_the_floor_is_the_first_row(make_run, make_score):
+    floor = make_score("PPL floor", 9.75, direction=None, est="exact")
+    scores = [make_score("PPL", 20, 0.5), make_score("KL", 3, direction=None), floor]
+    table = build_table([make_run(label, scores=scores) for label in ("della", "embed")])
+    assert table.rows[0].label == "floor"
+    assert [cell.value for cell in table.rows[0].cells] == [9.75, None]
+    assert heads(table) == ["PPL", "KL"]
+    assert "PPL floor|est:exact|n:200|v:1" in {line.signature for line in table.signatures}
+
+
+def test_a_grid_in_which_everything_failed_still_is_a_table(make_run):
+    table = build_table(
+        [make_run("della", status="diverged", reason="x"), make_run("lm", status="skipped", reason="y")]
+    )
+    assert {label: cell.text for label, cell in cells(table).items()} == {"della": "diverged", "lm": "—"}
+
+
+def test_signatures_are_grouped_where_equal(make_run, make_score):
+    runs = [make_run("della", task, scores=[make_score("PPL", 20), make_score("KL", 2)]) for task in ("ptb", "snli")]
+    table = build_table(runs)
+    assert [(line.signature, line.groups) for line in table.signatures] == [
+        ("PPL|est:iw|n:200|v:1", ("PTB", "SNLI")),
+        ("KL|est:iw|n:200|v:1", ("PTB", "SNLI")),
+    ]
+
+
+def test_the_notes_say_texts_scale_and_data(make_run, make_score):
+    run = make_run("della", scores=[make_score("PPL", 20), make_score("BLEU", 20, n=50)])
+    run = run.model_copy(update={"data": run.data.model_copy(update={"notes": ("3 texts repeat",)})})
+    notes = build_table([run]).notes
+    assert "Scale smoke; one seed; test split." in notes
+    data = f"PTB: grammar data, version 1, sha256 {run.data.sha256[:12]}"
+    assert f"{data}; 200 texts scored (PPL); 50 texts scored (BLEU); 3 texts repeat." in notes
+
+
+def test_nothing_to_tabulate_is_an_error(make_run):
+    layout = Layout(rows=("della",), tasks=("ptb",), metrics=("PPL",))
+    with pytest.raises(BenchError, match="no record fits the layout: looked for della on ptb"):
+        build_table([make_run("lm")], layout)
+    with pytest.raises(BenchError, match="no record to tabulate"):
+        build_table([])

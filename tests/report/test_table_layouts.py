@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import pytest
+
+from bench.errors import BenchError
+from bench.report import Layout, build_table, load_layout
+from bench.report.layout import MAIN_METRICS, default_layout
+
+PRINTED = {"table1": ("yelp", "yahoo"), "table8": ("ptb", "snli")}
+
+
+@pytest.mark.parametrize("suite", ["table1", "table8", "all"])
+def test_every_suite_has_a_layout_that_can_be_filled(suite, make_run, make_score):
+    layout = load_layout(suite)
+    labels = [row.label for row in layout.rows]
+    assert labels == ["lm", "embed", "memory", "softmax", "della", "della-2022"]
+    scores = [make_score(metric.name, 1.0) for metric in layout.metrics]
+    runs = [make_run(label, task.name, scores=scores) for label in labels for task in layout.tasks]
+    table = build_table(runs, layout)
+    assert table.title == layout.title != ""
+    assert {cell.state for row in table.rows for cell in row.cells} == {"measured"}
+
+
+@pytest.mark.parametrize("suite", PRINTED)
+def test_every_figure_of_the_printed_table_has_a_place(suite, make_run):
+    """All cells of the six printed rows but Optimus's, which is not among the systems."""
+    layout = load_layout(suite)
+    table = build_table([make_run("della", layout.tasks[0].name)], layout)
+    printed = {row.label: [cell.published for cell in row.cells if cell.published] for row in table.rows}
+    assert {label: len(figures) for label, figures in printed.items()} == {
+        "lm": 14,  # no ELBO, KL, MI or AU without a latent variable
+        **dict.fromkeys(("embed", "memory", "softmax", "della"), 22),
+        "della-2022": 0,
+    }
+    assert {task.name for task in layout.tasks} == set(PRINTED[suite])
+
+
+def test_the_published_figure_stands_beside_a_missing_run(make_run):
+    table = build_table([make_run("della", "ptb")], load_layout("table8"))
+    column = [column.metric for _, column in table.columns].index("PPL")
+    shown = {row.label: f"{row.cells[column].text} {row.cells[column].aside}" for row in table.rows}
+    assert shown == {
+        "lm": "— (25.80)",
+        "embed": "— (19.98)",
+        "memory": "— (24.41)",
+        "softmax": "— (24.04)",
+        "della": "— (10.28)",
+        "della-2022": "— ",
+    }
+    assert any("Hu et al., NAACL 2022" in note and "NOT comparable" in note for note in table.notes)
+
+
+def test_a_row_may_stand_beside_another_paper(make_run, make_score):
+    optimus = {"model": "Optimus", "variant": "lambda=0.50", "source": {"paper": "optimus-2020", "table": "Table 1"}}
+    ptb = {"name": "ptb", "published": {"paper": "della-2022", "table": "Table 8", "dataset": "PTB"}}
+    layout = Layout.model_validate(
+        {"rows": [{"label": "optimus", "published": optimus}], "tasks": [ptb], "metrics": ["PPL"]}
+    )
+    table = build_table([make_run("optimus", scores=[make_score("PPL", 20)])], layout)
+    assert table.rows[0].cells[0].aside == "(26.69)"  # Table 8 of the DELLA paper misquotes it as 22.79
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"paper": "della"}, "unknown paper 'della'. Did you mean 'della-2022'"),
+        ({"table": "Table 18"}, "unknown table of della-2022 'Table 18'"),
+    ],
+)
+def test_a_printed_table_that_does_not_exist_is_an_error(make_run, change, complaint):
+    place = {"paper": "della-2022", "table": "Table 8", "dataset": "PTB", **change}
+    layout = Layout.model_validate(
+        {
+            "rows": [{"label": "lm", "published": {"model": "GPT-2", "variant": "finetuned"}}],
+            "tasks": [{"name": "ptb", "published": place}],
+            "metrics": ["PPL"],
+        }
+    )
+    with pytest.raises(BenchError, match=complaint.replace(".", r"\.").replace("?", r"\?")):
+        build_table([make_run("lm")], layout)
+
+
+def test_a_printed_row_that_does_not_exist_is_an_error(make_run):
+    content = load_layout("table8").model_dump()
+    content["rows"][0]["published"]["variant"] = "fine-tuned"
+    with pytest.raises(BenchError, match=r"'GPT-2 / fine-tuned'\. Did you mean 'GPT-2 / finetuned'"):
+        build_table([make_run("lm")], Layout.model_validate(content))
+
+
+def test_the_default_layout_is_what_was_measured_in_the_papers_order(make_run, make_score):
+    scores = [make_score(name, 1.0) for name in ("AU", "ESS", "PPL floor", "PPL", "Self-BLEU")]
+    layout = default_layout([make_run("b", "snli", scores=scores), make_run("a", "ptb")])
+    assert [metric.name for metric in layout.metrics] == ["PPL", "AU", "Self-BLEU"]
+    assert [row.label for row in layout.rows] == ["a", "b"]
+    assert [(task.name, task.title) for task in layout.tasks] == [("ptb", "PTB"), ("snli", "SNLI")]
+    assert MAIN_METRICS.index("PPL") == 0
+    only_others = default_layout([make_run("a", scores=[make_score("ESS", 1.0)])])
+    assert [metric.name for metric in only_others.metrics] == ["ESS"]
+
+
+def test_the_default_layout_shows_no_column_that_a_task_never_measured(make_run, make_score):
+    runs = [
+        make_run("a", "ptb", scores=[make_score("PPL", 1.0)]),
+        make_run("a", "quora", scores=[make_score("BLEU", 1.0)]),
+    ]
+    table = build_table(runs)
+    assert [(group.task, [column.metric for column in group.columns]) for group in table.groups] == [
+        ("ptb", ["PPL"]),
+        ("quora", ["BLEU"]),
+    ]
+
+
+def test_a_layout_is_found_by_name_or_by_path(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("title: Mine\nlayout: {rows: [della], tasks: [ptb], metrics: [PPL]}\n")
+    assert load_layout(str(path)).title == "Mine"
+    with pytest.raises(BenchError, match=r"unknown suite 'tabel8'\. Did you mean 'table8'"):
+        load_layout("tabel8")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("a: [", "not YAML"),
+        ("name: x", "has no layout"),
+        ("- 1", "has no layout"),
+        ("layout: {rows: [a], tasks: [b], metrics: []}", "metrics"),
+        ("layout: {rows: [a], tasks: [b], metrics: [c], colour: red}", "unknown key 'colour'"),
+        ("layout: {rows: [{titel: a}], tasks: [b], metrics: [c]}", r"rows\.0"),
+    ],
+)
+def test_a_bad_layout_is_one_line_with_file_and_key(tmp_path, content, complaint):
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(BenchError, match=complaint) as caught:
+        load_layout(str(path))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)

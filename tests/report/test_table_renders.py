@@ -1,0 +1,177 @@
+"""Golden renders: one synthetic grid in every format.
+
+Regenerate after a wanted change, and read the difference: ``REGENERATE_GOLDENS=1 pytest tests/report``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import BenchError
+from bench.report import FORMATS, Layout, build_table, render
+from bench.report.render_latex import escape
+from bench.report.table import format_spread
+
+GOLDENS = Path(__file__).parent / "goldens"
+LAYOUT = Layout.model_validate(
+    {
+        "title": "Synthetic & small",
+        "caption": "A table of made-up figures.",
+        "rows": [
+            {"label": "lm", "title": "GPT-2", "published": {"model": "GPT-2", "variant": "finetuned"}},
+            {
+                "label": "embed+free_bits:0.5",
+                "title": "Embed|free_bits",
+                "published": {"model": "Embed", "variant": "GPT-2 base, cyclical annealing"},
+            },
+            {
+                "label": "della",
+                "title": "DELLA",
+                "published": {"model": "DELLA", "variant": "GPT-2 base, cyclical annealing"},
+            },
+            "della-2022",
+        ],
+        "tasks": [
+            {"name": "ptb", "title": "PTB", "published": {"paper": "della-2022", "table": "Table 8", "dataset": "PTB"}},
+            {"name": "snli", "title": "SNLI <short>"},
+        ],
+        "metrics": ["PPL", "KL", {"name": "AU", "title": "Active units"}],
+    }
+)
+
+
+@pytest.fixture
+def table(make_run, make_score):
+    """Seeds, a floor, a published figure with a note, and every way in which a cell can be empty."""
+    floor = make_score("PPL floor", 9.75, direction=None, est="exact")
+
+    def kl(value):
+        return make_score("KL", value, 0.2, direction=None, unit="nats")
+
+    def au(value):
+        return make_score("AU", value, direction="up", unit="count")
+
+    def ppl(value):
+        return make_score("PPL", value, 0.3)
+
+    no_latent = [{"metric": name, "reason": "no latent variable"} for name in ("KL", "AU")]
+    nan = "the loss was not finite by step 40"
+    embed = "embed+free_bits:0.5"
+    lms = [make_run("lm", "ptb", seed, [ppl(30.5 + seed / 2), floor], skipped=no_latent) for seed in range(3)]
+    embeds = [make_run(embed, "ptb", seed, [ppl(25 + seed / 8), floor, kl(2.5), au(3 + seed)]) for seed in range(2)]
+    dellas = [make_run("della", "ptb", seed, [ppl(20 + seed / 8), floor, kl(6 + seed / 4), au(6)]) for seed in range(3)]
+    others = [
+        make_run(embed, "ptb", 2, status="diverged", reason=nan),
+        make_run("lm", "snli", 0, [make_score("PPL", 12.3456, 0.25)], skipped=no_latent),
+        make_run(embed, "snli", 0, status="diverged", reason=nan),
+        make_run("della", "snli", 0, status="skipped", reason="needs 100% more_layers"),
+    ]
+    return build_table([*lms, *embeds, *dellas, *others], LAYOUT)
+
+
+@pytest.mark.parametrize("table_format", FORMATS.names())
+def test_render_equals_its_golden(table, table_format):
+    path = GOLDENS / f"synthetic.{table_format}"
+    text = render(table, table_format)
+    if os.environ.get("REGENERATE_GOLDENS"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text.encode())
+    assert text == path.read_bytes().decode()
+
+
+def test_csv_holds_the_unrounded_table(table):
+    lines = list(csv.DictReader(io.StringIO(render(table, "csv"))))
+    assert len(lines) == sum(len(row.cells) for row in table.rows)
+    cells = [cell for row in table.rows for cell in row.cells]
+    for line, cell in zip(lines, cells, strict=True):
+        assert (float(line["value"]) if line["value"] else None) == cell.value
+        assert (float(line["sd"]) if line["sd"] else None) == cell.sd
+        assert int(line["n_seeds"]) == cell.n_seeds == len(line["run_ids"].split())
+        assert (line["bold"] == "True") == cell.bold
+    (single,) = [line for line in lines if (line["system"], line["task"], line["metric"]) == ("lm", "snli", "PPL")]
+    assert float(single["half_width"]) == pytest.approx(0.25, rel=1e-12)  # of the bootstrap interval: there is one seed
+    (noted,) = [line for line in lines if (line["system"], line["task"], line["metric"]) == ("della", "ptb", "PPL")]
+    assert (noted["published"], noted["published_source"]) == ("10.28", "della-2022 Table 8")
+
+
+def test_html_is_well_formed_and_complete(table):
+    page = render(table, "html").removeprefix("<!DOCTYPE html>\n")
+    root = ET.fromstring(page)  # noqa: S314
+    body = root.findall(".//tbody/tr")
+    assert [row.findtext("th") for row in body] == [row.title for row in table.rows]
+    assert {len(row.findall("td")) for row in body} == {6}
+    assert len(root.findall(".//td/b")) == sum(cell.bold for row in table.rows for cell in row.cells) > 0
+
+
+def test_markdown_rows_have_equally_many_cells(table):
+    rows = [line for line in render(table, "md").splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {8}
+
+
+def test_latex_rows_have_equally_many_cells(table):
+    lines = render(table, "latex").splitlines()
+    body = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {6}
+    assert all(line.endswith(r" \\") for line in body)
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("100% & $5 #1 a_b {x}", r"100\% \& \$5 \#1 a\_b \{x\}"),
+        (r"\input", r"\textbackslash{}input"),
+        ("a~b^c", r"a\textasciitilde{}b\textasciicircum{}c"),
+        ("[x]", "{[}x]"),
+        ("1 ± 2 — ↓", r"1 $\pm$ 2 --- $\downarrow$"),
+    ],
+)
+def test_latex_escapes(text, printed):
+    assert escape(text) == printed
+
+
+@given(st.text(alphabet=r"ab&%$#_{}\~^[]"))
+def test_nothing_special_is_left_unescaped(text):
+    """Every special character that is left belongs to a command of the escape table."""
+    commands = r"\\(text(backslash|asciitilde|asciicircum)\{\}|[&%$#_{}])|\{\[\}"
+    assert not re.search(r"[&%$#_{}\\~^\[]", re.sub(commands, "", escape(text)))
+
+
+def test_bold_reaches_the_terminal_as_an_attribute(table):
+    assert "\x1b[1m20.12 ± 0.12\x1b[0m" in render(table, "term")
+    assert render(table, "term").count("31.00 ± 0.50") == 1
+
+
+def test_an_unknown_format_is_named_with_the_nearest(table):
+    with pytest.raises(BenchError, match=r"unknown table format 'htm'. Did you mean 'html'\?"):
+        render(table, "htm")
+
+
+@pytest.mark.parametrize(
+    ("value", "sd", "text"),
+    [
+        (51.234, 0.4321, "51.23 ± 0.43"),
+        (51.234, 4.321, "51.2 ± 4.3"),
+        (512.34, 43.21, "512 ± 43"),
+        (0.51234, 0.0012, "0.5123 ± 0.0012"),
+        (23.354, None, "23.35"),
+        (327.284, None, "327.3"),
+        (0.42137, None, "0.4214"),
+        (23.0, None, "23"),
+        (23.0, 0.0, "23 ± 0"),
+        (0.0, None, "0"),
+        (-0.0213, None, "-0.0213"),
+        (4e66, None, "4.000e+66"),
+        (4e66, 1.5e65, "4.000e+66 ± 1.5e+65"),
+    ],
+)
+def test_values_are_rounded_to_two_digits_of_their_spread(value, sd, text):
+    assert format_spread(value, sd) == text
