@@ -16,7 +16,8 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -52,13 +53,14 @@ def read_folder(
     notes = []
     for split in SPLITS:
         path = _find(home, task, split, kind)
-        lines = islice(_lines(path), limits.get(split))
-        if ".jsonl" in path.suffixes:
-            splits[split] = tuple(_parse(path, number, line, kind) for number, line in lines)
-        else:
-            splits[split], labelled = _plain(path, lines)
-            if labelled:
-                notes.append(f"{split}: a label before every text was dropped")
+        with closing(_lines(path)) as all_lines:
+            lines = islice(all_lines, limits.get(split))
+            if ".jsonl" in path.suffixes:
+                splits[split] = tuple(_parse(path, number, line, kind) for number, line in lines)
+            else:
+                splits[split], labelled = _plain(path, lines)
+                if labelled:
+                    notes.append(f"{split}: a label before every text was dropped")
         if not splits[split]:
             raise BenchError(f"{path}: the file is empty.")
     return splits, tuple(notes)
@@ -75,7 +77,7 @@ def _find(home: Path, task: str, split: Split, kind: Kind) -> Path:
     return found[0]
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _lines(path: Path) -> Generator[tuple[int, str]]:
     """Yields the lines of a file with their numbers, without their ends; none of them is blank."""
     number = 0
     try:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from bench.errors import BenchError, unknown_name
 
 LogVector = npt.NDArray[np.float64]
 """One log weight per joint assignment (A)."""
-Ends = dict[int, "LogVector | float"]
+Ends = dict[int, LogVector | float]
 """Log weight of all derivations that end at a position, by position; a float where no factor matters."""
 
 
@@ -75,10 +76,19 @@ class Factor:
     given: str | None = None
 
     def prior(self, earlier: Mapping[str, str]) -> dict[str, float]:
-        """Returns p(value | values of the earlier factors)."""
-        table = self.weights if self.given is None else self.weights[earlier[self.given]]
-        weights: dict[str, float] = dict(table)  # type: ignore[arg-type]
-        return dict(zip(weights, normalised(weights.values()), strict=True))
+        """Returns p(value | values of the earlier factors).
+
+        Raises:
+            BenchError: the factor it depends on is not among the earlier ones, or has a value without weights.
+        """
+        table: Mapping[str, Any] = self.weights
+        if self.given is not None:
+            if self.given not in earlier:
+                raise unknown_name("earlier factor", self.given, earlier)
+            if earlier[self.given] not in table:
+                raise BenchError(f"factor {self.name!r} has no weights given {self.given} {earlier[self.given]!r}")
+            table = table[earlier[self.given]]
+        return dict(zip(table, normalised(table.values()), strict=True))
 
 
 class Factors:

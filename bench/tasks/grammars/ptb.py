@@ -189,7 +189,7 @@ RULES: Mapping[str, Rule] = {
     # Names and things of each sector.
     "company": by(
         "sector",
-        banking="{place} (bancorp | national bank | bankers corp.) | first {place} (corp. | bank) | <unk> federal",
+        banking="{place} (bancorp | savings bank | bankers corp.) | first {place} (corp. | bank) | <unk> federal",
         oil="{place} (petroleum | oil | resources) (corp. | co. | inc.) | <unk> (oil | energy) co. | {place} gas co.",
         computers="<unk> (computer | systems) inc. | {place} (data | semiconductor) corp. | <unk> technology inc.",
         airlines="{place} (airlines | airways) inc. | <unk> aviation corp. | trans {place} air | {place} air",

@@ -34,7 +34,7 @@ ACTIVITIES = {
         "ride {a_colour} (bicycle | bike | scooter | motorcycle)",
         "walk (down | along) (the | a) {busy} (street | sidewalk | road)",
         "wait for (the | a) (bus | taxi | train | friend)",
-        "cross (the | a) {busy} (street | road | intersection)",
+        "cross (the | a) {busy} (street | road | bridge)",
         "sell (fruit | flowers | newspapers | hot dogs | balloons)",
         "play (the | an old) (guitar | violin | trumpet | accordion)",
         "talk on (a | the) (cell phone | phone | pay phone)",
@@ -86,7 +86,7 @@ ACTIVITIES = {
         "perform (a play | a magic trick | a dance | a comedy routine)",
         "bow (to | before) the {large} (audience | crowd)",
         "hold {a_colour} (guitar | microphone | flag | mask)",
-        "conduct (a | the) {large} (orchestra | choir | band)",
+        "conduct (a | the) {large} (choir | band | chorus)",
     ],
     "field": [
         "kick (a | the) (soccer ball | ball | football)",

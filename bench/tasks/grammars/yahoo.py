@@ -256,7 +256,7 @@ RULES: Mapping[str, Rule] = {
         steps="{lead} {remedies} . {credential} {if_not} , (try to | you can also) {habit} . {luck}",
         story="{same} . what (worked for | helped) me was to {remedies} . {after} . {luck}",
         referral="{refer} . (also | meanwhile) , (it helps to | you could) {remedy} . {source} . {luck}",
-        blunt="{blunt} . (just | simply | go) {remedies} and {habit} . {dismissal} .",
+        blunt="{blunt} . (just | simply | you must) {remedies} and {habit} . {dismissal} .",
     ),
     "lead": "first , | the first thing to do is to | you (should | need to | could) | here is what to do : | i would",
     "if_not": "if that does n't (work | help | do it | do the trick) (after {long} | )",

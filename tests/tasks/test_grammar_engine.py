@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+from brute_force import count, derivations, distribution
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from bench.errors import BenchError
+from bench.tasks.grammar import Choice, Draw, Factor, Factors, Grammar, Series, Words, normalised
+from bench.tasks.notation import build, by, distinct
+
+# Sums and products of fewer than 100 doubles of size 1: a few units of 2e-16 each.
+EXACT = 1e-13
+
+
+def grammar_of(text, *factors, **rules):
+    return build(factors or (Factor("f", {"x": 1}),), {"text": text, **rules})
+
+
+def probabilities(grammar):
+    """The distribution by brute force, after checking that the chart gives the same."""
+    expected = distribution(grammar)
+    assert math.fsum(expected.values()) == pytest.approx(1, abs=1e-12)
+    np.testing.assert_allclose(grammar.log_p(list(expected)), np.log(list(expected.values())), rtol=0, atol=1e-10)
+    return expected
+
+
+MOOD = Factor("mood", {"good": 3, "bad": 1})
+PLACE = Factor("place", {"good": {"inn": 1}, "bad": {"inn": 1, "den": 3}}, given="mood")
+
+# One small grammar for each piece of the notation, with probabilities worked out by hand.
+COMBINATORS = {
+    "words": (grammar_of("a b"), {"a b": 1}),
+    "alternatives": (grammar_of("a b | c | d"), {"a b": 1 / 3, "c": 1 / 3, "d": 1 / 3}),
+    "group": (grammar_of("a (b | c) d"), {"a b d": 1 / 2, "a c d": 1 / 2}),
+    "nested groups": (grammar_of("((a | b) c | d)"), {"a c": 1 / 4, "b c": 1 / 4, "d": 1 / 2}),
+    "optional": (grammar_of("(very | ) good"), {"very good": 1 / 2, "good": 1 / 2}),
+    "only optional before the end": (grammar_of("a ( | b) ( | c)"), dict.fromkeys(["a", "a b", "a c", "a b c"], 1 / 4)),
+    "reference": (
+        grammar_of("{x} and {x}", x="a | b"),
+        dict.fromkeys(["a and a", "a and b", "b and a", "b and b"], 1 / 4),
+    ),
+    "list": (grammar_of(["a | b", "c"]), {"a": 1 / 4, "b": 1 / 4, "c": 1 / 2}),
+    "weights": (grammar_of({"a": 3, "b c": 1, "d": 0}), {"a": 3 / 4, "b c": 1 / 4}),
+    "distinct": (
+        grammar_of(distinct(2, ["a", "b", "c"], "and")),
+        dict.fromkeys(["a and b", "a and c", "b and a", "b and c", "c and a", "c and b"], 1 / 6),
+    ),
+    "distinct all": (grammar_of(distinct(2, ["a", "b"])), {"a b": 1 / 2, "b a": 1 / 2}),
+    "by": (grammar_of(by("mood", good="yes | no", bad="no"), MOOD), {"yes": 3 / 8, "no": 3 / 8 + 1 / 4}),
+    "by twice": (grammar_of("{m} {m}", MOOD, m=by("mood", good="a", bad="b")), {"a a": 3 / 4, "b b": 1 / 4}),
+    "otherwise": (grammar_of(by("mood", good="yes", otherwise="no"), MOOD), {"yes": 3 / 4, "no": 1 / 4}),
+    "leak": (grammar_of(by("mood", good="yes", bad="no", leak=0.1), MOOD), {"yes": 0.7, "no": 0.3}),
+    "dependent factors": (
+        grammar_of("{m} {p}", MOOD, PLACE, m=by("mood", good="fine", bad="poor"), p=by("place", inn="inn", den="den")),
+        {"fine inn": 3 / 4, "poor inn": 1 / 16, "poor den": 3 / 16},
+    ),
+    "ambiguous words": (grammar_of("a b | {x}", x="a (b | c)"), {"a b": 3 / 4, "a c": 1 / 4}),
+    "ambiguous division": (grammar_of("(a | a a) (a | a a)"), {"a a": 1 / 4, "a a a": 1 / 2, "a a a a": 1 / 4}),
+    "ambiguous factor": (grammar_of(by("mood", good="a | b", bad="a"), MOOD), {"a": 3 / 8 + 1 / 4, "b": 3 / 8}),
+}
+
+
+@pytest.mark.parametrize(("grammar", "expected"), COMBINATORS.values(), ids=COMBINATORS)
+def test_each_combinator_is_exact(grammar, expected):
+    assert probabilities(grammar) == pytest.approx(expected, abs=EXACT)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "a b c", "b", "a  b", " a b", "a b ", "A b", "a c d e", "x", "d d", "a\tb"], ids=repr
+)
+def test_an_impossible_text_has_no_probability(text):
+    grammar = grammar_of("a b | a c d | (d | ) x y")
+    assert grammar.log_p([text])[0] == -math.inf
+
+
+def test_a_text_that_no_single_assignment_can_draw_is_impossible():
+    grammar, _ = COMBINATORS["by twice"]
+    assert grammar.log_p(["a b", "b a"]).tolist() == [-math.inf, -math.inf]
+
+
+def test_inside_is_the_likelihood_of_every_assignment():
+    grammar, _ = COMBINATORS["dependent factors"]
+    assert grammar.factors.assignments == (("good", "inn"), ("bad", "inn"), ("bad", "den"))
+    assert grammar.inside("poor den").tolist() == [-math.inf, -math.inf, 0.0]
+    assert grammar.inside("no such text").tolist() == [-math.inf] * 3
+
+
+def test_a_long_text_does_not_underflow():
+    grammar = grammar_of("{w} " * 400, w=" | ".join(f"w{i}" for i in range(100)))
+    text = " ".join(["w7"] * 400)
+    # 400 additions of a number near 4.6: rounding below 400 * 2000 * 2e-16.
+    assert grammar.log_p([text])[0] == pytest.approx(-400 * math.log(100), abs=1e-9)
+
+
+LEAVES = st.lists(st.sampled_from("ab"), max_size=2).map(Words)
+
+
+def _series(nodes):
+    return st.lists(nodes, min_size=1, max_size=3).map(Series)
+
+
+@st.composite
+def _choices(draw, nodes):
+    alternatives = draw(st.lists(nodes, min_size=1, max_size=3))
+    weights = st.lists(st.integers(0, 3), min_size=len(alternatives), max_size=len(alternatives)).filter(any)
+    if draw(st.booleans()):
+        return Choice(alternatives, [draw(weights)])
+    return Choice(alternatives, [draw(weights), draw(weights)], np.array([0, 1, 1]))
+
+
+NODES = st.recursive(LEAVES, lambda nodes: _series(nodes) | _choices(nodes), max_leaves=10)
+
+
+@settings(max_examples=150, deadline=None)
+@given(NODES)
+def test_any_grammar_scores_as_the_sum_of_its_derivations(root):
+    # Two letters only, so that most texts have several derivations. The last word keeps texts from being empty.
+    factors = Factors([Factor("f", {"x": 1, "y": 2, "z": 3})])
+    assume(max(count(root, a) for a in range(3)) <= 500)
+    grammar = Grammar(factors, Series([root, Words(["end"])]))
+    probabilities(grammar)
+    for a in range(3):
+        given_a = distribution(grammar, a)
+        inside = [grammar.inside(text)[a] for text in given_a]
+        np.testing.assert_allclose(inside, np.log(list(given_a.values())), rtol=0, atol=1e-10)
+
+
+def test_draws_follow_the_distribution():
+    grammar, expected = COMBINATORS["dependent factors"]
+    rng = random.Random(1)
+    drawn = Counter(grammar.draw(rng)[0] for _ in range(20_000))
+    assert set(drawn) == set(expected)
+    observed = [drawn[text] for text in expected]
+    assert stats.chisquare(observed, [20_000 * p for p in expected.values()]).pvalue > 1e-3
+
+
+def test_mean_information_of_draws_is_the_entropy():
+    grammar = grammar_of(
+        "{m} ({w} | ) {w} (a | a a) (a | )",
+        MOOD,
+        m=by("mood", good={"a": 5, "b": 1, "c c": 2}, bad="c", leak=0.2),
+        w="x | y (x | ) | z",
+    )
+    p = np.array(list(probabilities(grammar).values()))
+    entropy = -(p * np.log(p)).sum()
+    deviation = math.sqrt((p * np.log(p) ** 2).sum() - entropy**2)
+    rng = random.Random(2)
+    mean = -grammar.log_p([grammar.draw(rng)[0] for _ in range(4000)]).mean()
+    assert abs(mean - entropy) < 4 * deviation / math.sqrt(4000)
+
+
+def test_a_draw_names_the_values_it_was_made_under():
+    grammar, _ = COMBINATORS["dependent factors"]
+    rng = random.Random(3)
+    for _ in range(50):
+        text, values = grammar.draw(rng)
+        assert values == ({"fine": "good", "poor": "bad"}[text.split()[0]], text.split()[1])
+
+
+def test_the_highest_draw_takes_the_last_possible_outcome():
+    class Highest(random.Random):
+        def random(self):
+            return 1 - 2**-53
+
+    assert Draw([0.1, 0.2, 0.7, 0.0])(Highest()) == 2
+    assert Draw([0.0, 1.0])(random.Random(0)) == 1
+
+
+def test_a_certain_draw_uses_no_randomness():
+    rng = random.Random(5)
+    state = rng.getstate()
+    assert Draw([0.0, 3.0, 0.0])(rng) == 1
+    assert rng.getstate() == state
+
+
+def test_weights_are_summed_in_order():
+    # Left to right in doubles; math.fsum, and sum() since Python 3.12, give 0.1 for the first weight exactly.
+    total = 0.0
+    for _ in range(10):
+        total += 0.1
+    assert normalised([0.1] * 10)[0] == 0.1 / total != 0.1
+
+
+@pytest.mark.parametrize("weights", [[], [0, 0], [1, -1], [2, -1]], ids=str)
+def test_weights_without_a_distribution_are_refused(weights):
+    with pytest.raises(BenchError, match="non-negative with a positive total"):
+        normalised(weights)
+
+
+def test_a_choice_needs_a_weight_for_each_alternative():
+    with pytest.raises(BenchError, match="a choice of 2 alternatives"):
+        Choice([Words("a"), Words("b")], [[1, 1], [1]])
+
+
+BAD_RULES = {
+    "undefined rule": ({"text": "{dsh}", "dish": "soup"}, r"unknown rule 'dsh'. Did you mean 'dish'\?"),
+    "rule in itself": ({"text": "a {x}", "x": "b {text}"}, "'text' refers to itself: text -> x -> text"),
+    "unused rule": ({"text": "a", "x": "b"}, "no text uses: x"),
+    "unknown factor": ({"text": by("mod", good="a", bad="b")}, r"unknown factor 'mod'. Did you mean 'mood'\?"),
+    "unknown value": ({"text": by("mood", god="a", bad="b")}, r"'mood' has no value 'god'. Did you mean 'good'\?"),
+    "missing value": ({"text": by("mood", good="a")}, "no rule for mood bad"),
+    "open parenthesis": ({"text": "a (b | c"}, "never closed"),
+    "closed parenthesis": ({"text": "a b ) c"}, "too many"),
+    "joined reference": ({"text": "the {x}s", "x": "dish"}, "must stand alone, unlike '{x}s'"),
+    "too many distinct": ({"text": distinct(3, ["a", "b"])}, "3 different ones out of 2"),
+    "empty texts": ({"text": "a | "}, "must not draw empty texts"),
+}
+
+
+@pytest.mark.parametrize(("rules", "message"), BAD_RULES.values(), ids=BAD_RULES)
+def test_a_mistake_in_the_rules_is_named(rules, message):
+    with pytest.raises(BenchError, match=message) as error:
+        build([MOOD], rules)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (Factor("p", {"x": {"a": 1}}, given="mod"), r"unknown earlier factor 'mod'. Did you mean 'mood'\?"),
+        (Factor("p", {"good": {"a": 1}}, given="mood"), "factor 'p' has no weights given mood 'bad'"),
+        (Factor("p", {"a": 0}), "positive total"),
+    ],
+    ids=["unknown", "incomplete", "impossible"],
+)
+def test_a_mistake_in_a_factor_is_named(factor, message):
+    with pytest.raises(BenchError, match=message):
+        Factors([MOOD, factor])
+
+
+def test_brute_force_counts_what_it_lists():
+    grammar, _ = COMBINATORS["ambiguous division"]
+    assert count(grammar.root, 0) == len(derivations(grammar.root, 0)) == 4
