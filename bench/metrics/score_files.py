@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError, did_you_mean
+from bench.errors import BenchError
 from bench.metrics.text import OfPairs, TextSet, text_metrics
 from bench.score import Bootstrap, Metric, Score
 
@@ -154,7 +154,9 @@ def _text(path: Path, number: int, entry: Any) -> str:
     if isinstance(entry, dict):
         found = next((name for name in TEXT_FIELDS if name in entry), None)
         if found is None:
-            raise BenchError(f"{path}, line {number}: no field {' or '.join(map(repr, TEXT_FIELDS))}{_near(entry)}")
+            raise BenchError(
+                f"{path}, line {number}: no field {' or '.join(map(repr, TEXT_FIELDS))}; it has: {', '.join(entry)}"
+            )
         entry = entry[found]
     if not isinstance(entry, str):
         raise BenchError(f"{path}, line {number}: the text is no string but {type(entry).__name__}")
@@ -168,7 +170,3 @@ def _references(path: Path, number: int, entry: Any) -> tuple[str, ...]:
     if not (isinstance(group, list) and group and all(isinstance(text, str) for text in group)):
         raise BenchError(f"{path}, line {number}: 'references' is not a list of one or more strings")
     return tuple(group)
-
-
-def _near(entry: Mapping[str, Any]) -> str:
-    return f" (has {', '.join(entry) or 'none'}).{did_you_mean('text', entry)}"

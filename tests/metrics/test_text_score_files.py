@@ -1,0 +1,147 @@
+"""Scores of files: their forms, and one clear line for everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.metrics.score_files import read_references, read_texts, score_files
+from bench.metrics.text import TEXT_METRICS
+from bench.score import Bootstrap
+
+Write = Callable[[str, str | bytes], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        data = content if isinstance(content, bytes) else content.encode()
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        return path
+
+    return write
+
+
+def test_every_form_of_a_file_gives_the_same_texts(write: Write) -> None:
+    texts = ("a b", "", "  l'été 日本 with \u2028 inside")
+    objects = [{"text": texts[0]}, {"target": texts[1], "source": "x"}, {"text": texts[2], "target": "not this"}]
+    forms = {
+        "a.txt": "\n".join(texts) + "\n",
+        "b.txt": "\n".join(texts),
+        "c.txt": "\ufeff" + "\r\n".join(texts),
+        "d.txt.gz": "\n".join(texts) + "\n",
+        "e.jsonl": "\n".join(json.dumps(text) for text in texts),
+        "f.jsonl": "\n".join(json.dumps(entry) for entry in objects),
+        "g.jsonl.gz": "\n".join(json.dumps(entry) for entry in objects) + "\n",
+    }
+    for name, content in forms.items():
+        assert read_texts(write(name, content)) == texts, name
+
+
+def test_references_may_be_several(write: Write) -> None:
+    path = write("r.jsonl", '{"references": ["a", "b"]}\n{"target": "c"}\n"d"\n')
+    assert read_references(path) == (("a", "b"), ("c",), ("d",))
+
+
+def test_pairs_without_names_get_all_that_applies(write: Write) -> None:
+    generations, references = write("g.txt", "a b c d\n\nx y\n"), write("r.txt", "a b c d\nx\nx y\n")
+    found = score_files(generations, references, bootstrap=Bootstrap(samples=20))
+    scored = {score.name for score in found.scores}
+    assert scored.isdisjoint(found.skipped)
+    assert scored | set(found.skipped) == set(TEXT_METRICS)
+    assert {"BLEU", "BLEU-all", "ROUGE-L", "Self-BLEU", "CND"} <= scored
+    assert found.skipped == {
+        "BERTScore": "needs an encoder: name one",
+        "Copy rate": "needs the training texts",
+        "MAUVE": "needs an encoder: name one",
+        "Novelty": "needs the training texts",
+    }
+    assert all(score.n == 3 for score in found.scores)
+
+
+def test_a_corpus_of_another_size_is_no_pairs(write: Write) -> None:
+    generations, corpus = write("g.txt", "a b\nb c\n"), write("r.txt", "a b\n")
+    found = score_files(generations, corpus, write("t.txt", "b  c\n"))
+    assert found.skipped["BLEU"] == found.skipped["ROUGE-1"] == "needs references in pairs with the generated texts"
+    scores = {score.name: score.value for score in found.scores}
+    assert scores["Copy rate"] == 50.0
+    assert "BLEU-all" in scores
+
+
+def test_pairs_can_be_denied(write: Write) -> None:
+    generations, corpus = write("g.txt", "a b\nb c\n"), write("r.txt", "a b\nc d\n")
+    assert "ROUGE-1" in score_files(generations, corpus, pairs=False).skipped
+
+
+def test_named_metrics_keep_their_order_and_any_case(write: Write) -> None:
+    generations = write("g.txt", "a b\nb c\n")
+    found = score_files(generations, metrics=["self-bleu", "DIST-1", "Length"], tokenizer="whitespace")
+    assert [score.name for score in found.scores] == ["Self-BLEU", "Dist-1", "Length"]
+    assert all("tok:whitespace" in score.signature for score in found.scores)
+    assert not found.skipped
+
+
+def error_of(*arguments: object, **options: object) -> str:
+    with pytest.raises(BenchError) as error:
+        score_files(*arguments, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_unequal_pairs(write: Write) -> None:
+    generations, references = write("g.txt", "a\nb\n"), write("r.txt", "a\n")
+    expected = f"{generations} has 2 texts but {references} has 1: no pairs"
+    assert error_of(generations, references, metrics=["ROUGE-L"]) == expected
+    assert error_of(generations, references, metrics=["Dist-1"], pairs=True) == expected
+
+
+def test_wrong_requests(write: Write) -> None:
+    one = write("g.txt", "a\n")
+    assert error_of(one, metrics=["Self-BLEU"]) == "Self-BLEU: needs at least 2 generated texts, got 1"
+    assert error_of(one, metrics=["BLEU"]) == "BLEU: needs references in pairs with the generated texts"
+    assert error_of(one, metrics=["Copy rate"]) == "Copy rate: needs the training texts"
+    assert "unknown text metric 'Self-BLUE'. Did you mean 'Self-BLEU'? Allowed: " in error_of(
+        one, metrics=["Self-BLUE"]
+    )
+    assert "unknown tokenizer '13'. Did you mean '13a'?" in error_of(one, metrics=["Length"], tokenizer="13")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("g.txt", "", "{} is empty"),
+        ("g.txt.gz", "", "{} is empty"),
+        ("g.csv", "a\n", "{}: unknown kind of file; allowed: .txt, .txt.gz, .jsonl, .jsonl.gz"),
+        ("g.txt", b"fine\nbad \xff\n", "{}, line 2: not UTF-8 (byte 5 of the line)"),
+        ("g.jsonl", '"fine"\n{"text": }\n', "{}, line 2: not JSON: Expecting value at column 10"),
+        ("g.jsonl", '{"texts": "a"}\n', "{}, line 1: no field 'text' or 'target'; it has: texts"),
+        ("g.jsonl", '{"text": 3}\n', "{}, line 1: the text is no string but int"),
+        ("g.jsonl", "[]\n", "{}, line 1: the text is no string but list"),
+    ],
+)
+def test_bad_files(write: Write, name: str, content: str | bytes, message: str) -> None:
+    path = write(name, content)
+    assert error_of(path) == message.format(path)
+
+
+def test_bad_references(write: Write) -> None:
+    generations = write("g.txt", "a\n")
+    for line in ('{"references": []}', '{"references": "a"}', '{"references": ["a", 1]}'):
+        path = write("r.jsonl", line)
+        expected = f"{path}, line 1: 'references' is not a list of one or more strings"
+        assert error_of(generations, path) == expected
+
+
+def test_missing_and_broken_files(write: Write, tmp_path: Path) -> None:
+    assert error_of(tmp_path / "none.txt") == f"no file {tmp_path / 'none.txt'}"
+    whole = write("g.txt.gz", "some text\n" * 1000)
+    whole.write_bytes(whole.read_bytes()[:-12])
+    assert "cannot be read: " in error_of(whole)
+    not_gzip = write("h.txt", "plain\n").rename(tmp_path / "h.txt.gz")
+    assert error_of(not_gzip).startswith(f"{not_gzip}, after line 0: cannot be read: ")
