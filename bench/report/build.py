@@ -74,7 +74,7 @@ def build_table(
     """Builds the table of a set of runs.
 
     Args:
-        records: runs; those the layout does not name are left out.
+        records: runs; those of tasks that the layout does not name are left out.
         layout: rows and columns; by default all systems x all tasks x the main metrics that were measured.
         allow_mixed: prints a column per signature where runs of one metric carry different ones.
         scale: takes the runs of this scale only.
@@ -88,7 +88,7 @@ def build_table(
     if not records:
         raise BenchError(f"no record to tabulate{f' at scale {scale}' if scale else ''}")
     keep_empty = layout is not None
-    layout = layout or default_layout(records)
+    layout = _with_others(layout, records) if layout else default_layout(records)
     published = published or Published.load()
     _check_published(layout, published)
     runs = _Runs.choose(records, layout)
@@ -107,6 +107,14 @@ def build_table(
         notes=tuple(_notes(layout, published, runs, columns, rows)),
         signatures=_signatures(runs, columns),
     )
+
+
+def _with_others(layout: Layout, records: Sequence[Record]) -> Layout:
+    """Adds a row for each system that has runs but none yet, so that a new one appears in every table."""
+    tasks = {task.name for task in layout.tasks}
+    others = {record.label for record in records if record.task in tasks} - {row.label for row in layout.rows}
+    added = tuple(RowLayout(label=label) for label in sorted(others)) if layout.others else ()
+    return layout.model_copy(update={"rows": layout.rows + added})
 
 
 @dataclass(frozen=True)

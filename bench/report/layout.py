@@ -6,22 +6,19 @@ A layout is the ``layout`` key of a suite file ``bench/suites/<name>.yaml``; its
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bench.errors import BenchError, unknown_name
+from bench.errors import BenchError
 from bench.records.schema import Record
+from bench.resources import read
 from bench.spec import validated
 
 MAIN_METRICS = (
     *("PPL", "ELBO", "KL", "MI", "AU"),
     *("BLEU", "ROUGE-1", "ROUGE-2", "ROUGE-L", "BERTScore"),
-    *("CND", "MAUVE", "Self-BLEU", "Dist", "JS"),
+    *("CND", "MAUVE", "Self-BLEU", "Dist-2", "Jaccard"),
 )
 """The columns of the papers' tables; a default layout shows those of them that were measured."""
 
@@ -90,6 +87,7 @@ class Layout(_Part):
         rows: systems, top to bottom.
         tasks: groups of columns, left to right.
         metrics: columns of every group.
+        others: whether systems that have runs of these tasks but no row here get one, below the named ones.
         split: the split whose scores are shown.
         caption: what the table is, in a sentence.
     """
@@ -98,6 +96,7 @@ class Layout(_Part):
     rows: tuple[RowLayout, ...] = Field(min_length=1)
     tasks: tuple[TaskLayout, ...] = Field(min_length=1)
     metrics: tuple[MetricLayout, ...] = Field(min_length=1)
+    others: bool = True
     split: str = "test"
     caption: str = ""
 
@@ -120,14 +119,7 @@ def load_layout(suite: str) -> Layout:
     Raises:
         BenchError: no such suite, or its layout is missing or wrong; the offending key is named.
     """
-    suites = {file.name.removesuffix(".yaml"): file for file in files("bench").joinpath("suites").iterdir()}
-    source: Traversable = Path(suite) if suite.endswith((".yaml", ".yml")) else suites.get(suite, Path(suite))
-    if not source.is_file():
-        raise unknown_name("suite", suite, suites)
-    try:
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BenchError(f"{source}: not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict) or not isinstance(content.get("layout"), dict):
-        raise BenchError(f"{source}: has no layout")
-    return validated(Layout, {"title": content.get("title", ""), **content["layout"]}, f"{source}: layout")
+    content = read("suites", suite)
+    if not isinstance(content.get("layout"), dict):
+        raise BenchError(f"suite {suite}: has no layout")
+    return validated(Layout, {"title": content.get("title", ""), **content["layout"]}, f"suite {suite}: layout")

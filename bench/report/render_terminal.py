@@ -49,7 +49,5 @@ def _cell(table: Table, cell: Cell) -> Text:
 
 
 def _below(table: Table) -> Iterator[str]:
-    for text, marker in table.footnotes.items():
-        yield f"{marker}  {text}"
-    yield from table.notes
-    yield from map(str, table.signatures)
+    yield from (f"{marker}  {text}" for text, marker in table.footnotes.items())
+    yield from ("", *table.notes, "", *map(str, table.signatures))

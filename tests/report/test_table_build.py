@@ -234,6 +234,6 @@ def test_the_notes_say_texts_scale_and_data(make_run, make_score):
 def test_nothing_to_tabulate_is_an_error(make_run):
     layout = Layout(rows=("della",), tasks=("ptb",), metrics=("PPL",))
     with pytest.raises(BenchError, match="no record fits the layout: looked for della on ptb"):
-        build_table([make_run("lm")], layout)
+        build_table([make_run("lm", "snli")], layout)
     with pytest.raises(BenchError, match="no record to tabulate"):
         build_table([])

@@ -123,7 +123,7 @@ def test_a_layout_is_found_by_name_or_by_path(tmp_path):
     [
         ("a: [", "not YAML"),
         ("name: x", "has no layout"),
-        ("- 1", "has no layout"),
+        ("- 1", "expected keys and values"),
         ("layout: {rows: [a], tasks: [b], metrics: []}", "metrics"),
         ("layout: {rows: [a], tasks: [b], metrics: [c], colour: red}", "unknown key 'colour'"),
         ("layout: {rows: [{titel: a}], tasks: [b], metrics: [c]}", r"rows\.0"),
@@ -136,3 +136,13 @@ def test_a_bad_layout_is_one_line_with_file_and_key(tmp_path, content, complaint
         load_layout(str(path))
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_system_without_a_row_gets_one_below_the_named_unless_told_not_to(make_run, make_score):
+    layout = Layout(rows=("lm", "della"), tasks=("ptb",), metrics=("PPL",))
+    runs = [make_run(label, scores=[make_score("PPL", 20)]) for label in ("mine", "another", "della")]
+    elsewhere = make_run("third", "snli", scores=[make_score("PPL", 20)])
+    table = build_table([*runs, elsewhere], layout)
+    assert [row.label for row in table.rows] == ["lm", "della", "another", "mine"]
+    closed = build_table([*runs, elsewhere], layout.model_copy(update={"others": False}))
+    assert [row.label for row in closed.rows] == ["lm", "della"]
