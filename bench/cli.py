@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -125,6 +126,29 @@ def table(
     if not found:
         raise BenchError(f"no records in {', '.join(map(str, records))}.")
     typer.echo(render(build_table(found, _layout(layout) if layout else None, allow_mixed), format), nl=False)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Records to compare with: a file or folder.")],
+    second: Annotated[Path, typer.Argument(help="Records under test.")],
+    verbose: Annotated[bool, typer.Option("--all", help="Also print what did not move.")] = False,
+) -> int:
+    """Compare two sets of records; exit 1 if a metric, a status or the speed got worse."""
+    from bench.metrics.latent import model_metrics
+    from bench.records.compare import Verdict, exit_code
+    from bench.records.compare import compare as compare_runs
+    from bench.records.store import load_runs
+    from bench.score import PerTextMetric
+
+    metrics = {metric.name: metric for metric in model_metrics(()) if isinstance(metric, PerTextMetric)}
+    comparisons = compare_runs(load_runs([first]), load_runs([second]), metrics)
+    for comparison in comparisons:
+        if verbose or comparison.verdict != "ok":
+            typer.echo(str(comparison))
+    counts = Counter(comparison.verdict for comparison in comparisons)
+    typer.echo(", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict)))
+    return exit_code(comparisons)
 
 
 @app.command(name="list")

@@ -263,8 +263,12 @@ def load_weights(system: System, path: Path) -> None:
     system.load_state_dict(stored, strict=False)  # tied weights are stored once
 
 
-def precision(spec: TrainingSpec, device: torch.device) -> AbstractContextManager[Any]:
-    """Returns the autocast context of a run: bf16 where asked for, or by itself on GPUs that have it."""
+def uses_bf16(spec: TrainingSpec, device: torch.device) -> bool:
+    """Returns whether a run autocasts to bf16: where asked for, or by itself on GPUs that have it."""
     automatic = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    enabled = spec.precision == "bf16" or (spec.precision == "auto" and automatic)
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+    return spec.precision == "bf16" or (spec.precision == "auto" and automatic)
+
+
+def precision(spec: TrainingSpec, device: torch.device) -> AbstractContextManager[Any]:
+    """Returns the autocast context of a run."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bf16(spec, device))
