@@ -90,7 +90,7 @@ def run(
         )
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
     if records:
-        layout = _layout(suite) if chosen.layout else None
+        layout = _layout(suite).narrowed(records) if chosen.layout else None
         _write_tables(records, layout, folder)
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
@@ -115,6 +115,7 @@ def table(
     layout: Annotated[str, typer.Option(help="Name of a suite, or a YAML file, whose layout is used.")] = "",
     format: Annotated[str, typer.Option("--format", help="md, csv, term, latex or html.")] = "term",
     allow_mixed: Annotated[bool, typer.Option(help="One column per signature where signatures differ.")] = False,
+    scale: Annotated[str | None, typer.Option(help="Take the runs of this scale only.")] = None,
 ) -> None:
     """Print a table from records alone."""
     from bench.records.store import load_records
@@ -125,7 +126,9 @@ def table(
     found = load_records(records)
     if not found:
         raise BenchError(f"no records in {', '.join(map(str, records))}.")
-    typer.echo(render(build_table(found, _layout(layout) if layout else None, allow_mixed), format), nl=False)
+    typer.echo(
+        render(build_table(found, _layout(layout) if layout else None, allow_mixed, scale=scale), format), nl=False
+    )
 
 
 @app.command()

@@ -21,6 +21,10 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 Source = Literal["grammar", "files"]
 
 
+NO_IDENTITY = (("tokenizer", "path"), ("backbone", "path"), ("training", "checkpoint_seconds"))
+"""Entries of a run spec that cannot change a result, or whose content is identified by its digest instead."""
+
+
 class Spec(BaseModel):
     """A frozen piece of a specification; a key it does not know is an error."""
 
@@ -204,10 +208,9 @@ class RunSpec(Spec):
 
         Folders do not enter (their content does, through ``components``), nor does what cannot change a result.
         """
-        spec = self.model_dump(
-            mode="json",
-            exclude={"tokenizer": {"path"}, "backbone": {"path"}, "training": {"checkpoint_seconds"}},
-        )
+        spec = self.model_dump(mode="json")
+        for section, key in NO_IDENTITY:
+            del spec[section][key]
         return digest({"spec": spec, "components": dict(components), "data": data_sha256})[:12]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,11 @@ def measure(
         if (reason := metric.supports(scored)) is not None:
             skipped.append(Skipped(metric=metric.name, reason=reason))
             continue
-        scores.append(RecordedScore.of(metric.score(scored, bootstrap)))
+        score = metric.score(scored, bootstrap)
+        if not math.isfinite(score.value):
+            skipped.append(Skipped(metric=metric.name, reason=f"the value is {score.value}"))
+            continue
+        scores.append(RecordedScore.of(score))
         if isinstance(metric, PerTextMetric):
             statistics[metric.name] = metric.statistics(scored)
     return tuple(scores), tuple(skipped), statistics

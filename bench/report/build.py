@@ -22,6 +22,7 @@ from bench.report.layout import Layout, MetricLayout, PublishedTable, RowLayout,
 from bench.report.published import Published, PublishedFigure
 from bench.report.table import Cell, ColumnGroup, HeaderCell, Row, SignatureLine, Table
 from bench.score import Direction, Interval, Signature
+from bench.spec import NO_IDENTITY
 
 FLOOR = " floor"
 """Ends the name of a score that no valid value of the metric before it can beat, for example ``PPL floor``."""
@@ -33,7 +34,7 @@ T_QUANTILES = (
 )
 """0.975 quantiles of Student's t with 1 to 30 degrees of freedom; the last serves for more."""
 
-_NO_IDENTITY = frozenset({"seed", "tokenizer.path", "backbone.path", "training.checkpoint_seconds"})
+_MAY_DIFFER = frozenset({"seed", *(".".join(entry) for entry in NO_IDENTITY)})
 """Entries of a spec in which the runs of one cell may differ: the seed, and what cannot change a result."""
 
 
@@ -160,7 +161,7 @@ def _check_alike(cell: Sequence[Record]) -> None:
             raise BenchError(f"{where} both have seed {one.seed}")
         first, second = (dict(_flat({"spec": r.spec, "components": r.components})) for r in (one, other))
         for key in sorted(first.keys() | second.keys()):
-            if first.get(key) != second.get(key) and key.removeprefix("spec.") not in _NO_IDENTITY:
+            if first.get(key) != second.get(key) and key.removeprefix("spec.") not in _MAY_DIFFER:
                 raise BenchError(f"{where} differ in {key} ({first.get(key)} and {second.get(key)})")
 
 

@@ -100,6 +100,13 @@ class Layout(_Part):
     split: str = "test"
     caption: str = ""
 
+    def narrowed(self, records: Sequence[Record]) -> Layout | None:
+        """Returns the layout without the rows and tasks that ``records`` have nothing for; None if nothing is left."""
+        labels, tasks = {record.label for record in records}, {record.task for record in records}
+        rows = tuple(row for row in self.rows if row.label in labels)
+        groups = tuple(task for task in self.tasks if task.name in tasks)
+        return self.model_copy(update={"rows": rows, "tasks": groups}) if rows and groups else None
+
 
 def default_layout(records: Sequence[Record]) -> Layout:
     """Returns all systems x all tasks of the records with the main metrics among those measured."""
