@@ -154,6 +154,57 @@ def compare(
     return exit_code(comparisons)
 
 
+@app.command()
+def score(
+    generations: Annotated[Path, typer.Argument(help="Generated texts: .txt or .jsonl, also .gz.")],
+    references: Annotated[Path | None, typer.Option(help="Texts to compare them with.")] = None,
+    train: Annotated[Path | None, typer.Option(help="The training texts.")] = None,
+    metrics: Annotated[str, typer.Option(help="Text metrics, comma-separated; all that apply by default.")] = "",
+    pairs: Annotated[bool | None, typer.Option(help="Whether line i of the references belongs to line i.")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Tokenizer of n-grams, for metrics that have the choice.")
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="Encoder of MAUVE and BERTScore: a name or a folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score any file of texts, this program's or another's."""
+    from bench.metrics.score_files import score_files
+    from bench.score import Bootstrap
+
+    found = score_files(
+        generations,
+        references,
+        train,
+        _split(metrics) or None,
+        pairs=pairs,
+        tokenizer=tokenizer,
+        encoder=encoder,
+        bootstrap=Bootstrap(),
+    )
+    if as_json:
+        scores = [score.as_dict() for score in found.scores]
+        typer.echo(json.dumps({"scores": scores, "skipped": dict(found.skipped)}, ensure_ascii=False))
+        return
+    for one in found.scores:
+        interval = f"[{one.interval.low:.4g}, {one.interval.high:.4g}]" if one.interval else ""
+        typer.echo(f"{one.name:<18} {one.value:>9.4g} {one.unit:<6} {interval:<18} {one.signature}")
+    for name, reason in found.skipped.items():
+        typer.echo(f"{name:<18} {'—':>9} {'':<6} {reason}")
+
+
+@app.command()
+def rescore(
+    records: Annotated[list[Path], typer.Argument(help="Record files, or folders of records.")],
+    data_dir: DataOption = None,
+) -> None:
+    """Compute the text metrics of recorded runs anew, from the texts they generated."""
+    from bench.harness.rescore import rescore as rescore_runs
+    from bench.records.store import load_runs
+
+    for record in rescore_runs(load_runs(records), data_dir):
+        typer.echo(f"{record.task} {record.label} seed {record.seed}: rescored")
+
+
 @app.command(name="list")
 def list_(
     kind: Annotated[str, typer.Argument(help="systems, tasks, objectives, metrics, suites or scales.")],
@@ -238,8 +289,10 @@ def _objectives() -> dict[str, str]:
 
 def _metrics() -> dict[str, str]:
     from bench.metrics.latent import model_metrics
+    from bench.metrics.text import text_metrics
 
-    return {metric.name: (type(metric).__doc__ or "").partition("\n")[0] for metric in model_metrics((1,))}
+    of_models = {metric.name: (type(metric).__doc__ or "").partition("\n")[0] for metric in model_metrics((1,))}
+    return {**of_models, **text_metrics.summaries()}
 
 
 def _described(folder: resources.Folder, key: str) -> Callable[[], dict[str, str]]:

@@ -15,8 +15,9 @@ class BenchError(ValueError):
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Returns ``" Did you mean 'x'?"`` for the nearest allowed name, or an empty string."""
-    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    by_lower_case = {one.lower(): one for one in allowed}
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)
+    return f" Did you mean {by_lower_case[close[0]]!r}?" if close else ""
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> BenchError:

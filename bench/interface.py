@@ -66,7 +66,9 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """Returns the batch on ``device``."""
         condition = None if self.condition is None else self.condition.to(device)
-        ids, mask, predicted = (tensor.to(device, non_blocking=True) for tensor in (self.ids, self.mask, self.predicted))
+        ids, mask, predicted = (
+            tensor.to(device, non_blocking=True) for tensor in (self.ids, self.mask, self.predicted)
+        )
         return Batch(ids, mask, predicted, condition)
 
 

@@ -58,7 +58,7 @@ class Signature:
             not fields
             or any(len(field) != 2 for field in fields)
             or fields[-1][0] != "v"
-            or not fields[-1][1].isdigit()
+            or not fields[-1][1].isdecimal()
         ):
             raise BenchError(f"not a metric signature: {text!r} (expected name|key:value|…|v:number)")
         return cls(metric, tuple((k, v) for k, v in fields[:-1]), int(fields[-1][1]))
@@ -245,7 +245,11 @@ def paired_bootstrap(
     def difference(means: Array, n: int) -> Array:
         return metric.aggregate(means[..., :columns], n) - metric.aggregate(means[..., columns:], n)
 
-    observed = float(difference(both.mean(axis=0), len(both)))
+    scores = [float(metric.aggregate(rows.mean(axis=0), len(rows))) for rows in (first, second)]
+    observed = scores[0] - scores[1]
     resampled = difference(bootstrap.means(both), len(both))
-    extreme = int(np.sum(np.abs(resampled - observed) >= abs(observed) - 1e-15))
+    # Many resamples of a discrete statistic lie exactly as far out as the observed difference. Rounding, which is
+    # relative to the scores, must not decide whether they count.
+    rounding = 1e-12 * max(map(abs, scores))
+    extreme = int(np.sum(np.abs(resampled - observed) >= abs(observed) - rounding))
     return PairedResult(observed, bootstrap.interval(both, difference), (extreme + 1) / (bootstrap.samples + 1))

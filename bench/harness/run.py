@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,14 @@ import torch
 import bench
 from bench.harness import provenance, train
 from bench.harness.evaluate import generate_texts, score_texts
+from bench.harness.measure import measure
 from bench.harness.prepare import Prepared, prepare
 from bench.interface import System
-from bench.metrics.latent import model_metrics
-from bench.metrics.likelihood import ScoredTexts
 from bench.objectives import build_objective
-from bench.records.schema import SPEED, ModelFacts, Record, RecordedScore, Skipped
+from bench.records.schema import SPEED, ModelFacts, Record
 from bench.records.store import RecordStore
 from bench.registry import SYSTEMS
-from bench.score import Array, Bootstrap, PerTextMetric
+from bench.score import Bootstrap
 from bench.seeds import named_seeds
 from bench.spec import RunSpec
 
@@ -84,42 +82,20 @@ def run(
         with watch.phase("generate"):
             texts = generate_texts(system, spec.scoring.n_generations, spec.decoding, seeds["sampling"], report)
         with watch.phase("metrics"):
-            scores, skipped, statistics = measure(scored, spec.scoring.bootstrap_samples, seeds["bootstrap"])
+            samples = spec.scoring.bootstrap_samples
+            bootstrap = Bootstrap(samples, seeds["bootstrap"]) if samples else None
+            measured = measure(scored, texts, prepared.data, bootstrap)
         record = Record(
             created=datetime.now(UTC),
-            metrics=scores,
-            skipped=skipped,
+            metrics=tuple(measured.scores),
+            skipped=tuple(measured.skipped),
             timings=tuple(watch.timings),
             peak_memory_bytes=provenance.peak_memory(place),
             **facts,
         )
-        stored = store.write(record, statistics, [{"text": text} for text in texts], progress.curve)
+        stored = store.write(record, measured.statistics, [{"text": text} for text in texts], progress.curve)
     trainer.checkpoint.unlink(missing_ok=True)
     return stored.record
-
-
-def measure(
-    scored: ScoredTexts, bootstrap_samples: int, bootstrap_seed: int
-) -> tuple[tuple[RecordedScore, ...], tuple[Skipped, ...], dict[str, Array]]:
-    """Applies every likelihood and latent metric.
-
-    Returns:
-        The scores; the metrics that do not apply, with reasons; the per-text statistics by metric name.
-    """
-    bootstrap = Bootstrap(bootstrap_samples, bootstrap_seed) if bootstrap_samples else None
-    scores, skipped, statistics = [], [], {}
-    for metric in model_metrics(scored.groups):
-        if (reason := metric.supports(scored)) is not None:
-            skipped.append(Skipped(metric=metric.name, reason=reason))
-            continue
-        score = metric.score(scored, bootstrap)
-        if not math.isfinite(score.value):
-            skipped.append(Skipped(metric=metric.name, reason=f"the value is {score.value}"))
-            continue
-        scores.append(RecordedScore.of(score))
-        if isinstance(metric, PerTextMetric):
-            statistics[metric.name] = metric.statistics(scored)
-    return tuple(scores), tuple(skipped), statistics
 
 
 def _facts(prepared: Prepared, device: torch.device) -> dict[str, Any]:

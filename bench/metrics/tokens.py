@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,19 @@ def _mteval_13a() -> Tokenize:
     from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
     tokenizer = Tokenizer13a()
-    # sacrebleu strips the end of a segment before it tokenizes, and splits the result on whitespace.
-    return lambda text: tokenizer(text.rstrip()).split()
+
+    @cache
+    def pieces(word: str) -> list[str]:
+        return tokenizer(word).split()
+
+    def tokenize(text: str) -> list[str]:
+        # The rules look at one character to either side, and whitespace is to them as good as a text's end: words can
+        # be split one by one, each only once. A hyphen that ends a line is the exception: it joins two words.
+        if "\n" in text:
+            return tokenizer(text.rstrip()).split()  # sacrebleu strips the end of a segment
+        return [piece for word in text.split() for piece in pieces(word)]
+
+    return tokenize
 
 
 def _treebank() -> Tokenize:

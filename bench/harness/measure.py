@@ -1,0 +1,74 @@
+"""From what a run leaves (unreduced terms, generated texts) to its scores, each metric by the same three steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from bench.metrics.latent import model_metrics
+from bench.metrics.likelihood import ScoredTexts
+from bench.metrics.text import TextSet, text_metrics
+from bench.records.schema import RecordedScore, Skipped
+from bench.score import Array, Bootstrap, Metric, PerTextMetric
+from bench.tasks.task import TaskData
+
+InputT = TypeVar("InputT")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Scores, the metrics without one, and per-text statistics by metric name."""
+
+    scores: list[RecordedScore] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    statistics: dict[str, Array] = field(default_factory=dict)
+
+    def apply(self, metrics: Iterable[Metric[InputT]], inputs: InputT, bootstrap: Bootstrap | None, keep: bool) -> None:
+        """Applies metrics; one that does not apply, or whose value is not finite, is skipped with its reason.
+
+        Args:
+            metrics: in the order of the record.
+            inputs: what they measure.
+            bootstrap: resampling behind the intervals; None for none.
+            keep: whether to keep per-text statistics, for paired tests of two systems on the same texts.
+        """
+        for metric in metrics:
+            reason = metric.supports(inputs)
+            score = metric.score(inputs, bootstrap) if reason is None else None
+            if score is not None and not math.isfinite(score.value):
+                reason = f"the value is {score.value}"
+            if score is None or reason is not None:
+                self.skipped.append(Skipped(metric=metric.name, reason=reason or ""))
+                continue
+            self.scores.append(RecordedScore.of(score))
+            if keep and isinstance(metric, PerTextMetric):
+                self.statistics[metric.name] = metric.statistics(inputs)
+
+
+def measure(
+    scored: ScoredTexts, generations: Sequence[str], data: TaskData, bootstrap: Bootstrap | None
+) -> Measurement:
+    """Applies every metric of the suite to a run.
+
+    Args:
+        scored: terms of the test texts.
+        generations: texts decoded from samples of the prior.
+        data: the task's texts; test texts are the corpus that generations are compared with.
+        bootstrap: resampling behind the intervals; None for none.
+    """
+    measurement = Measurement()
+    measurement.apply(model_metrics(scored.groups), scored, bootstrap, keep=True)
+    if generations:
+        apply_text_metrics(measurement, generations, data, bootstrap)
+    return measurement
+
+
+def apply_text_metrics(
+    measurement: Measurement, generations: Sequence[str], data: TaskData, bootstrap: Bootstrap | None
+) -> None:
+    """Applies every text metric to generated texts, beside the test and training texts of their task."""
+    corpus, train = (tuple(example.target for example in data.splits[split]) for split in ("test", "train"))
+    texts = TextSet(samples=tuple(generations), corpus=corpus, train=train)
+    measurement.apply((text_metrics.get(name)() for name in text_metrics.names()), texts, bootstrap, keep=False)

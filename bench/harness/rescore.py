@@ -1,0 +1,59 @@
+"""Text metrics of recorded runs anew, from the texts they left: a new or mended metric needs no new training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.harness.measure import Measurement, apply_text_metrics
+from bench.metrics.text import text_metrics
+from bench.records.schema import Record
+from bench.records.store import GENERATIONS, RecordStore, StoredRun
+from bench.score import Bootstrap
+from bench.spec import RunSpec, validated
+from bench.tasks.task import load_task
+
+
+def rescore(runs: Sequence[StoredRun], data_folder: Path | None = None) -> list[Record]:
+    """Replaces the text metrics of finished runs and writes their records; everything else in them stays.
+
+    Args:
+        runs: recorded runs with their generations beside them; those without generations are left alone.
+        data_folder: holds the folders of the tasks whose texts come from files.
+
+    Raises:
+        BenchError: the texts found now are not those of the record, or a file cannot be read or written.
+    """
+    rescored = []
+    for run in runs:
+        path = run.path.with_name(GENERATIONS)
+        if run.record.status == "finished" and path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            rescored.append(_rescore(run, [json.loads(line)["text"] for line in lines], data_folder))
+    return rescored
+
+
+def _rescore(run: StoredRun, generations: Sequence[str], data_folder: Path | None) -> Record:
+    spec = validated(RunSpec, run.record.spec, str(run.path))
+    folder = data_folder if spec.task.source == "files" else None
+    data = load_task(spec.task.name, source=spec.task.source, folder=folder, limits=spec.task.limits)
+    if data.sha256 != run.record.data.sha256:
+        raise BenchError(
+            f"{run.path}: its texts ({run.record.data.sha256[:12]}) are not those here ({data.sha256[:12]})."
+        )
+    samples = spec.scoring.bootstrap_samples
+    bootstrap = Bootstrap(samples, run.record.seeds["bootstrap"]) if samples else None
+    measurement = Measurement()
+    apply_text_metrics(measurement, generations, data, bootstrap)
+    replaced = set(text_metrics.names())
+    kept = [score for score in run.record.metrics if score.name not in replaced]
+    skipped = [one for one in run.record.skipped if one.metric not in replaced]
+    record = run.record.model_copy(
+        update={
+            "metrics": (*kept, *measurement.scores),
+            "skipped": (*skipped, *measurement.skipped),
+        }
+    )
+    return RecordStore(run.path.parent.parent).write(record).record
