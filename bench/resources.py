@@ -35,7 +35,7 @@ def read(folder: Folder, name: str) -> dict[str, Any]:
         content = yaml.safe_load(source.read_text(encoding="utf-8"))
     except OSError as error:
         raise BenchError(f"cannot read {name}: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise BenchError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise BenchError(f"{name}: expected keys and values, got {type(content).__name__}.")

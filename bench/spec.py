@@ -260,7 +260,7 @@ def parse_call(text: str) -> tuple[str, dict[str | int, Any]]:
     Values are YAML scalars, so ``0.5``, ``true`` and ``null`` are what they look like.
 
     Raises:
-        BenchError: an argument is empty.
+        BenchError: an argument is empty, given twice or no YAML.
     """
     name, _, rest = text.partition(":")
     arguments: dict[str | int, Any] = {}
@@ -268,7 +268,13 @@ def parse_call(text: str) -> tuple[str, dict[str | int, Any]]:
         key, equals, value = part.partition("=")
         if not part.strip() or (equals and not (key.strip() and value.strip())):
             raise BenchError(f"{text!r}: empty argument; write name:key=value,key=value")
-        arguments[key.strip() if equals else position] = yaml.safe_load(value if equals else part)
+        place = key.strip() if equals else position
+        if place in arguments:
+            raise BenchError(f"{text!r}: {place!r} is given twice.")
+        try:
+            arguments[place] = yaml.safe_load(value if equals else part)
+        except (yaml.YAMLError, ValueError):  # the latter for a date that is none
+            raise BenchError(f"{text!r}: not a value: {(value if equals else part).strip()}") from None
     return name.strip(), arguments
 
 
@@ -276,12 +282,15 @@ def configure(model: type[ModelT], text: str, arguments: Mapping[str | int, Any]
     """Builds options from the arguments of a call; a positional argument sets the field in that place.
 
     Raises:
-        BenchError: too many arguments, an unknown key, or a value out of range.
+        BenchError: too many arguments, one given twice, an unknown key, or a value out of range.
     """
     fields = list(model.model_fields)
     named: dict[str, Any] = {}
     for key, value in arguments.items():
         if isinstance(key, int) and key >= len(fields):
             raise BenchError(f"{text!r}: takes at most {len(fields)} arguments ({', '.join(fields) or 'none'}).")
-        named[fields[key] if isinstance(key, int) else key] = value
+        field = fields[key] if isinstance(key, int) else key
+        if field in named:
+            raise BenchError(f"{text!r}: {field!r} is given twice.")
+        named[field] = value
     return validated(model, named, repr(text))
