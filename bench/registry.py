@@ -92,13 +92,28 @@ def _load(kind: str, name: str, value: str) -> object:
 
 def _summary(value: str) -> str:
     module, _, attribute = value.partition(":")
+    source = _source(module)
+    if source is None:
+        return ""
     try:
-        found = find_spec(module)
-    except ModuleNotFoundError:
+        body = ast.parse(source.read_bytes()).body
+    except SyntaxError:  # a broken package of somebody's must not break the list
         return ""
-    if found is None or found.origin is None or not found.origin.endswith(".py"):
-        return ""
-    for node in ast.parse(Path(found.origin).read_text(encoding="utf-8")).body:
+    for node in body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
             return (ast.get_docstring(node) or "").partition("\n")[0]
     return ""
+
+
+def _source(module: str) -> Path | None:
+    """Returns the file of a module; ``find_spec`` of one in a package would import the package."""
+    package, *inner = module.split(".")
+    spec = find_spec(package)
+    if spec is None:
+        return None
+    if inner:
+        stems = [Path(folder, *inner) for folder in spec.submodule_search_locations or ()]
+        files = [file for stem in stems for file in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py")]
+    else:
+        files = [Path(spec.origin or "")]
+    return next((file for file in files if file.suffix == ".py" and file.is_file()), None)
