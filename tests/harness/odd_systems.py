@@ -1,0 +1,57 @@
+"""Systems that an author might bring along and that the harness must cope with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from baselines.language_model import LanguageModel
+from baselines.transformer_vae import EmbedVAE
+from bench.interface import Batch, LatentPath, Posterior
+from bench.spec import RunSpec
+from bench.tasks.task import get_task
+
+
+class Oracle(LanguageModel):
+    """Knows the grammar of SNLI: its likelihood is the exact one, whatever its weights."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        self.grammar = get_task("snli").grammar()
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        texts = self.backbone.tokenizer.decode(batch.ids.tolist())
+        exact = torch.from_numpy(self.grammar.log_p(texts))[:, None]
+        return exact.expand(-1, path.n) + 0.0 * super().log_likelihood(batch, path)
+
+
+class NaNLoss(LanguageModel):
+    """Its loss is not a number from the seventh training step on."""
+
+    steps = 0
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        self.steps += self.training
+        return super().log_likelihood(batch, path) * (float("nan") if self.steps >= 7 else 1.0)
+
+
+class NaNScore(EmbedVAE):
+    """Trains well, but its likelihood is not a number where several samples are scored."""
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        return super().log_likelihood(batch, path) * (float("nan") if path.n > 1 else 1.0)
+
+
+class Raising(LanguageModel):
+    """Has a bug of its own."""
+
+    def encode(self, batch: Batch) -> Posterior:
+        raise RuntimeError("shapes (3, 4)\nand (5, 6) do not fit")
+
+
+class Picky(LanguageModel):
+    """Does not like SNLI."""
+
+    @classmethod
+    def supports(cls, spec: RunSpec) -> str | None:
+        return "no captions, please" if spec.task.name == "snli" else None

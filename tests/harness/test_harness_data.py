@@ -1,0 +1,97 @@
+"""Texts to batches: nothing is lost, the budget is kept, epochs differ, and cut texts are counted as what is kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.backbones import Tokenizer, build_tokenizer
+from bench.harness.data import batches_of_similar_length, tokenize
+from bench.spec import TokenizerSpec
+from bench.tasks.task import Example
+
+LENGTHS = st.lists(st.integers(2, 40), min_size=1, max_size=60)
+BUDGETS = st.integers(1, 200)
+SEEDS = st.none() | st.integers(0, 2**63)
+TEXTS = ("a man rides a red bicycle", "two dogs", "the naïve café — ☕ — is open", "a b c d e f g h i j k l m n o p")
+
+
+def rng(seed: int | None) -> np.random.Generator | None:
+    return None if seed is None else np.random.default_rng(seed)
+
+
+@given(LENGTHS, BUDGETS, SEEDS)
+def test_every_text_is_in_one_batch_within_the_budget(lengths: list[int], budget: int, seed: int | None) -> None:
+    batches = batches_of_similar_length(lengths, budget, rng(seed))
+    assert Counter(index for batch in batches for index in batch) == Counter(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= budget
+
+
+@given(LENGTHS, BUDGETS, SEEDS, SEEDS)
+def test_the_number_of_batches_does_not_depend_on_the_order(
+    lengths: list[int], budget: int, one: int | None, other: int | None
+) -> None:
+    sizes = [
+        sorted((len(b), sorted(lengths[i] for i in b)) for b in batches_of_similar_length(lengths, budget, rng(seed)))
+        for seed in (one, other)
+    ]
+    assert sizes[0] == sizes[1]
+
+
+@given(LENGTHS, BUDGETS)
+def test_texts_of_a_batch_are_of_similar_length(lengths: list[int], budget: int) -> None:
+    """Sorted by their longest text, batches do not overlap in length; a batch ends only where the next text is one
+    too many."""
+    batches = batches_of_similar_length(lengths, budget)
+    assert [lengths[index] for batch in batches for index in batch] == sorted(lengths)
+    for batch, after in pairwise(batches):
+        assert (len(batch) + 1) * lengths[after[0]] > budget
+
+
+def test_the_order_differs_with_the_generator_and_repeats_with_its_seed() -> None:
+    lengths = [5, 9, 5, 7, 7, 5, 12, 9, 30, 5, 7, 9] * 3
+    orders = [batches_of_similar_length(lengths, 40, rng(seed)) for seed in (0, 1, 0)]
+    assert orders[0] == orders[2]
+    assert orders[0] != orders[1]
+    # Not only the batches change places: texts of equal length meet others.
+    assert {frozenset(batch) for batch in orders[0]} != {frozenset(batch) for batch in orders[1]}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(_own_cache: None) -> Tokenizer:
+    return build_tokenizer(TokenizerSpec(vocabulary_size=290), TEXTS * 2)
+
+
+def test_whole_texts_are_counted_whole(tokenizer: Tokenizer) -> None:
+    texts = tokenize([Example(text) for text in TEXTS], tokenizer, 200)
+    assert texts.cut == 0
+    assert tokenizer.decode(texts.ids) == list(TEXTS)
+    assert {(ids[0], ids[-1]) for ids in texts.ids} == {(tokenizer.bos, tokenizer.eos)}
+    assert texts.words.tolist() == [6, 2, 8, 16]
+    assert texts.bytes.tolist() == [25, 8, 36, 31]
+    assert texts.predicted.tolist() == [length - 1 for length in texts.lengths]
+
+
+def test_long_texts_are_cut_and_counted_as_what_is_kept(tokenizer: Tokenizer) -> None:
+    whole = tokenize([Example(text) for text in TEXTS], tokenizer, 200)
+    limit = 8
+    texts = tokenize([Example(text) for text in TEXTS], tokenizer, limit)
+    assert texts.cut == sum(length > limit for length in whole.lengths) > 0
+    for index, (kept, full) in enumerate(zip(texts.ids, whole.ids, strict=True)):
+        assert kept == full[:limit]
+        text = tokenizer.decode([kept])[0]
+        assert (texts.words[index], texts.bytes[index]) == (len(text.split()), len(text.encode()))
+    assert tokenizer.eos not in texts.ids[0]
+
+
+def test_a_batch_holds_the_texts_asked_for(tokenizer: Tokenizer) -> None:
+    texts = tokenize([Example(text) for text in TEXTS], tokenizer, 200)
+    batch = texts.batch([3, 1], tokenizer.pad)
+    assert [row[mask].tolist() for row, mask in zip(batch.ids, batch.mask, strict=True)] == [texts.ids[3], texts.ids[1]]
+    assert len(batch.predicted) == texts.predicted[[3, 1]].sum()

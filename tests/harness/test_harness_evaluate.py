@@ -1,0 +1,153 @@
+"""Scoring: terms stay with their texts, whatever the batches, and equal what the definitions say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bench.harness.evaluate import generate_texts, score_texts
+from bench.harness.prepare import Prepared, prepare
+from bench.interface import System
+from bench.metrics.latent import MutualInformation
+from bench.metrics.likelihood import ScoredTexts, importance_bound
+from bench.seeds import derive_seed
+from bench.spec import RunSpec
+
+MakeSpec = Callable[..., RunSpec]
+SEED = 7
+
+
+def built(spec: RunSpec) -> tuple[Prepared, System]:
+    """Returns texts and a system whose weights were moved far enough for posteriors to differ between texts."""
+    prepared = prepare(spec)
+    system = prepared.system(3).eval()
+    noise = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in system.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=noise))
+    return prepared, system
+
+
+def score(prepared: Prepared, system: System, **changes: Any) -> ScoredTexts:
+    scoring = prepared.spec.scoring.model_copy(update=changes)
+    return score_texts(system, prepared.texts["test"], scoring, prepared.spec.training, SEED)
+
+
+@pytest.mark.parametrize("label", ["lm", "embed", "memory", "softmax", "della", "della-2022"])
+def test_terms_do_not_depend_on_the_batches(micro: MakeSpec, label: str) -> None:
+    """From one text and one sample at a time to all at once. The weights are far from trained, so terms are large."""
+    prepared, system = built(micro(label))
+    one_by_one, together = (score(prepared, system, batch_tokens=tokens) for tokens in (1, 10**6))
+    for field in fields(ScoredTexts):
+        first, second = getattr(one_by_one, field.name), getattr(together, field.name)
+        if isinstance(first, np.ndarray):
+            # Forward passes of other shapes in float32; absolute because log ratios can be near zero.
+            np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-4, err_msg=field.name)
+        else:
+            assert first == second, field.name
+
+
+@pytest.mark.parametrize("label", ["lm", "memory", "della"])
+def test_terms_are_those_of_each_text_alone_in_the_order_of_the_texts(micro: MakeSpec, label: str) -> None:
+    """The oracle asks the system itself, one text and one sample at a time."""
+    prepared, system = built(micro(label))
+    texts, pad, n = prepared.texts["test"], prepared.tokenizer.pad, 4
+    assert texts.lengths != sorted(texts.lengths)  # else batches by length would not change the order
+    scored = score(prepared, system, batch_tokens=300)
+    with torch.no_grad():
+        for index in range(len(texts)):
+            stream = torch.Generator().manual_seed(derive_seed(SEED, "score", index))
+            path = system.encode(texts.batch([index], pad)).sample(n, [stream])
+            terms = [float(system.log_likelihood(texts.batch([index], pad), path.narrow(k, k + 1))) for k in range(n)]
+            ratio = (path.log_p.double() - path.log_q.double()).sum(-1)[0]
+            mean = torch.cat([torch.zeros(1, n, 0), *path.mean], dim=-1)[0].double().numpy()
+            np.testing.assert_allclose(scored.log_likelihood[index], terms, rtol=1e-5)
+            np.testing.assert_allclose(scored.log_ratio[index], ratio, rtol=1e-5, atol=1e-4)
+            np.testing.assert_allclose(scored.kl[index], path.kl[0].double().mean(0), rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(scored.mean[index], mean.mean(0), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(scored.mean_noise[index], mean.var(axis=0, ddof=1) / n, rtol=1e-3, atol=1e-7)
+    assert scored.tokens.tolist() == [length - 1 for length in texts.lengths]
+
+
+@pytest.mark.parametrize("label", ["embed", "della"])
+def test_the_aggregated_posterior_is_the_average_over_all_pairs(micro: MakeSpec, label: str) -> None:
+    """I(x; z) from its definition: every text's first sample under every text's posterior, pair by pair."""
+    prepared, system = built(micro(label))
+    texts, pad = prepared.texts["test"], prepared.tokenizer.pad
+    scored = score(prepared, system, batch_tokens=400)
+    n = len(texts)
+    with torch.no_grad():
+        posteriors = [system.encode(texts.batch([index], pad)) for index in range(n)]
+        streams = [torch.Generator().manual_seed(derive_seed(SEED, "score", index)) for index in range(n)]
+        samples = [q.sample(4, [s]).narrow(0, 1) for q, s in zip(posteriors, streams, strict=True)]
+        pairs = np.array([[float(q.log_prob(z).double().sum()) for q in posteriors] for z in samples])
+    aggregated = np.log(np.exp(pairs - pairs.max(1, keepdims=True)).mean(1)) + pairs.max(1)
+    # Densities of up to hundreds of nats from float32 means and variances.
+    np.testing.assert_allclose(scored.log_q, np.diag(pairs), rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(scored.log_q_aggregated, aggregated, rtol=1e-5, atol=1e-3)
+    mi = MutualInformation().score(scored).value
+    assert mi == pytest.approx((np.diag(pairs) - aggregated).mean(), abs=1e-3)
+    assert 0.1 < mi <= np.log(n)
+
+
+def test_without_latent_variables_all_samples_are_one(micro: MakeSpec) -> None:
+    prepared, system = built(micro("lm"))
+    scored = score(prepared, system, n_importance_samples=5)
+    assert scored.log_likelihood.shape == (12, 5)
+    assert (scored.log_likelihood == scored.log_likelihood[:, :1]).all()
+    assert not scored.log_ratio.any()
+    assert scored.kl.shape == scored.mean.shape == (12, 0)
+    np.testing.assert_allclose(importance_bound(scored), -scored.rec, rtol=1e-12)
+
+
+def test_the_seed_decides_the_samples(micro: MakeSpec) -> None:
+    prepared, system = built(micro("embed"))
+    texts, spec = prepared.texts["test"], prepared.spec
+    first, again, other = (score_texts(system, texts, spec.scoring, spec.training, seed) for seed in (1, 1, 2))
+    assert (first.log_weights == again.log_weights).all()
+    assert not np.isclose(first.log_weights, other.log_weights).any()
+
+
+def test_scoring_leaves_the_random_state_alone_and_the_system_in_evaluation_mode(micro: MakeSpec) -> None:
+    prepared, system = built(micro("embed", backbone={"dropout": 0.5}))
+    system.train()
+    state = torch.get_rng_state()
+    score(prepared, system)
+    generate_texts(system, 2, prepared.spec.decoding, SEED)
+    assert torch.get_rng_state().equal(state)
+    assert not system.training
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_exact_probabilities_are_passed_through(micro: MakeSpec, known: bool) -> None:
+    prepared, system = built(micro("lm"))
+    exact = np.linspace(-30, -5, 12) if known else None
+    spec = prepared.spec
+    scored = score_texts(system, prepared.texts["test"], spec.scoring, spec.training, SEED, exact)
+    assert scored.known_log_p is exact
+
+
+def test_progress_reaches_the_end(micro: MakeSpec) -> None:
+    prepared, system = built(micro("lm"))
+    spec, told = prepared.spec, []
+    score_texts(
+        system, prepared.texts["test"], spec.scoring, spec.training, SEED, report=lambda *event: told.append(event)
+    )
+    generate_texts(system, 3, spec.decoding, SEED, report=lambda *event: told.append(event))
+    assert [event for event in told if event[1] == 1.0] == [("score", 1.0), ("generate", 1.0)]
+    assert told == sorted(told, key=lambda event: (event[0] == "generate", event[1]))
+
+
+@pytest.mark.parametrize("label", ["lm", "della"])
+def test_generations_repeat_with_their_seed(micro: MakeSpec, label: str) -> None:
+    prepared, system = built(micro(label))
+    decoding = prepared.spec.decoding
+    first, again, other = (generate_texts(system, 4, decoding, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    assert len(first) == 4

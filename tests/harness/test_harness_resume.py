@@ -1,0 +1,137 @@
+"""A run that is interrupted, or killed, and started again ends bit-identical to one that nothing disturbed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.harness import train
+from bench.harness.run import run
+from bench.records.schema import Record
+from bench.records.store import CURVE, GENERATIONS, RecordStore
+from bench.spec import RunSpec
+
+MakeSpec = Callable[..., RunSpec]
+
+# About 150 steps, most epochs longer than the steps between two looks, with everything random that there is.
+LONG: dict[str, Any] = {
+    "limits": {"train": 80},
+    "backbone": {"dropout": 0.2},
+    "training": {"epochs": 3, "batch_tokens": 100, "learning_rate": 3e-3, "checkpoint_seconds": 0.0},
+    "scoring": {"n_generations": 3},
+}
+CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "model.safetensors"
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    """Compares everything that two folders of one run hold, except what the machine decides."""
+    (one,), (other,) = RecordStore(first).read_all(), RecordStore(second).read_all()
+    assert one.record.measurement() == other.record.measurement()
+    assert {file.name for file in one.path.parent.iterdir()} == {file.name for file in other.path.parent.iterdir()}
+    for name in (WEIGHTS, CURVE, GENERATIONS, "tokenizer.json"):
+        assert one.path.with_name(name).read_bytes() == other.path.with_name(name).read_bytes(), name
+    statistics = one.statistics(), other.statistics()
+    assert statistics[0].keys() == statistics[1].keys()
+    for name, rows in statistics[0].items():
+        np.testing.assert_array_equal(rows, statistics[1][name])
+
+
+@pytest.fixture
+def start(_one_thread: None) -> Callable[[RunSpec, Path], multiprocessing.process.BaseProcess]:
+    """Starts a run in a process of its own, forked from one that has imported torch and done nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.harness.run", "della.model"])
+
+    def start(spec: RunSpec, out: Path) -> multiprocessing.process.BaseProcess:
+        process = context.Process(target=run, args=(spec, out))
+        process.start()
+        return process
+
+    return start
+
+
+def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_been(
+    micro: MakeSpec,
+    start: Callable[[RunSpec, Path], multiprocessing.process.BaseProcess],
+    tmp_path: Path,
+) -> None:
+    spec = micro("della", **LONG)
+    undisturbed = run(spec, tmp_path / "undisturbed")
+    steps = undisturbed.training["steps"]
+    assert isinstance(steps, int)
+    assert steps > 100
+
+    out = tmp_path / "killed"
+    moment = random.Random(0)
+    progress: list[float] = []
+    for _ in range(4):
+        before = checkpoint_time(out)
+        process = start(spec, out)
+        while process.is_alive() and checkpoint_time(out) == before:
+            time.sleep(0.002)
+        process.join(moment.uniform(0.0, 0.3))
+        if not process.is_alive():
+            break
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        progress.append(checkpoint_time(out))
+    assert len(progress) >= 2
+    assert progress == sorted(set(progress))  # each began where the one before was killed
+
+    run(spec, out)
+    for stale in out.glob("*/.*.tmp"):  # of a file that was being written
+        stale.unlink()
+    assert_same_run(out, tmp_path / "undisturbed")
+
+
+def checkpoint_time(out: Path) -> float:
+    """Returns when the only checkpoint below a folder was written, 0 where there is none."""
+    return max((path.stat().st_mtime for path in out.glob(f"*/{CHECKPOINT}")), default=0.0)
+
+
+@pytest.mark.parametrize("label", ["lm", "softmax", "della-2022"])
+def test_a_run_interrupted_again_and_again_ends_as_if_nothing_had_been(
+    micro: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label: str
+) -> None:
+    """An interrupt at every fourth look: in mid-epoch, between epochs, and while scoring."""
+    monkeypatch.setattr(train, "STEPS_BETWEEN_LOOKS", 2)
+    spec = micro(label, training={"epochs": 2, "checkpoint_seconds": 0.0}, backbone={"dropout": 0.2})
+    run(spec, tmp_path / "undisturbed")
+
+    looks = 0
+
+    def interrupt(phase: str, fraction: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks % 4 == 0:
+            raise KeyboardInterrupt
+
+    record: Record | None = None
+    interrupts = 0
+    while record is None:
+        try:
+            record = run(spec, tmp_path / "interrupted", report=interrupt)
+        except KeyboardInterrupt:
+            interrupts += 1
+    assert interrupts >= 2
+    assert_same_run(tmp_path / "interrupted", tmp_path / "undisturbed")
+
+
+def test_a_checkpoint_less_often_changes_nothing(micro: MakeSpec, tmp_path: Path) -> None:
+    often, never = (micro("embed", training={"checkpoint_seconds": seconds}) for seconds in (0.0, 1e6))
+    first, second = run(often, tmp_path / "often"), run(never, tmp_path / "never")
+    assert first.run_id == second.run_id
+    assert first.model is not None
+    assert first.model == second.model
+    assert first.metrics == second.metrics
