@@ -257,9 +257,9 @@ def load_weights(system: System, path: Path) -> None:
         BenchError: the file holds other weights than the system has.
     """
     stored = load(path.read_bytes())
-    if stored.keys() != weights(system).keys():
-        differing = sorted(stored.keys() ^ weights(system).keys())
-        raise BenchError(f"{path}: weights of another system ({len(differing)} names differ, first {differing[0]!r}).")
+    there, wanted = ({(name, value.shape) for name, value in one.items()} for one in (stored, weights(system)))
+    if differing := sorted({name for name, _ in there ^ wanted}):
+        raise BenchError(f"{path}: weights of another system ({len(differing)} differ, first {differing[0]!r}).")
     system.load_state_dict(stored, strict=False)  # tied weights are stored once
 
 
