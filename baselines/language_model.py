@@ -30,7 +30,7 @@ class NoPosterior(Posterior):
 
 
 class LanguageModel(System):
-    """p(x) = prod_t p(x_t | x_<t) on the backbone."""
+    """p(x | c) = prod_t p(x_t | x_<t, c) on the backbone."""
 
     default_objective = "constant"
     groups = ()
@@ -50,4 +50,4 @@ class LanguageModel(System):
 
     def generate(self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: int) -> list[list[int]]:
         """Decodes one text per empty sample."""
-        return self.backbone.generate(path.log_q.shape[0] * path.n, Injection(), decoding, seed)
+        return self.backbone.generate(path.n, Injection(), decoding, seed, condition)

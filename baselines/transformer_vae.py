@@ -2,7 +2,8 @@
 
 `embed` adds a projection of z to every token embedding, `memory` gives every layer one more key and value to attend to
 (both Li et al. 2020), `softmax` adds a projection of z to the scores of every next token (Fang et al. 2021). Encoder
-and prior are the same: one bidirectional pass, q(z | x) from the last layer's first token, p(z) = N(0, I).
+and prior are the same: one bidirectional pass, q(z | x) from the last layer's first token, p(z) = N(0, I). With a
+condition c both see its first token too: q(z | x, c) and p(z | c).
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import math
 from abc import abstractmethod
 from typing import Literal, cast
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from bench.backbones import AttentionPooling, Backbone, Injection
 from bench.interface import Batch, Generators, LatentPath, Posterior, System
-from bench.latents import Gaussian, GaussianPosterior, sample_standard_prior
+from bench.latents import Gaussian, GaussianPosterior, sample_gaussian_prior, standard_gaussian
 from bench.spec import DecodingSpec, SystemConfig
 
 
@@ -38,14 +40,18 @@ class TransformerVAE(System):
     Config = TransformerVAEConfig
     config: TransformerVAEConfig
 
-    def __init__(self, backbone: Backbone, config: TransformerVAEConfig) -> None:
-        super().__init__(backbone, config)
+    def __init__(self, backbone: Backbone, config: TransformerVAEConfig, conditional: bool = False) -> None:
+        super().__init__(backbone, config, conditional)
         self.groups = (config.latent_size,)
         self.pooling = AttentionPooling(backbone.width) if config.representation == "attention_pool" else None
-        self.posterior = nn.Linear(backbone.width, 2 * config.latent_size)
+        seen = backbone.width * (2 if conditional else 1)
+        self.posterior = nn.Linear(seen, 2 * config.latent_size)
+        self.prior = nn.Linear(backbone.width, 2 * config.latent_size) if conditional else None
         self.projection = nn.Linear(config.latent_size, self.injected_size(backbone), bias=False)
-        nn.init.normal_(self.posterior.weight, std=backbone.initial_std)
-        nn.init.zeros_(self.posterior.bias)
+        for network in (self.posterior, self.prior):
+            if network is not None:
+                nn.init.normal_(network.weight, std=backbone.initial_std)
+                nn.init.zeros_(network.bias)
         nn.init.normal_(self.projection.weight, std=self.initial_std)
 
     @property
@@ -63,14 +69,24 @@ class TransformerVAE(System):
         """Returns what the projection of z (N x injected size) adds to the decoder."""
 
     def encode(self, batch: Batch) -> Posterior:
-        """Returns q(z | x) after one bidirectional pass."""
+        """Returns q(z | x, c) beside p(z | c), after one bidirectional pass over each of x and c."""
+        text = self._represent(batch)
+        if self.prior is None or batch.condition is None:
+            return GaussianPosterior(Gaussian.split(self.posterior(text)))
+        condition = self._represent(batch.condition)
+        q = Gaussian.split(self.posterior(torch.cat([text, condition], dim=-1)))
+        return GaussianPosterior(q, Gaussian.split(self.prior(condition)))
+
+    def _represent(self, batch: Batch) -> Tensor:
         hidden = self.backbone.encode(batch).last
-        pooled = hidden[:, 0] if self.pooling is None else self.pooling(hidden, batch.mask)
-        return GaussianPosterior(Gaussian.split(self.posterior(pooled)))
+        return hidden[:, 0] if self.pooling is None else self.pooling(hidden, batch.mask)
 
     def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
-        """Draws z from N(0, I)."""
-        return sample_standard_prior(n, self.config.latent_size, condition, generator, self.posterior.weight)
+        """Draws z from N(0, I), or from p(z | c)."""
+        if self.prior is not None and condition is not None:
+            return sample_gaussian_prior(Gaussian.split(self.prior(self._represent(condition))), n, generator)
+        like = self.posterior.weight.new_zeros(1, self.config.latent_size)
+        return sample_gaussian_prior(standard_gaussian(like), n, generator)
 
     def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
         """Returns log p(x | z) for each sample (B x n)."""
@@ -78,7 +94,7 @@ class TransformerVAE(System):
 
     def generate(self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: int) -> list[list[int]]:
         """Decodes one text per sample."""
-        return self.backbone.generate(path.z[0].shape[0] * path.n, self._injection(path), decoding, seed)
+        return self.backbone.generate(path.n, self._injection(path), decoding, seed, condition)
 
     def _injection(self, path: LatentPath) -> Injection:
         return self.inject(self.projection(path.z[0].flatten(0, 1)))

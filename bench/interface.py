@@ -141,6 +141,7 @@ class System(nn.Module, ABC):
     Attributes:
         backbone: the Transformer stack it stands on.
         config: its options.
+        conditional: whether texts come with conditions.
         groups: sizes of the latent groups; () for a plain language model.
     """
 
@@ -149,15 +150,16 @@ class System(nn.Module, ABC):
     version: ClassVar[int] = 1
     groups: tuple[int, ...]
 
-    def __init__(self, backbone: Backbone, config: SystemConfig) -> None:
+    def __init__(self, backbone: Backbone, config: SystemConfig, conditional: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.config = config
+        self.conditional = conditional
 
     @classmethod
     def supports(cls, spec: RunSpec) -> str | None:
         """Returns None if the system can do this run, else the reason, which becomes a footnote of its cells."""
-        return "conditional tasks need a condition" if spec.task.conditional else None
+        return None
 
     @abstractmethod
     def encode(self, batch: Batch) -> Posterior:

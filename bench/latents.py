@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.interface import Batch, Generators, LatentPath, Posterior
+from bench.interface import Generators, LatentPath, Posterior
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -28,6 +28,10 @@ class Gaussian:
             parameters = parameters.clamp(-clamp, clamp)
         mean, log_variance = parameters.chunk(2, dim=-1)
         return cls(mean, log_variance)
+
+    def per_sample(self) -> Gaussian:
+        """Returns the same distributions with an axis for samples (B x 1 x D)."""
+        return Gaussian(self.mean[:, None], self.log_variance[:, None])
 
     def draw(self, noise: Tensor) -> Tensor:
         """Returns mean + standard deviation x noise."""
@@ -65,32 +69,31 @@ def draw_noise(batch: int, n: int, size: int, generator: Generators, like: Tenso
 
 @dataclass(frozen=True)
 class GaussianPosterior(Posterior):
-    """One latent group, posterior ``q`` (B x D) against a standard normal prior."""
+    """One latent group: posterior ``q`` (B x D) against the prior ``p`` (B x D), standard normal if None."""
 
     q: Gaussian
+    p: Gaussian | None = None
 
     def sample(self, n: int, generator: Generators) -> LatentPath:
         """Draws n samples per text."""
-        q = Gaussian(self.q.mean[:, None], self.q.log_variance[:, None])
+        q = self.q.per_sample()
+        p = standard_gaussian(q.mean) if self.p is None else self.p.per_sample()
         batch, size = self.q.mean.shape
         z = q.draw(draw_noise(batch, n, size, generator, self.q.mean))
-        kl = q.kl(standard_gaussian(q.mean)).expand(-1, n)
-        return path_of([z], [q.mean.expand_as(z)], [q.log_prob(z)], [standard_gaussian(z).log_prob(z)], [kl])
+        return path_of([z], [q.mean.expand_as(z)], [q.log_prob(z)], [p.log_prob(z)], [q.kl(p).expand(-1, n)])
 
     def log_prob(self, path: LatentPath) -> Tensor:
         """Scores samples under every text's posterior (B x n x 1)."""
-        q = Gaussian(self.q.mean[:, None], self.q.log_variance[:, None])
-        return q.log_prob(path.z[0])[..., None]
+        return self.q.per_sample().log_prob(path.z[0])[..., None]
 
 
-def sample_standard_prior(
-    n: int, size: int, condition: Batch | None, generator: Generators, like: Tensor
-) -> LatentPath:
-    """Draws n samples of one group from N(0, I) for every condition, or for one text without condition."""
-    z = draw_noise(1 if condition is None else len(condition), n, size, generator, like)
-    prior = standard_gaussian(z)
-    log_p = prior.log_prob(z)
-    return path_of([z], [prior.mean], [log_p], [log_p], [torch.zeros_like(log_p)])
+def sample_gaussian_prior(p: Gaussian, n: int, generator: Generators) -> LatentPath:
+    """Draws n samples of one group from each of the priors ``p`` (B x D)."""
+    p = p.per_sample()
+    batch, _, size = p.mean.shape
+    z = p.draw(draw_noise(batch, n, size, generator, p.mean))
+    log_p = p.log_prob(z)
+    return path_of([z], [p.mean.expand_as(z)], [log_p], [log_p], [torch.zeros_like(log_p)])
 
 
 def path_of(

@@ -19,6 +19,7 @@ from bench.errors import BenchError, did_you_mean
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Source = Literal["grammar", "files"]
+BackboneKind = Literal["decoder-only", "encoder-decoder"]
 
 
 NO_IDENTITY = (("tokenizer", "path"), ("backbone", "path"), ("training", "checkpoint_seconds"))
@@ -98,6 +99,7 @@ class BackboneSpec(Spec):
     """The Transformer stack every system stands on.
 
     Attributes:
+        kind: ``decoder-only`` (GPT-2, encoder and decoder in one) or ``encoder-decoder`` (BART).
         source: ``scratch`` (random weights of the given size), ``folder`` or ``hub`` (pretrained).
         layers: number of blocks, from scratch.
         width: hidden size, from scratch.
@@ -109,6 +111,7 @@ class BackboneSpec(Spec):
         revision: pinned commit on the hub.
     """
 
+    kind: BackboneKind = "decoder-only"
     source: Literal["scratch", "folder", "hub"] = "scratch"
     layers: int = Field(2, ge=1)
     width: int = Field(64, ge=1)
@@ -170,6 +173,8 @@ class DecodingSpec(Spec):
         top_p: sampling from the likeliest tokens of this total probability.
         beams: of beam search.
         max_tokens: longest text, EOS included.
+        min_tokens: shortest text, EOS left out.
+        repetition_penalty: divides the scores of tokens that are there already; 1 is off.
     """
 
     strategy: Literal["sample", "greedy", "beam"] = "sample"
@@ -178,6 +183,8 @@ class DecodingSpec(Spec):
     top_p: float = Field(1.0, gt=0, le=1)
     beams: int = Field(10, ge=2)
     max_tokens: int = Field(128, ge=1)
+    min_tokens: int = Field(0, ge=0)
+    repetition_penalty: float = Field(1.0, gt=0)
 
 
 class RunSpec(Spec):

@@ -25,6 +25,7 @@ class DellaConfig(SystemConfig):
         fusion_init: ``identity`` keeps the backbone's value vectors at the start (W_v = I) with gates of unit
             variance; ``normal`` draws every factor like the backbone's weights, N(0, 0.02²) at GPT-2's width, which
             erases a pretrained value path.
+        posterior_sees_condition: on conditional tasks, q depends on c too (Eq. 12).
     """
 
     latent_size: int = Field(32, ge=1)
@@ -36,6 +37,7 @@ class DellaConfig(SystemConfig):
     clamp: float | None = Field(None, gt=0)
     tied_head: bool = True
     fusion_init: Literal["identity", "normal"] = "identity"
+    posterior_sees_condition: bool = True
 
 
 class Della2022Config(DellaConfig):
@@ -47,3 +49,4 @@ class Della2022Config(DellaConfig):
     clamp: float | None = Field(5.0, gt=0)
     tied_head: bool = False
     fusion_init: Literal["identity", "normal"] = "normal"
+    posterior_sees_condition: bool = False

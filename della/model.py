@@ -23,8 +23,8 @@ class Della(System):
     Config = DellaConfig
     config: DellaConfig
 
-    def __init__(self, backbone: Backbone, config: DellaConfig) -> None:
-        super().__init__(backbone, config)
+    def __init__(self, backbone: Backbone, config: DellaConfig, conditional: bool = False) -> None:
+        super().__init__(backbone, config, conditional)
         last = backbone.n_layers if config.last_layer is None else config.last_layer
         if not config.first_layer <= last <= backbone.n_layers:
             raise BenchError(
@@ -35,25 +35,44 @@ class Della(System):
         pools = config.representation == "attention_pool"
         self.pooling = nn.ModuleList(AttentionPooling(backbone.width) for _ in self.layers) if pools else None
         n, size, std = len(self.layers), config.latent_size, backbone.initial_std
-        self.hierarchy = LatentHierarchy(n, size, backbone.width, config.affine, config.clamp, std)
+        self.hierarchy = LatentHierarchy(
+            n,
+            size,
+            backbone.width,
+            config.affine,
+            config.clamp,
+            std,
+            prior_sees_condition=conditional,
+            posterior_sees_condition=conditional and config.posterior_sees_condition,
+        )
         self.fusion = TensorProductFusion(n, backbone.width, size, config.rank, config.affine, config.fusion_init, std)
         backbone.gate_layers(self.layers)
         if not config.tied_head:
             backbone.untie_head()
 
     def encode(self, batch: Batch) -> Posterior:
-        """Returns q(z_1 .. z_L | x) after one bidirectional pass."""
+        """Returns q(z_1 .. z_L | x, c) after one bidirectional pass over each of x and c."""
+        conditions = None if batch.condition is None else self._represent(batch.condition)
+        return HierarchicalPosterior(
+            self.hierarchy,
+            self.hierarchy.posterior_features(self._represent(batch), conditions),
+            self.hierarchy.prior_features(conditions, len(batch)),
+        )
+
+    def _represent(self, batch: Batch) -> Tensor:
+        """Returns x^(l) of every layer that carries a latent variable (B x L x width)."""
         hidden = self.backbone.encode(batch).layers
         outputs = [hidden[layer] for layer in self.layers]
         if self.pooling is None:
-            represented = [output[:, 0] for output in outputs]
-        else:
-            represented = [pool(output, batch.mask) for pool, output in zip(self.pooling, outputs, strict=True)]
-        return HierarchicalPosterior(self.hierarchy, self.hierarchy.features(torch.stack(represented, dim=1)))
+            return torch.stack([output[:, 0] for output in outputs], dim=1)
+        pooled = [pool(output, batch.mask) for pool, output in zip(self.pooling, outputs, strict=True)]
+        return torch.stack(pooled, dim=1)
 
     def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
         """Draws z_1 .. z_L from the chain of priors."""
-        return self.hierarchy.sample_prior(1 if condition is None else len(condition), n, generator)
+        conditions = None if condition is None else self._represent(condition)
+        features = self.hierarchy.prior_features(conditions, 1 if condition is None else len(condition))
+        return self.hierarchy.sample_prior(features, n, generator)
 
     def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
         """Returns log p(x | z_1 .. z_L) for each sample (B x n)."""
@@ -61,7 +80,7 @@ class Della(System):
 
     def generate(self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: int) -> list[list[int]]:
         """Decodes one text per joint sample."""
-        return self.backbone.generate(path.z[0].shape[0] * path.n, self._injection(path), decoding, seed)
+        return self.backbone.generate(path.n, self._injection(path), decoding, seed, condition)
 
     def _injection(self, path: LatentPath) -> Injection:
         values, bias = self.fusion.values()

@@ -75,7 +75,8 @@ def injected_attention(
     gating the output of the attention is gating every value vector.
 
     Args:
-        module: the attention layer; ``layer_idx`` picks the memory, ``gate_index`` (if set) the gate.
+        module: the attention layer; its ``memory_index`` picks the memory, its ``gate_index`` the gate. A layer
+            without the one or the other (an encoder's, a cross-attention) takes nothing.
         query: (N x heads x queries x head size).
         key: (N x key-value heads x keys x head size).
         value: as ``key``.
@@ -87,8 +88,8 @@ def injected_attention(
     Returns:
         The attended values (N x queries x heads x head size), and None for the weights.
     """
-    if decoder_memory is not None:
-        layer = int(module.layer_idx)  # type: ignore[arg-type]
+    layer = getattr(module, "memory_index", None)
+    if decoder_memory is not None and layer is not None:
         extra = decoder_memory[:, layer].unflatten(-1, (key.shape[1], 1, -1))  # N x 2 x heads x 1 x size
         attention_mask = _with_memory(attention_mask, query.shape[2], key.shape[2], query.device)
         key = torch.cat([extra[:, 0].to(key.dtype), key], dim=2)

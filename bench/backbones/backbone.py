@@ -1,0 +1,216 @@
+"""What every backbone does alike: likelihoods of the predicted tokens only, and generation from an injection.
+
+N is the number of texts times samples, P the number of predicted tokens of the B texts.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig, PreTrainedModel
+
+from bench.backbones.injection import Injection
+from bench.backbones.tokenizers import Tokenizer
+from bench.interface import Batch
+from bench.spec import DecodingSpec
+
+# Rows of logits computed at once: bounds the memory of a 50k vocabulary to about 0.3 GB of float32.
+LOGITS_PER_CHUNK = 2**26
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Hidden states of an encoder pass.
+
+    Attributes:
+        layers: output of every block (L of B x T x width).
+        last: output of the whole stack, after its final layer norm if it has one (B x T x width).
+    """
+
+    layers: tuple[Tensor, ...]
+    last: Tensor
+
+
+class Backbone(nn.Module, ABC):
+    """A Hugging Face model as encoder and decoder of a text VAE.
+
+    Attributes:
+        model: the Hugging Face model, with a language-modelling head.
+        tokenizer: its tokenizer, which supplies BOS, EOS and padding.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self._chunk = max(1, LOGITS_PER_CHUNK // self.vocabulary_size)
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Hidden size."""
+
+    @property
+    @abstractmethod
+    def n_layers(self) -> int:
+        """Number of blocks of the decoder, and of the encoder."""
+
+    @property
+    @abstractmethod
+    def positions(self) -> int:
+        """Longest sequence the decoder takes."""
+
+    @property
+    @abstractmethod
+    def initial_std(self) -> float:
+        """Standard deviation of the backbone's weights before any training; what is added to it begins alike."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of token ids, special tokens included."""
+        return int(self.model.config.vocab_size)
+
+    @abstractmethod
+    def decoder_attention(self) -> Sequence[nn.Module]:
+        """Returns the self-attention of every decoder block; ``gate_index`` and ``memory_index`` are set on these."""
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Encoded:
+        """Runs the encoder over the texts, every token seeing every other; padding is seen by none."""
+
+    @abstractmethod
+    def merged_values(self, injection: Injection) -> dict[str, Tensor]:
+        """Returns the model's value projections composed with the injection's maps, by parameter name."""
+
+    @abstractmethod
+    def decode(self, batch: Batch, injection: Injection, n: int) -> tuple[Tensor, Tensor]:
+        """Runs the decoder over the texts, each n times.
+
+        Returns:
+            Hidden states before the output layer (N x positions x width), and where among the positions each text's
+            BOS stands (B).
+        """
+
+    @abstractmethod
+    def prompt(self, n: int, condition: Batch | None) -> dict[str, Tensor]:
+        """Returns what generation starts from, as keywords, for n samples of every condition (or n in all)."""
+
+    def inject_everywhere(self) -> None:
+        """Lets every decoder block take its part of a memory."""
+        for number, attention in enumerate(self.decoder_attention()):
+            attention.memory_index = number  # type: ignore[assignment]
+
+    def gate_layers(self, layers: tuple[int, ...]) -> None:
+        """Marks the layers (0-based) whose attention output the gates of an injection multiply, in this order."""
+        for number, attention in enumerate(self.decoder_attention()):
+            attention.gate_index = layers.index(number) if number in layers else None  # type: ignore[assignment]
+
+    def untie_head(self) -> None:
+        """Gives the output layer weights of its own, newly drawn, as in the released DELLA code."""
+        head = nn.Linear(self.width, self.vocabulary_size, bias=False)
+        self.model.config.tie_word_embeddings = False
+        self.model.lm_head = head
+
+    def log_likelihood(self, batch: Batch, injection: Injection, n: int = 1) -> Tensor:
+        """Returns log p(x | injection, condition) summed over the predicted tokens, in nats (B x n).
+
+        Args:
+            batch: B texts, with their conditions if they have any.
+            injection: what is added, for N = B x n samples; the n samples of a text are neighbours.
+            n: samples per text.
+        """
+        states, starts = self.decode(batch, injection, n)
+        length = batch.inputs.shape[1]
+        text, position = batch.predicted // length, batch.predicted % length
+        rows = (text[:, None] * n + torch.arange(n, device=text.device)).T.flatten()
+        hidden = states[rows, (starts[text] + position).repeat(n)]
+        targets = batch.targets.flatten()[batch.predicted].repeat(n)
+        chunks = zip(hidden.split(self._chunk), targets.split(self._chunk), rows.split(self._chunk), strict=True)
+        terms = torch.cat([self._token_log_likelihood(*chunk, injection.logits) for chunk in chunks])
+        # Summed in double precision: 100 tokens make about 500 nats, where float32 resolves only 3e-5.
+        total = torch.zeros(len(batch) * n, dtype=torch.float64, device=hidden.device)
+        return total.index_add(0, rows, terms.double()).view(len(batch), n)
+
+    def _token_log_likelihood(self, hidden: Tensor, targets: Tensor, rows: Tensor, shift: Tensor | None) -> Tensor:
+        logits = self.model.lm_head(hidden)
+        if shift is not None:
+            logits = logits + shift[rows]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return -nn.functional.cross_entropy(logits, targets, reduction="none")
+
+    def generate(
+        self, n: int, injection: Injection, decoding: DecodingSpec, seed: int, condition: Batch | None = None
+    ) -> list[list[int]]:
+        """Decodes texts; returns their ids without BOS and EOS.
+
+        Args:
+            n: number of samples of every condition, or in all without condition.
+            injection: what is added, one row per text to decode.
+            decoding: how.
+            seed: of sampling; the random state of the caller is left as it was.
+            condition: B texts to condition on.
+        """
+        device = self.model.device
+        prompt = self.prompt(n, condition)
+        given = prompt["input_ids"].shape[1] if "decoder_input_ids" not in prompt else 1
+        settings = GenerationConfig(
+            bos_token_id=self.tokenizer.bos,
+            eos_token_id=self.tokenizer.eos,
+            pad_token_id=self.tokenizer.pad,
+            decoder_start_token_id=self.tokenizer.bos,
+            max_new_tokens=max(1, min(decoding.max_tokens, self.positions - given)),
+            min_new_tokens=decoding.min_tokens or None,
+            repetition_penalty=decoding.repetition_penalty,
+            **_STRATEGIES[decoding.strategy](decoding),
+        )
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
+            torch.manual_seed(seed)
+            with swapped(self.model, self.merged_values(injection)):
+                ids = self.model.generate(generation_config=settings, **prompt, **injection.keywords())
+        special = {self.tokenizer.pad, self.tokenizer.bos, self.tokenizer.eos}
+        return [_until(row, self.tokenizer.eos, special) for row in cast(Tensor, ids)[:, given:].tolist()]
+
+
+@contextmanager
+def swapped(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Puts other values into parameters of a model for a while, without gradients."""
+    parameters = dict(model.named_parameters())
+    kept = {name: parameters[name].data for name in tensors}
+    try:
+        for name, tensor in tensors.items():
+            parameters[name].data = tensor.detach()
+        yield
+    finally:
+        for name, tensor in kept.items():
+            parameters[name].data = tensor
+
+
+def block_outputs(blocks: nn.ModuleList, run: Callable[[], Any]) -> tuple[tuple[Tensor, ...], Any]:
+    """Returns the output of every block during ``run``, and what it returned."""
+    outputs: list[Tensor] = []
+    hooks = [block.register_forward_hook(lambda module, inputs, output: outputs.append(output)) for block in blocks]
+    try:
+        result = run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return tuple(outputs), result
+
+
+_STRATEGIES: dict[str, Callable[[DecodingSpec], dict[str, Any]]] = {
+    "sample": lambda d: {"do_sample": True, "temperature": d.temperature, "top_k": d.top_k, "top_p": d.top_p},
+    "greedy": lambda d: {"do_sample": False},
+    "beam": lambda d: {"do_sample": False, "num_beams": d.beams},
+}
+
+
+def _until(ids: list[int], end: int, special: set[int]) -> list[int]:
+    """Cuts at the first end token and leaves other special tokens out."""
+    stop = ids.index(end) if end in ids else len(ids)
+    return [one for one in ids[:stop] if one not in special]

@@ -1,0 +1,181 @@
+"""The encoder-decoder backbone: a Hugging Face BART whose encoder reads source and target, and whose decoder writes.
+
+Encoder and decoder do not share weights. The decoder's cross-attention to the source stays as it is; injections enter
+the decoder's self-attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from transformers import BartConfig, BartForConditionalGeneration
+from transformers.modeling_outputs import Seq2SeqLMOutput
+
+from bench.backbones.backbone import Backbone, Encoded, block_outputs
+from bench.backbones.injection import ATTENTION, Injection
+from bench.backbones.tokenizers import Tokenizer
+from bench.errors import BenchError
+from bench.interface import Batch
+from bench.spec import BackboneSpec
+
+
+class InjectedBart(BartForConditionalGeneration):  # type: ignore[misc]  # transformers is not typed to mypy
+    """BART that adds to the decoder's token embeddings and logits what its keywords carry."""
+
+    def forward(  # type: ignore[no-untyped-def]  # the base's many optional arguments pass through
+        self,
+        input_ids: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_embedding: Tensor | None = None,
+        decoder_logits: Tensor | None = None,
+        decoder_gate: Tensor | None = None,
+        decoder_memory: Tensor | None = None,
+        **kwargs,
+    ) -> Seq2SeqLMOutput:
+        """Runs BART with the injection's tensors, one row per sequence."""
+        if decoder_embedding is not None:
+            kwargs["decoder_inputs_embeds"] = (
+                self.model.decoder.embed_tokens(decoder_input_ids) + decoder_embedding[:, None]
+            )
+            decoder_input_ids = None
+        injected = {"decoder_gate": decoder_gate, "decoder_memory": decoder_memory}
+        output = super().forward(
+            input_ids,
+            decoder_input_ids=decoder_input_ids,
+            **{k: v for k, v in injected.items() if v is not None},
+            **kwargs,
+        )
+        if decoder_logits is not None:
+            output.logits = output.logits + decoder_logits[:, None]
+        return output
+
+
+class EncoderDecoder(Backbone):
+    """BART; every text has a condition."""
+
+    def __init__(self, model: InjectedBart, tokenizer: Tokenizer) -> None:
+        super().__init__(model, tokenizer)
+        self.inject_everywhere()
+
+    @property
+    def width(self) -> int:
+        """Hidden size."""
+        return int(self.model.config.d_model)
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks of the decoder, and as many of the encoder."""
+        return int(self.model.config.decoder_layers)
+
+    @property
+    def positions(self) -> int:
+        """Longest source, and longest target."""
+        return int(self.model.config.max_position_embeddings)
+
+    @property
+    def initial_std(self) -> float:
+        """Standard deviation of the weights before any training."""
+        return float(self.model.config.init_std)
+
+    def decoder_attention(self) -> Sequence[nn.Module]:
+        """Returns the self-attention of every decoder block."""
+        return [block.self_attn for block in self.model.model.decoder.layers]
+
+    def encode(self, batch: Batch) -> Encoded:
+        """Runs the encoder over the texts themselves (sources or targets)."""
+        encoder = self.model.model.encoder
+        layers, result = block_outputs(encoder.layers, lambda: encoder(batch.ids, attention_mask=batch.mask.long()))
+        return Encoded(layers, result.last_hidden_state)
+
+    def merged_values(self, injection: Injection) -> dict[str, Tensor]:
+        """Returns the value projections of the gated layers' self-attention composed with W_v."""
+        merged: dict[str, Tensor] = {}
+        for index, layer in enumerate(injection.layers if injection.values is not None else ()):
+            name = f"model.decoder.layers.{layer}.self_attn.v_proj"
+            projection = self.model.model.decoder.layers[layer].self_attn.v_proj
+            map_ = injection.values[index]  # type: ignore[index]
+            merged[f"{name}.weight"] = map_ @ projection.weight
+            bias = map_ @ projection.bias
+            merged[f"{name}.bias"] = bias if injection.value_bias is None else bias + injection.value_bias[index]
+        return merged
+
+    def decode(self, batch: Batch, injection: Injection, n: int) -> tuple[Tensor, Tensor]:
+        """Runs the decoder over the targets with cross-attention to their sources, which are encoded once."""
+        if batch.condition is None:
+            raise BenchError("an encoder-decoder backbone needs a condition; the task has none.")
+        decoder, condition = self.model.model.decoder, batch.condition
+        source = self.encode(condition).last.repeat_interleave(n, dim=0)
+        embedded = decoder.embed_tokens(batch.inputs).repeat_interleave(n, dim=0)
+        keywords = injection.keywords()
+        keywords.pop("decoder_logits", None)
+        embedding = keywords.pop("decoder_embedding", None)
+        if embedding is not None:
+            embedded = embedded + embedding[:, None]
+        prefix = "model.decoder."
+        output = torch.func.functional_call(
+            decoder,
+            {name.removeprefix(prefix): tensor for name, tensor in self.merged_values(injection).items()},
+            kwargs={
+                "inputs_embeds": embedded,
+                "encoder_hidden_states": source,
+                "encoder_attention_mask": condition.mask.long().repeat_interleave(n, dim=0),
+                "use_cache": False,
+                **keywords,
+            },
+        )
+        return output.last_hidden_state, torch.zeros(len(batch), dtype=torch.long, device=batch.ids.device)
+
+    def prompt(self, n: int, condition: Batch | None) -> dict[str, Tensor]:
+        """Returns the sources for the encoder and BOS for the decoder."""
+        if condition is None:
+            raise BenchError("an encoder-decoder backbone needs a condition; the task has none.")
+        ids = condition.ids.repeat_interleave(n, dim=0)
+        return {
+            "input_ids": ids,
+            "attention_mask": condition.mask.long().repeat_interleave(n, dim=0),
+            "decoder_input_ids": torch.full((len(ids), 1), self.tokenizer.bos, device=ids.device),
+        }
+
+
+def scratch_bart(spec: BackboneSpec, tokenizer: Tokenizer) -> EncoderDecoder:
+    """Builds BART of the given size (as many encoder as decoder layers) with random weights."""
+    config = BartConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=spec.positions,
+        d_model=spec.width,
+        encoder_layers=spec.layers,
+        decoder_layers=spec.layers,
+        encoder_attention_heads=spec.heads,
+        decoder_attention_heads=spec.heads,
+        encoder_ffn_dim=4 * spec.width,
+        decoder_ffn_dim=4 * spec.width,
+        # BART's 0.02 belongs to a width of 768 (base); scaled so that a narrower model starts with signals as strong.
+        init_std=0.02 * (768 / spec.width) ** 0.5,
+        attn_implementation=ATTENTION,
+        **_settings(spec, tokenizer),
+    )
+    return EncoderDecoder(InjectedBart(config), tokenizer)
+
+
+def pretrained_bart(spec: BackboneSpec, where: str, tokenizer: Tokenizer) -> EncoderDecoder:
+    """Loads BART from a folder or the hub; its vocabulary grows by the special tokens that it lacks."""
+    model = InjectedBart.from_pretrained(
+        where, revision=spec.revision, attn_implementation=ATTENTION, use_safetensors=True, **_settings(spec, tokenizer)
+    )
+    if model.config.vocab_size < len(tokenizer):
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    return EncoderDecoder(model, tokenizer)
+
+
+def _settings(spec: BackboneSpec, tokenizer: Tokenizer) -> dict[str, float | int | None]:
+    return {
+        "pad_token_id": tokenizer.pad,
+        "bos_token_id": tokenizer.bos,
+        "eos_token_id": tokenizer.eos,
+        "decoder_start_token_id": tokenizer.bos,
+        "forced_eos_token_id": None,
+        "dropout": spec.dropout,
+        "attention_dropout": spec.dropout,
+    }
