@@ -1,0 +1,38 @@
+"""Scored texts made of random numbers, for the tests of the likelihood and latent metrics."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bench.metrics.likelihood import ScoredTexts
+from bench.score import Array
+
+
+def random_scored(
+    seed: int = 0, n: int = 7, k: int = 5, groups: tuple[int, ...] = (2, 3), known: bool = True
+) -> ScoredTexts:
+    rng = np.random.default_rng(seed)
+    tokens = rng.integers(2, 40, n).astype(float)
+    return ScoredTexts(
+        groups=groups,
+        tokenizer="bpe300@abcdef",
+        tokens=tokens,
+        words=np.ceil(tokens / 2),
+        bytes=tokens * 4,
+        log_likelihood=-tokens[:, None] * 3 + rng.normal(size=(n, k)),
+        log_ratio=rng.normal(-2.0, 1.0, (n, k)) * bool(groups),
+        kl=rng.gamma(2.0, 1.0, (n, len(groups))),
+        mean=rng.normal(size=(n, sum(groups))) * np.geomspace(0.03, 1.0, sum(groups)),
+        mean_noise=rng.gamma(1.0, 0.01, (n, sum(groups))),
+        log_q=rng.normal(size=n),
+        log_q_aggregated=rng.normal(-2.0, 1.0, n),
+        known_log_p=-tokens * 2.5 if known else None,
+    )
+
+
+def take(scored: ScoredTexts, index: Array) -> ScoredTexts:
+    """The texts at ``index``, with repetitions."""
+    arrays = {name: value[index] for name, value in vars(scored).items() if isinstance(value, np.ndarray)}
+    return replace(scored, **arrays)
