@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.backbones import Injection
-from bench.interface import Batch, Generators, LatentPath, Posterior, System
+from bench.interface import Batch, Generators, LatentPath, Posterior, Seeds, System
 from bench.spec import DecodingSpec
 
 
@@ -48,6 +48,8 @@ class LanguageModel(System):
         """Returns log p(x), the same for every one of the n samples (B x n)."""
         return self.backbone.log_likelihood(batch, Injection()).expand(-1, path.n)
 
-    def generate(self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: int) -> list[list[int]]:
+    def generate(
+        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
+    ) -> list[list[int]]:
         """Decodes one text per empty sample."""
         return self.backbone.generate(path.n, Injection(), decoding, seed, condition)

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.backbones import AttentionPooling, Backbone, Injection
-from bench.interface import Batch, Generators, LatentPath, Posterior, System
+from bench.interface import Batch, Generators, LatentPath, Posterior, Seeds, System
 from bench.latents import Gaussian, GaussianPosterior, sample_gaussian_prior, standard_gaussian
 from bench.spec import DecodingSpec, SystemConfig
 
@@ -92,7 +92,9 @@ class TransformerVAE(System):
         """Returns log p(x | z) for each sample (B x n)."""
         return self.backbone.log_likelihood(batch, self._injection(path), path.n)
 
-    def generate(self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: int) -> list[list[int]]:
+    def generate(
+        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
+    ) -> list[list[int]]:
         """Decodes one text per sample."""
         return self.backbone.generate(path.n, self._injection(path), decoding, seed, condition)
 

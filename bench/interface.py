@@ -26,6 +26,10 @@ Generators = torch.Generator | Sequence[torch.Generator]
 """One stream for a whole batch, or one per text: then a text's noise does not depend on its batch."""
 
 
+Seeds = int | Sequence[int]
+"""One seed for a whole batch, from which one for each text is derived, or one per text."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Right-padded token ids; every text begins with BOS and, unless it was cut, ends with EOS.
@@ -105,6 +109,18 @@ class LatentPath:
             self.kl[:, start:stop],
         )
 
+    @classmethod
+    def concatenate(cls, paths: Sequence[LatentPath]) -> LatentPath:
+        """Returns the samples of several paths as more samples of the same texts, along n."""
+        groups = range(len(paths[0].z))
+        return cls(
+            tuple(torch.cat([path.z[group] for path in paths], dim=1) for group in groups),
+            tuple(torch.cat([path.mean[group] for path in paths], dim=1) for group in groups),
+            torch.cat([path.log_q for path in paths], dim=1),
+            torch.cat([path.log_p for path in paths], dim=1),
+            torch.cat([path.kl for path in paths], dim=1),
+        )
+
     def shared(self) -> LatentPath:
         """Returns all B x n samples as samples of one text (1 x B n), so that any posterior can score them all."""
         return LatentPath(
@@ -174,5 +190,7 @@ class System(nn.Module, ABC):
         """Returns log p(x | z, c) summed over the predicted tokens, in nats (B x n)."""
 
     @abstractmethod
-    def generate(self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: int) -> list[list[int]]:
+    def generate(
+        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
+    ) -> list[list[int]]:
         """Decodes each of the B x n samples; returns token ids without BOS and EOS, text by text."""

@@ -71,6 +71,7 @@ class TaskSpec(Spec):
         source: ``grammar`` (embedded, known entropy) or ``files`` (a folder given at run time).
         limits: first n texts of each split; a split without limit is used whole.
         max_tokens: longer texts are cut to this many tokens, BOS included; the record counts them.
+        max_source_tokens: the same for the sources of a conditional task.
         conditional: whether a target is generated from a source.
     """
 
@@ -78,6 +79,7 @@ class TaskSpec(Spec):
     source: Source = "grammar"
     limits: dict[Literal["train", "valid", "test"], int] = {}
     max_tokens: int = Field(256, ge=3)
+    max_source_tokens: int = Field(256, ge=3)
     conditional: bool = False
 
 
@@ -154,7 +156,7 @@ class ScoringSpec(Spec):
         n_importance_samples: K of the importance-weighted bound; the same samples estimate every other latent term.
         batch_tokens: padded tokens per decoder pass, samples included; changes speed and memory only.
         bootstrap_samples: resamples behind every interval.
-        n_generations: texts sampled from the prior and stored.
+        n_generations: texts sampled from the prior and stored; on conditional tasks, sources they are sampled for.
     """
 
     n_importance_samples: int = Field(30, ge=2)
@@ -172,6 +174,7 @@ class DecodingSpec(Spec):
         top_k: sampling from the k likeliest tokens; 0 for all.
         top_p: sampling from the likeliest tokens of this total probability.
         beams: of beam search.
+        samples_per_source: texts decoded for each source of a conditional task.
         max_tokens: longest text, EOS included.
         min_tokens: shortest text, EOS left out.
         repetition_penalty: divides the scores of tokens that are there already; 1 is off.
@@ -182,6 +185,7 @@ class DecodingSpec(Spec):
     top_k: int = Field(0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     beams: int = Field(10, ge=2)
+    samples_per_source: int = Field(1, ge=1)
     max_tokens: int = Field(128, ge=1)
     min_tokens: int = Field(0, ge=0)
     repetition_penalty: float = Field(1.0, gt=0)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bench.backbones import AttentionPooling, Backbone, Injection
 from bench.errors import BenchError
-from bench.interface import Batch, Generators, LatentPath, Posterior, System
+from bench.interface import Batch, Generators, LatentPath, Posterior, Seeds, System
 from bench.spec import DecodingSpec
 from della.configuration import Della2022Config, DellaConfig
 from della.fusion import TensorProductFusion
@@ -78,7 +78,9 @@ class Della(System):
         """Returns log p(x | z_1 .. z_L) for each sample (B x n)."""
         return self.backbone.log_likelihood(batch, self._injection(path), path.n)
 
-    def generate(self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: int) -> list[list[int]]:
+    def generate(
+        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
+    ) -> list[list[int]]:
         """Decodes one text per joint sample."""
         return self.backbone.generate(path.n, self._injection(path), decoding, seed, condition)
 

@@ -13,11 +13,20 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from bench.backbones.injection import Injection
 from bench.backbones.tokenizers import Tokenizer
-from bench.interface import Batch
+from bench.interface import Batch, Seeds
+from bench.seeds import derive_seed
 from bench.spec import DecodingSpec
 
 # Rows of logits computed at once: bounds the memory of a 50k vocabulary to about 0.3 GB of float32.
@@ -145,20 +154,24 @@ class Backbone(nn.Module, ABC):
         return -nn.functional.cross_entropy(logits, targets, reduction="none")
 
     def generate(
-        self, n: int, injection: Injection, decoding: DecodingSpec, seed: int, condition: Batch | None = None
+        self, n: int, injection: Injection, decoding: DecodingSpec, seed: Seeds, condition: Batch | None = None
     ) -> list[list[int]]:
         """Decodes texts; returns their ids without BOS and EOS.
+
+        Sampling draws the noise of each text from a stream of its own, so that a text does not depend on those it is
+        decoded beside; the global random state is not touched.
 
         Args:
             n: number of samples of every condition, or in all without condition.
             injection: what is added, one row per text to decode.
             decoding: how.
-            seed: of sampling; the random state of the caller is left as it was.
+            seed: of sampling.
             condition: B texts to condition on.
         """
-        device = self.model.device
         prompt = self.prompt(n, condition)
-        given = prompt["input_ids"].shape[1] if "decoder_input_ids" not in prompt else 1
+        given = prompt["decoder_input_ids" if "decoder_input_ids" in prompt else "input_ids"].shape[1]
+        rows = n if condition is None else n * len(condition)
+        seeds = [derive_seed(seed, row) for row in range(rows)] if isinstance(seed, int) else seed
         settings = GenerationConfig(
             bos_token_id=self.tokenizer.bos,
             eos_token_id=self.tokenizer.eos,
@@ -167,14 +180,40 @@ class Backbone(nn.Module, ABC):
             max_new_tokens=max(1, min(decoding.max_tokens, self.positions - given)),
             min_new_tokens=decoding.min_tokens or None,
             repetition_penalty=decoding.repetition_penalty,
-            **_STRATEGIES[decoding.strategy](decoding),
+            num_beams=decoding.beams if decoding.strategy == "beam" else 1,
+            do_sample=False,
         )
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
-            torch.manual_seed(seed)
-            with swapped(self.model, self.merged_values(injection)):
-                ids = self.model.generate(generation_config=settings, **prompt, **injection.keywords())
+        sampling = sampling_processors(decoding, seeds) if decoding.strategy == "sample" else LogitsProcessorList()
+        with torch.no_grad(), swapped(self.model, self.merged_values(injection)):
+            ids = self.model.generate(
+                generation_config=settings, logits_processor=sampling, **prompt, **injection.keywords()
+            )
         special = {self.tokenizer.pad, self.tokenizer.bos, self.tokenizer.eos}
         return [_until(row, self.tokenizer.eos, special) for row in cast(Tensor, ids)[:, given:].tolist()]
+
+
+class GumbelNoise(LogitsProcessor):  # type: ignore[misc]  # transformers is not typed to mypy
+    """Adds Gumbel noise to the scores of each row from its own stream: the best then is a sample of the softmax."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Returns the noisy scores (rows x vocabulary)."""
+        size = scores.shape[-1]
+        exponential = torch.stack([torch.empty(size).exponential_(generator=stream) for stream in self.streams])
+        return scores - exponential.log().to(scores.device, scores.dtype)
+
+
+def sampling_processors(decoding: DecodingSpec, seeds: Sequence[int]) -> LogitsProcessorList:
+    """Returns temperature, top-k, top-p and noise, in this order: greedy search over them is sampling."""
+    processors = LogitsProcessorList([TemperatureLogitsWarper(decoding.temperature)])
+    if decoding.top_k:
+        processors.append(TopKLogitsWarper(decoding.top_k))
+    if decoding.top_p < 1:
+        processors.append(TopPLogitsWarper(decoding.top_p))
+    processors.append(GumbelNoise(seeds))
+    return processors
 
 
 @contextmanager
@@ -201,13 +240,6 @@ def block_outputs(blocks: nn.ModuleList, run: Callable[[], Any]) -> tuple[tuple[
         for hook in hooks:
             hook.remove()
     return tuple(outputs), result
-
-
-_STRATEGIES: dict[str, Callable[[DecodingSpec], dict[str, Any]]] = {
-    "sample": lambda d: {"do_sample": True, "temperature": d.temperature, "top_k": d.top_k, "top_p": d.top_p},
-    "greedy": lambda d: {"do_sample": False},
-    "beam": lambda d: {"do_sample": False, "num_beams": d.beams},
-}
 
 
 def _until(ids: list[int], end: int, special: set[int]) -> list[int]:

@@ -31,7 +31,13 @@ class InjectedGPT2(GPT2LMHeadModel):  # type: ignore[misc]  # transformers is no
         decoder_memory: Tensor | None = None,
         **kwargs,
     ) -> CausalLMOutputWithCrossAttentions:
-        """Runs GPT-2 on ids with the injection's tensors, one row per sequence."""
+        """Runs GPT-2 on ids with the injection's tensors, one row per sequence.
+
+        Positions count tokens, not padding: a prompt padded on the left reads as it would alone.
+        """
+        mask, ids = kwargs.get("attention_mask"), input_ids
+        if mask is not None and mask.dim() == 2 and ids is not None:
+            kwargs["position_ids"] = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         if decoder_embedding is not None:
             kwargs["inputs_embeds"] = self.transformer.wte(input_ids) + decoder_embedding[:, None]
             input_ids = None

@@ -14,7 +14,7 @@ from bench.interface import LatentPath, Posterior, System
 from bench.metrics.likelihood import ScoredTexts
 from bench.score import Array
 from bench.seeds import derive_seed
-from bench.spec import DecodingSpec, ScoringSpec, TrainingSpec
+from bench.spec import ScoringSpec, TrainingSpec
 
 VERSION = 1
 """Rises whenever the same system and texts give other terms."""
@@ -58,7 +58,8 @@ def score_texts(
         with precision(training, device):
             posterior = system.encode(batch)
             path = posterior.sample(n_samples, streams)
-            at_once = max(1, scoring.batch_tokens // batch.ids.numel())
+            padded = len(indices) * max(texts.lengths[index] for index in indices)
+            at_once = max(1, scoring.batch_tokens // padded)
             parts = [
                 system.log_likelihood(batch, path.narrow(start, start + at_once)) for start in range(0, path.n, at_once)
             ]
@@ -90,25 +91,6 @@ def score_texts(
         log_q_aggregated=aggregated[back],
         known_log_p=known_log_p,
     )
-
-
-def generate_texts(
-    system: System, n: int, decoding: DecodingSpec, seed: int, report: Report = lambda phase, fraction: None
-) -> list[str]:
-    """Returns ``n`` texts decoded from samples of the prior; empty ones are kept.
-
-    Texts are decoded in blocks of 100, each from a seed derived from its number.
-    """
-    system.eval()
-    texts: list[str] = []
-    for start in range(0, n, 100):
-        stream = torch.Generator().manual_seed(derive_seed(seed, "prior", start))
-        with torch.no_grad():
-            path = system.sample_prior(min(100, n - start), None, stream)
-            ids = system.generate(path, None, decoding, derive_seed(seed, "decode", start))
-        texts += system.backbone.tokenizer.decode(ids)
-        report("generate", len(texts) / n)
-    return texts
 
 
 def _aggregated_posterior(posteriors: Sequence[Posterior], samples: Sequence[LatentPath]) -> tuple[Array, Array]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
+import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -20,6 +24,8 @@ from bench.harness.run import run
 from bench.records.schema import Record
 from bench.spec import RunSpec
 from bench.tasks.task import load_task
+
+logger = logging.getLogger(__name__)
 
 # How much of a run's time a phase takes, for progress only.
 PHASES = {"train": (0.0, 0.75), "score": (0.75, 0.2), "generate": (0.95, 0.05)}
@@ -54,6 +60,20 @@ def check_data(specs: Sequence[RunSpec], data_folder: Path | None) -> None:
         load_task(task.name, source="files", folder=data_folder, limits=task.limits)
 
 
+def check_folder(out: Path) -> None:
+    """Makes the folder of the records, so that one that cannot be written to stops a grid before it starts.
+
+    Raises:
+        BenchError: names the folder and why.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise BenchError(f"cannot write to {out}: {error.strerror}.") from error
+
+
 def run_grid(
     specs: Sequence[RunSpec],
     out: Path,
@@ -64,8 +84,8 @@ def run_grid(
 ) -> list[Outcome]:
     """Runs all specs, ``jobs`` at a time, and returns what became of them in their order.
 
-    A run that fails does not stop the others. An interrupt stops all; what is recorded stays, what was running
-    resumes from its checkpoint next time.
+    A run that fails does not stop the others; the traceback of what is no ``BenchError`` is logged. An interrupt
+    stops all; what is recorded stays, what was running resumes from its checkpoint next time.
     """
     if jobs == 1:
         outcomes = []
@@ -74,11 +94,15 @@ def run_grid(
             on_end(number, outcomes[-1])
         return outcomes
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, _pool(jobs, context) as pool:
+    manager = SyncManager(ctx=context)
+    with _interrupts_held_back():
+        manager.start(_end_with_parent)
+    with manager, _pool(jobs, context) as pool:
         queue = manager.Queue()
-        futures = {
-            pool.submit(_work, number, spec, out, data_folder, queue): number for number, spec in enumerate(specs)
-        }
+        with _interrupts_held_back():
+            futures = {
+                pool.submit(_work, number, spec, out, data_folder, queue): number for number, spec in enumerate(specs)
+            }
         return _collect(specs, futures, queue, on_progress, on_end)
 
 
@@ -121,9 +145,34 @@ def _pool(jobs: int, context: Any) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Keeps Ctrl-C from processes started inside, for good, and from this one until the end of the block.
+
+    A terminal interrupts every process of its group, but what becomes of the children is for the parent to decide.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    _end_with_parent()
     torch.set_num_threads(threads)
+
+
+def _end_with_parent() -> None:
+    """Lets this process end when its parent is gone, even one that was killed and could not say so."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _work(number: int, spec: RunSpec, out: Path, data_folder: Path | None, queue: Any) -> Outcome:
@@ -135,6 +184,9 @@ def _attempt(spec: RunSpec, out: Path, data_folder: Path | None, report: Callabl
         return Outcome(spec, run(spec, out, data_folder, report))
     except BenchError as error:
         return Outcome(spec, error=str(error))
+    except Exception as error:  # a system is anybody's code; its mistakes must not end other runs
+        logger.exception("%s failed", spec.title)
+        return Outcome(spec, error=" ".join(f"{type(error).__name__}: {error}".split()))
 
 
 def _reporter(number: int, on_progress: OnProgress) -> Callable[[str, float], None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -15,6 +15,8 @@ from bench.score import Array, Bootstrap, Metric, PerTextMetric
 from bench.tasks.task import TaskData
 
 InputT = TypeVar("InputT")
+Generation = Mapping[str, str]
+"""A generated ``text``, on conditional tasks beside its ``source`` and ``reference``."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +50,40 @@ class Measurement:
 
 
 def measure(
-    scored: ScoredTexts, generations: Sequence[str], data: TaskData, bootstrap: Bootstrap | None
+    scored: ScoredTexts, generations: Sequence[Generation], data: TaskData, bootstrap: Bootstrap | None
 ) -> Measurement:
     """Applies every metric of the suite to a run.
 
     Args:
         scored: terms of the test texts.
         generations: texts decoded from samples of the prior.
-        data: the task's texts; test texts are the corpus that generations are compared with.
+        data: the task's texts.
         bootstrap: resampling behind the intervals; None for none.
     """
     measurement = Measurement()
     measurement.apply(model_metrics(scored.groups), scored, bootstrap, keep=True)
-    if generations:
-        apply_text_metrics(measurement, generations, data, bootstrap)
+    apply_text_metrics(measurement, generations, data, bootstrap)
     return measurement
 
 
+def beside_sources(texts: Sequence[str], data: TaskData, per_source: int) -> list[Generation]:
+    """Returns generated texts as they are stored: alone, or beside the source and reference each belongs to."""
+    if data.kind == "unconditional":
+        return [{"text": text} for text in texts]
+    examples = data.splits["test"]
+    return [
+        {"source": examples[i // per_source].source or "", "reference": examples[i // per_source].target, "text": text}
+        for i, text in enumerate(texts)
+    ]
+
+
 def apply_text_metrics(
-    measurement: Measurement, generations: Sequence[str], data: TaskData, bootstrap: Bootstrap | None
+    measurement: Measurement, generations: Sequence[Generation], data: TaskData, bootstrap: Bootstrap | None
 ) -> None:
-    """Applies every text metric to generated texts, beside the test and training texts of their task."""
+    """Applies every text metric to generated texts, beside their references and the test and training texts."""
+    if not generations:
+        return
     corpus, train = (tuple(example.target for example in data.splits[split]) for split in ("test", "train"))
-    texts = TextSet(samples=tuple(generations), corpus=corpus, train=train)
+    references = tuple((one["reference"],) for one in generations if "reference" in one)
+    texts = TextSet(tuple(one["text"] for one in generations), references=references, corpus=corpus, train=train)
     measurement.apply((text_metrics.get(name)() for name in text_metrics.names()), texts, bootstrap, keep=False)

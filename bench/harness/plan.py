@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from bench import resources
+from bench.errors import unknown_name
 from bench.objectives import resolve_objective
 from bench.registry import SYSTEMS
 from bench.spec import (
@@ -26,7 +27,7 @@ from bench.spec import (
     parse_call,
     validated,
 )
-from bench.tasks.task import Split, get_task
+from bench.tasks.task import Split, get_task, task_names
 
 
 class Suite(Spec):
@@ -43,9 +44,9 @@ class Suite(Spec):
 
     name: str
     title: str = ""
-    systems: tuple[str, ...]
-    tasks: tuple[str, ...]
-    seeds: tuple[int, ...] = (0,)
+    systems: tuple[str, ...] = Field(min_length=1)
+    tasks: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
     layout: dict[str, Any] | None = None
 
 
@@ -56,12 +57,14 @@ class Scale(Spec):
         description: one line.
         limits: first n texts of each split.
         max_tokens: longest text.
+        max_source_tokens: longest source.
         tasks: by task name, entries that differ for it.
     """
 
     description: str = ""
     limits: dict[Split, int] = Field(default_factory=dict)
     max_tokens: int = 256
+    max_source_tokens: int = 256
     tokenizer: TokenizerSpec = TokenizerSpec()
     backbone: BackboneSpec = BackboneSpec()
     training: TrainingSpec = TrainingSpec()
@@ -88,9 +91,14 @@ def load_scale(name: str) -> Scale:
     """Returns a scale by name, or from a YAML file.
 
     Raises:
-        BenchError: neither a scale nor a file, or a file that is not a scale.
+        BenchError: neither a scale nor a file, or a file that is not a scale, for any task.
     """
-    return validated(Scale, resources.read("scales", name), f"scale {name!r}")
+    scale = validated(Scale, resources.read("scales", name), f"scale {name!r}")
+    for task in scale.tasks:
+        if task not in task_names():
+            raise unknown_name(f"task in scale {name!r}", task, task_names())
+        scale.for_task(task)
+    return scale
 
 
 def plan(
@@ -132,7 +140,7 @@ def run_spec(label: str, task: str, seed: int, scale_name: str, scale: Scale, so
     """
     call, *parts = label.split("+")
     name, arguments = parse_call(call)
-    system = SYSTEMS.get(name)
+    system, definition = SYSTEMS.get(name), get_task(task)
     options = configure(system.Config, call, arguments).model_dump(mode="json")
     return RunSpec(
         system=SystemSpec(name=name, options=options, label=label),
@@ -142,11 +150,12 @@ def run_spec(label: str, task: str, seed: int, scale_name: str, scale: Scale, so
             source=source,
             limits=scale.limits,
             max_tokens=scale.max_tokens,
-            conditional=get_task(task).kind == "conditional",
+            max_source_tokens=scale.max_source_tokens,
+            conditional=definition.kind == "conditional",
         ),
         scale=Path(scale_name).stem,
         tokenizer=scale.tokenizer,
-        backbone=scale.backbone,
+        backbone=scale.backbone.model_copy(update={"kind": definition.backbone}),
         training=scale.training,
         scoring=scale.scoring,
         decoding=scale.decoding,

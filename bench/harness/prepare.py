@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from bench.backbones import Tokenizer, build_backbone, build_tokenizer
-from bench.harness import evaluate, train
+from bench.errors import BenchError
+from bench.harness import evaluate, generate, train
 from bench.harness.data import TokenizedTexts, tokenize
 from bench.harness.provenance import file_sha256
 from bench.interface import System
@@ -46,6 +47,11 @@ class Prepared:
     def data_facts(self) -> DataFacts:
         """Returns what the record says of the texts."""
         cuts = [f"{one.cut} of {len(one)} {split} texts were cut" for split, one in self.texts.items() if one.cut]
+        cuts += [
+            f"{one.sources_cut} of {len(one)} {split} sources were cut"
+            for split, one in self.texts.items()
+            if one.sources_cut
+        ]
         tokens = {split: int(one.predicted.sum()) for split, one in self.texts.items()}
         return DataFacts(
             task=self.data.task,
@@ -65,7 +71,7 @@ class Prepared:
             torch.manual_seed(seed)
             backbone = build_backbone(self.spec.backbone, self.tokenizer)
             options = validated(cls.Config, self.spec.system.options, f"system {self.spec.system.label!r}")
-            return cls(backbone, options)
+            return cls(backbone, options, self.spec.task.conditional)
 
 
 def prepare(spec: RunSpec, data_folder: Path | None = None) -> Prepared:
@@ -80,12 +86,30 @@ def prepare(spec: RunSpec, data_folder: Path | None = None) -> Prepared:
     """
     folder = data_folder if spec.task.source == "files" else None
     data = load_task(spec.task.name, source=spec.task.source, folder=folder, limits=spec.task.limits)
-    tokenizer = build_tokenizer(spec.tokenizer, [example.target for example in data.splits["train"]])
-    longest = spec.task.max_tokens
-    if spec.backbone.source == "scratch":
-        longest = min(longest, spec.backbone.positions)
-    texts = {split: tokenize(examples, tokenizer, longest) for split, examples in data.splits.items()}
+    tokenizer = build_tokenizer(spec.tokenizer, _training_texts(data))
+    sources = spec.task.max_source_tokens if spec.task.conditional else None
+    longest = _longest_text(spec, sources or 0)
+    texts = {split: tokenize(examples, tokenizer, longest, sources) for split, examples in data.splits.items()}
     return Prepared(spec, data, tokenizer, texts, _components(spec, data, tokenizer))
+
+
+def _training_texts(data: TaskData) -> list[str]:
+    """Returns the training texts, sources included: one tokenizer reads and writes."""
+    examples = data.splits["train"]
+    return [example.target for example in examples] + [example.source for example in examples if example.source]
+
+
+def _longest_text(spec: RunSpec, source_tokens: int) -> int:
+    """Returns how many tokens a text may have, given what a backbone from scratch has positions for."""
+    if spec.backbone.source != "scratch":
+        return spec.task.max_tokens
+    room = spec.backbone.positions - (source_tokens if spec.backbone.kind == "decoder-only" else 0)
+    if room < 3:
+        raise BenchError(
+            f"backbone.positions ({spec.backbone.positions}) leave no room for a text behind sources of up to"
+            f" max_source_tokens ({source_tokens})."
+        )
+    return min(spec.task.max_tokens, room)
 
 
 def _components(spec: RunSpec, data: TaskData, tokenizer: Tokenizer) -> dict[str, int | str]:
@@ -95,6 +119,7 @@ def _components(spec: RunSpec, data: TaskData, tokenizer: Tokenizer) -> dict[str
         "tokenizer": tokenizer.digest[:12],
         "train": train.VERSION,
         "evaluate": evaluate.VERSION,
+        "generate": generate.VERSION,
         **{f"metric {metric.name}": metric.version for metric in model_metrics(())},
     }
     if spec.backbone.path is not None:

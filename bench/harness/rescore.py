@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.harness.measure import Measurement, apply_text_metrics
+from bench.harness.measure import Generation, Measurement, apply_text_metrics
 from bench.metrics.text import text_metrics
 from bench.records.schema import Record
 from bench.records.store import GENERATIONS, RecordStore, StoredRun
@@ -31,11 +31,11 @@ def rescore(runs: Sequence[StoredRun], data_folder: Path | None = None) -> list[
         path = run.path.with_name(GENERATIONS)
         if run.record.status == "finished" and path.exists():
             lines = path.read_text(encoding="utf-8").splitlines()
-            rescored.append(_rescore(run, [json.loads(line)["text"] for line in lines], data_folder))
+            rescored.append(_rescore(run, [json.loads(line) for line in lines], data_folder))
     return rescored
 
 
-def _rescore(run: StoredRun, generations: Sequence[str], data_folder: Path | None) -> Record:
+def _rescore(run: StoredRun, generations: Sequence[Generation], data_folder: Path | None) -> Record:
     spec = validated(RunSpec, run.record.spec, str(run.path))
     folder = data_folder if spec.task.source == "files" else None
     data = load_task(spec.task.name, source=spec.task.source, folder=folder, limits=spec.task.limits)

@@ -10,8 +10,9 @@ import torch
 
 import bench
 from bench.harness import provenance, train
-from bench.harness.evaluate import generate_texts, score_texts
-from bench.harness.measure import measure
+from bench.harness.evaluate import score_texts
+from bench.harness.generate import generate_texts
+from bench.harness.measure import beside_sources, measure
 from bench.harness.prepare import Prepared, prepare
 from bench.interface import System
 from bench.objectives import build_objective
@@ -80,11 +81,19 @@ def run(
                 system, prepared.texts["test"], spec.scoring, spec.training, seeds["latent"], known, report
             )
         with watch.phase("generate"):
-            texts = generate_texts(system, spec.scoring.n_generations, spec.decoding, seeds["sampling"], report)
+            texts = generate_texts(
+                system,
+                spec.scoring.n_generations,
+                prepared.texts["test"],
+                spec.decoding,
+                seeds["sampling"],
+                report,
+            )
         with watch.phase("metrics"):
             samples = spec.scoring.bootstrap_samples
             bootstrap = Bootstrap(samples, seeds["bootstrap"]) if samples else None
-            measured = measure(scored, texts, prepared.data, bootstrap)
+            generated = beside_sources(texts, prepared.data, spec.decoding.samples_per_source)
+            measured = measure(scored, generated, prepared.data, bootstrap)
         record = Record(
             created=datetime.now(UTC),
             metrics=tuple(measured.scores),
@@ -93,7 +102,7 @@ def run(
             peak_memory_bytes=provenance.peak_memory(place),
             **facts,
         )
-        stored = store.write(record, measured.statistics, [{"text": text} for text in texts], progress.curve)
+        stored = store.write(record, measured.statistics, generated, progress.curve)
     trainer.checkpoint.unlink(missing_ok=True)
     return stored.record
 

@@ -7,17 +7,15 @@ the entry-point group ``della_bench.tasks``.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from bench.errors import BenchError, unknown_name
 from bench.registry import Registry
 from bench.seeds import derive_seed
+from bench.spec import BackboneKind
 from bench.tasks.data import SPLITS, Example, Kind, LogP, Split, TaskData, checksum, repetitions
 from bench.tasks.files import read_folder
 from bench.tasks.grammar import Grammar
@@ -39,6 +37,7 @@ class Task:
         summary: one line that says what the texts are.
         grammar: builds the embedded grammar.
         sizes: number of texts the grammar draws for each split unless limits say otherwise.
+        backbone: the stack its systems stand on: ``decoder-only`` or ``encoder-decoder``.
     """
 
     name: str
@@ -48,6 +47,7 @@ class Task:
     summary: str
     grammar: Callable[[], Grammar]
     sizes: Mapping[Split, int] = field(default_factory=lambda: {"train": 4000, "valid": 500, "test": 500})
+    backbone: BackboneKind = "decoder-only"
 
 
 TASKS = Registry[Task](
@@ -112,14 +112,9 @@ def _from_grammar(task: Task, folder: Path | None, limits: Mapping[Split, int], 
     factors: dict[Split, Mapping[str, tuple[str, ...]]] = {}
     for split in SPLITS:
         streams = (derive_seed(seed, task.name, split, i) for i in range(limits.get(split, task.sizes[split])))
-        texts, labels = zip(*(grammar.draw(random.Random(stream)) for stream in streams), strict=True)
-        splits[split] = tuple(map(Example, texts))
+        splits[split], labels = zip(*(grammar.draw(random.Random(stream)) for stream in streams), strict=True)
         factors[split] = dict(zip(grammar.factors.names, zip(*labels, strict=True), strict=True))
-
-    def log_p(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
-        return grammar.log_p([example.target for example in examples])
-
-    return _data(task, "grammar", splits, factors, log_p, ())
+    return _data(task, "grammar", splits, factors, grammar.log_p, ())
 
 
 def _from_files(task: Task, folder: Path | None, limits: Mapping[Split, int], seed: int) -> TaskData:

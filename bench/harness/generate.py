@@ -1,0 +1,77 @@
+"""Texts from samples of the prior, the same whatever batch they are decoded in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from bench.harness.data import TokenizedTexts
+from bench.harness.train import Report
+from bench.interface import Batch, LatentPath, System
+from bench.seeds import derive_seed
+from bench.spec import DecodingSpec
+
+VERSION = 1
+"""Rises whenever the same system and seed give other texts."""
+
+AT_ONCE = 100
+"""Texts decoded side by side; changes speed and memory only."""
+
+
+@torch.no_grad()
+def generate_texts(
+    system: System,
+    n: int,
+    texts: TokenizedTexts,
+    decoding: DecodingSpec,
+    seed: int,
+    report: Report = lambda phase, fraction: None,
+) -> list[str]:
+    """Returns decoded texts; empty ones are kept.
+
+    Without sources, ``n`` texts from ``n`` samples of the prior. With sources, ``decoding.samples_per_source`` texts
+    for each of the first ``n`` (or all) sources, the texts of a source side by side.
+
+    Latent samples and random choices of a text come from streams of its own, so it does not depend on its batch.
+
+    Args:
+        system: put in evaluation mode.
+        n: number of samples, or of sources.
+        texts: of the split whose sources are used.
+        decoding: how.
+        seed: of all draws.
+        report: told of progress.
+    """
+    system.eval()
+    tokenizer = system.backbone.tokenizer
+    device = next(system.parameters()).device
+    decoded: list[str] = []
+    n = min(n, len(texts)) if texts.sources else n
+    per_row = decoding.samples_per_source if texts.sources else 1
+    rows_at_once = max(1, AT_ONCE // per_row)
+    for start in range(0, n, rows_at_once):
+        rows = range(start, min(n, start + rows_at_once))
+        condition = texts.conditions(rows, tokenizer.pad)
+        ids = decode_rows(system, rows, per_row, condition and condition.to(device), decoding, seed)
+        decoded += tokenizer.decode(ids)
+        report("generate", rows.stop / n)
+    return decoded
+
+
+def decode_rows(
+    system: System, rows: Sequence[int], per_row: int, condition: Batch | None, decoding: DecodingSpec, seed: int
+) -> list[list[int]]:
+    """Returns the ids decoded for some rows (sources, or single samples), each row with its own random streams.
+
+    Without condition every row is one sample of the prior, and ``per_row`` is 1.
+    """
+    streams = [torch.Generator().manual_seed(derive_seed(seed, "prior", row)) for row in rows]
+    if condition is None:
+        # One text without condition has n samples; here they are n rows of one sample each.
+        paths = [system.sample_prior(1, None, [stream]) for stream in streams]
+        path = LatentPath.concatenate(paths)
+    else:
+        path = system.sample_prior(per_row, condition, streams)
+    choices = [derive_seed(seed, "decode", row, k) for row in rows for k in range(per_row)]
+    return system.generate(path, condition, decoding, choices)
