@@ -6,8 +6,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sacrebleu.metrics import bleu as sacrebleu
 from text_cases import AWKWARD, text_lists
 
 from bench.errors import BenchError
@@ -22,6 +23,7 @@ from bench.metrics.ngrams import (
 )
 from bench.metrics.tokens import TOKENIZERS, Tokens, load_tokenizer
 
+SCORER = sacrebleu.BLEU()
 lengths = st.lists(st.integers(0, 9), min_size=1, max_size=8)
 
 
@@ -113,12 +115,12 @@ def test_tokens_hold_no_whitespace_and_lose_no_letter(name: str, text: str) -> N
     assert "".join(tokens) == "".join(text.split())
 
 
-def test_13a_is_what_sacrebleu_scores() -> None:
-    from sacrebleu.metrics.bleu import BLEU
-
-    tokenize, scorer = load_tokenizer("13a"), BLEU()
-    for text in (*AWKWARD, "&quot;A&amp;B&quot; <skipped>x  "):
-        assert tokenize(text) == scorer._preprocess_segment(text).split()
+@settings(deadline=None, max_examples=500)
+@given(st.text(alphabet=" .,-0a1é&;$'\"/\n\t\u00a0日", max_size=20) | st.sampled_from(AWKWARD) | st.text(max_size=20))
+@example("&quot;A&amp;B&quot; &amp;lt;<skipped>x  ")
+@example("end-\nof-<skipped>\n line-\n")
+def test_13a_is_what_sacrebleu_scores(text: str) -> None:
+    assert load_tokenizer("13a")(text) == SCORER._preprocess_segment(text).split()
 
 
 def test_an_unknown_tokenizer_names_the_nearest() -> None:
