@@ -62,6 +62,7 @@ def run(
     seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "",
     data_dir: DataOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the records [default: runs/SUITE-SCALE].")] = None,
+    decoding: Annotated[str, typer.Option(help="sample, greedy, beam, each with :key=value,...; or paper.")] = "",
     jobs: Annotated[int, typer.Option(min=0, help="Runs side by side; 0 decides by itself.")] = 0,
 ) -> int:
     """Train and score every system on every task, then print the table.
@@ -71,6 +72,7 @@ def run(
     from bench.harness.plan import load_suite, plan
 
     chosen = load_suite(suite)
+    layout = _layout(suite) if chosen.layout else None
     specs = plan(
         chosen,
         scale,
@@ -78,20 +80,21 @@ def run(
         tasks=_split(tasks),
         seeds=_seeds(seeds),
         source="files" if data_dir else "grammar",
+        decoding=decoding,
     )
-    from bench.harness.grid import check_data, default_jobs, run_grid
+    from bench.harness.grid import check_data, check_folder, default_jobs, run_grid
     from bench.harness.progress import GridProgress
 
     check_data(specs, data_dir)
     folder = out or Path("runs") / f"{chosen.name}-{Path(scale).stem}"
+    check_folder(folder)
     with GridProgress(len(specs)) as progress:
         outcomes = run_grid(
             specs, folder, data_dir, jobs or default_jobs(len(specs)), progress.on_progress, progress.on_end
         )
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
     if records:
-        layout = _layout(suite).narrowed(records) if chosen.layout else None
-        _write_tables(records, layout, folder)
+        _write_tables(records, layout.narrowed(records) if layout else None, folder)
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
         typer.echo(f"della-bench: {outcome.spec.title}: {outcome.error}", err=True)
@@ -233,9 +236,14 @@ def show(
     import yaml
 
     from bench.harness.plan import load_scale, load_suite, run_spec
+    from bench.registry import SYSTEMS
+    from bench.spec import parse_call
 
-    if spec in resources.names("suites") or spec.endswith(resources.SUFFIXES):
+    systems, suites = SYSTEMS.names(), resources.names("suites")
+    if spec in suites or spec.endswith(resources.SUFFIXES):
         shown = load_suite(spec).model_dump(mode="json")
+    elif (name := parse_call(spec.partition("+")[0])[0]) not in systems:
+        raise unknown_name("system or suite", name, (*systems, *suites))
     else:
         shown = run_spec(spec, task, seed, scale, load_scale(scale).for_task(task), "grammar").model_dump(mode="json")
     typer.echo(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), nl=False)

@@ -152,6 +152,7 @@ class System(nn.Module, ABC):
     Class attributes:
         Config: pydantic model of the options, with defaults.
         default_objective: objective used unless the run names one.
+        paper_decoding: how the DELLA paper decodes its texts (appendix A.1), which it mixes between systems.
         version: rises whenever the same spec computes something else.
 
     Attributes:
@@ -163,6 +164,7 @@ class System(nn.Module, ABC):
 
     Config: ClassVar[type[SystemConfig]] = SystemConfig
     default_objective: ClassVar[str] = "two-epoch-cycle"
+    paper_decoding: ClassVar[str] = "sample:top_k=50"
     version: ClassVar[int] = 1
     groups: tuple[int, ...]
 

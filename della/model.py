@@ -22,6 +22,7 @@ class Della(System):
 
     Config = DellaConfig
     config: DellaConfig
+    paper_decoding = "beam:beams=10"
 
     def __init__(self, backbone: Backbone, config: DellaConfig, conditional: bool = False) -> None:
         super().__init__(backbone, config, conditional)

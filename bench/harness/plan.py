@@ -10,6 +10,7 @@ from pydantic import Field
 
 from bench import resources
 from bench.errors import unknown_name
+from bench.interface import System
 from bench.objectives import resolve_objective
 from bench.registry import SYSTEMS
 from bench.spec import (
@@ -109,6 +110,7 @@ def plan(
     tasks: Sequence[str] = (),
     seeds: Sequence[int] = (),
     source: Source = "grammar",
+    decoding: str = "",
 ) -> list[RunSpec]:
     """Returns the resolved specs, task by task, system by system, seed by seed.
 
@@ -119,20 +121,44 @@ def plan(
         tasks: names that replace the suite's.
         seeds: seeds that replace the suite's.
         source: of the texts.
+        decoding: replaces the scale's; see ``resolve_decoding``.
 
     Raises:
         BenchError: an unknown name or option anywhere, before anything runs.
     """
     scale = load_scale(scale_name)
     return [
-        run_spec(label, task, seed, scale_name, scale.for_task(task), source)
+        run_spec(label, task, seed, scale_name, scale.for_task(task), source, decoding)
         for task in dict.fromkeys(tasks or suite.tasks)
         for label in dict.fromkeys(systems or suite.systems)
         for seed in dict.fromkeys(seeds or suite.seeds)
     ]
 
 
-def run_spec(label: str, task: str, seed: int, scale_name: str, scale: Scale, source: Source) -> RunSpec:
+def resolve_decoding(text: str, system: type[System], default: DecodingSpec) -> DecodingSpec:
+    """Reads how texts are decoded.
+
+    Args:
+        text: ``strategy[:key=value,...]``; or ``paper``, the DELLA paper's mixed setting, in which each system decodes
+            in its own way; or nothing, for the default.
+        system: the system that decodes.
+        default: what keys that are not named keep.
+
+    Raises:
+        BenchError: an unknown strategy or key.
+    """
+    if not text:
+        return default
+    name, arguments = parse_call(text)
+    if name == "paper":
+        name, arguments = parse_call(system.paper_decoding)
+    changes = {"strategy": name, **{str(key): value for key, value in arguments.items()}}
+    return validated(DecodingSpec, {**default.model_dump(), **changes}, f"decoding {text!r}")
+
+
+def run_spec(
+    label: str, task: str, seed: int, scale_name: str, scale: Scale, source: Source, decoding: str = ""
+) -> RunSpec:
     """Resolves one run to the last default.
 
     Raises:
@@ -158,7 +184,7 @@ def run_spec(label: str, task: str, seed: int, scale_name: str, scale: Scale, so
         backbone=scale.backbone.model_copy(update={"kind": definition.backbone}),
         training=scale.training,
         scoring=scale.scoring,
-        decoding=scale.decoding,
+        decoding=resolve_decoding(decoding, system, scale.decoding),
         seed=seed,
     )
 

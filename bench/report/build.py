@@ -12,13 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import pairwise
 from statistics import fmean, stdev
 from typing import Any
 
 from bench.errors import BenchError, unknown_name
 from bench.records.schema import Record, RecordedScore
-from bench.report.layout import Layout, MetricLayout, PublishedTable, RowLayout, TaskLayout, default_layout
+from bench.report.layout import Layout, MetricLayout, RowLayout, TaskLayout, default_layout
 from bench.report.published import Published, PublishedFigure
 from bench.report.table import Cell, ColumnGroup, HeaderCell, Row, SignatureLine, Table
 from bench.score import Direction, Interval, Signature
@@ -310,26 +310,25 @@ def _floor_score(runs: _Runs, column: _Column) -> RecordedScore | None:
 
 
 def _figure(published: Published, row: RowLayout, column: _Column) -> PublishedFigure | None:
-    source = _source(row, column.task)
-    if source is None or row.published is None or column.task.published is None:
+    """Returns the printed figure beside a cell: of the first published row that has one for the column's data."""
+    data = column.task.published
+    if data is None:
         return None
-    place = (source.paper, source.table, column.task.published.dataset, row.published.model, row.published.variant)
-    return published.find(*place, column.metric.published or column.metric.name)
-
-
-def _source(row: RowLayout, task: TaskLayout) -> PublishedTable | None:
-    return (row.published and row.published.source) or task.published
+    metric = column.metric.published or column.metric.name
+    places = ((own.source or data, own) for own in row.published)
+    found = (published.find(s.paper, s.table, data.dataset, own.model, own.variant, metric) for s, own in places)
+    return next((figure for figure in found if figure), None)
 
 
 def _check_published(layout: Layout, published: Published) -> None:
-    """Raises unless every published row that the layout names is printed in its table."""
-    for row, task in product(layout.rows, layout.tasks):
-        source = _source(row, task)
-        if row.published and source:
-            printed = [" / ".join(cells) for cells in published.rows(source.paper, source.table)]
-            wanted = f"{row.published.model} / {row.published.variant}"
-            if wanted not in printed:
-                raise unknown_name(f"row of {source.paper} {source.table}", wanted, printed)
+    """Raises unless every published row that the layout names is printed in a table beside which it stands."""
+    tables = {(task.published.paper, task.published.table) for task in layout.tasks if task.published}
+    for own in (own for row in layout.rows for own in row.published):
+        places = {(own.source.paper, own.source.table)} if own.source else tables
+        printed = [" / ".join(cells) for place in sorted(places) for cells in published.rows(*place)]
+        wanted = f"{own.model} / {own.variant}"
+        if places and wanted not in printed:
+            raise unknown_name(f"row of {', '.join(' '.join(place) for place in sorted(places))}", wanted, printed)
 
 
 def _groups(layout: Layout, columns: Sequence[_Column]) -> tuple[ColumnGroup, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bench.errors import BenchError
 from bench.records.schema import Record
@@ -56,11 +56,16 @@ class PublishedRow(_Part):
 
 
 class RowLayout(_Part):
-    """A row: the label of a system, how the table calls it, and its published row."""
+    """A row: the label of a system, how the table calls it, and its published row, or rows where data sets differ."""
 
     label: str
     title: str | None = None
-    published: PublishedRow | None = None
+    published: tuple[PublishedRow, ...] = ()
+
+    @field_validator("published", mode="before")
+    @classmethod
+    def _from_one(cls, data: Any) -> Any:
+        return data if isinstance(data, list | tuple) else (data,)
 
 
 class TaskLayout(_Part):

@@ -81,8 +81,8 @@ def test_a_printed_table_that_does_not_exist_is_an_error(make_run, change, compl
 
 
 def test_a_printed_row_that_does_not_exist_is_an_error(make_run):
-    content = load_layout("table8").model_dump()
-    content["rows"][0]["published"]["variant"] = "fine-tuned"
+    content = load_layout("table8").model_dump(mode="json")
+    content["rows"][0]["published"][0]["variant"] = "fine-tuned"
     with pytest.raises(BenchError, match=r"'GPT-2 / fine-tuned'\. Did you mean 'GPT-2 / finetuned'"):
         build_table([make_run("lm")], Layout.model_validate(content))
 
