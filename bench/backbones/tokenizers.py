@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer as Engine
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -34,6 +36,9 @@ class Tokenizer:
     def __init__(self, engine: Engine, kind: str) -> None:
         engine.add_special_tokens(list(SPECIAL_TOKENS))
         engine.encode_special_tokens = True  # a text that spells "<eos>" does not end there
+        # What a pretrained tokenizer was last used with is no part of it; texts are cut and padded by the harness.
+        engine.no_truncation()
+        engine.no_padding()
         self._engine = engine
         self.pad, self.bos, self.eos = (int(engine.token_to_id(token) or 0) for token in SPECIAL_TOKENS)
         self.digest = hashlib.sha256(engine.to_str().encode()).hexdigest()
@@ -44,7 +49,8 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Returns the ids of each text, BOS first and EOS last."""
-        return [[self.bos, *one.ids, self.eos] for one in self._engine.encode_batch(list(texts))]
+        encoded = self._engine.encode_batch(list(texts), add_special_tokens=False)
+        return [[self.bos, *one.ids, self.eos] for one in encoded]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Returns the texts of ids, special tokens left out."""
@@ -70,7 +76,8 @@ def build_tokenizer(spec: TokenizerSpec, training_texts: Sequence[str]) -> Token
     key = digest({"texts": list(training_texts), "size": spec.vocabulary_size, "version": 1})[:16]
     cached = _cache_folder() / f"bpe-{key}.json"
     if cached.is_file():
-        return Tokenizer(Engine.from_file(str(cached)), "bpe")
+        with suppress(BenchError):  # a damaged file is trained anew
+            return Tokenizer(_read_engine(cached), "bpe")
     engine = Engine(models.BPE())
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     engine.decoder = decoders.ByteLevel()
@@ -90,21 +97,37 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """Reads a pretrained byte-level BPE: ``tokenizer.json``, or GPT-2's ``vocab.json`` and ``merges.txt``.
 
     Raises:
-        BenchError: the folder does not exist or holds neither.
+        BenchError: the folder does not exist or holds neither, or a file is damaged.
     """
     whole, vocabulary, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
     if whole.is_file():
-        engine = Engine.from_file(str(whole))
+        engine = _read_engine(whole)
         return Tokenizer(engine, _kind(engine))
     if not (vocabulary.is_file() and merges.is_file()):
         raise BenchError(f"no tokenizer in {folder}: expected tokenizer.json, or vocab.json and merges.txt.")
-    words = json.loads(vocabulary.read_text(encoding="utf-8"))
+    words = _read_json(vocabulary)
     lines = merges.read_text(encoding="utf-8").split("\n")
     pairs = [(left, right) for left, _, right in (line.partition(" ") for line in lines if not _comment(line))]
     engine = Engine(models.BPE(vocab=words, merges=pairs))
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     engine.decoder = decoders.ByteLevel()
     return Tokenizer(engine, folder.resolve().name)
+
+
+def _read_engine(path: Path) -> Engine:
+    if "model" not in (content := _read_json(path)):
+        raise BenchError(f"{path}: no tokenizer in it.")
+    return Engine.from_str(json.dumps(content))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BenchError(f"{path}: damaged, not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise BenchError(f"{path}: expected keys and values, got {type(content).__name__}.")
+    return content
 
 
 def _comment(line: str) -> bool:

@@ -1,0 +1,219 @@
+"""Tokenizers: every text comes back, training is deterministic and cached, pretrained files mean what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as Engine
+from tokenizers.processors import TemplateProcessing
+from transformers import GPT2Tokenizer
+
+from bench.backbones import Tokenizer, build_tokenizer, load_tokenizer
+from bench.errors import BenchError
+from bench.spec import TokenizerSpec
+
+CORPUS = ("the cat sat on the mat .", "the dog sat on the log .", "Größe, 冬 and\tthe rest\n") * 5
+SENTENCES = (
+    "The cat's mat isn't 3,000 years old!",
+    "  two  spaces,\nnew lines\tand tabs ",
+    "naïve café, Größe, Żółw, 冬の朝 🐢🏳️‍🌈",
+    "",
+    "<eos> and <pad>",
+)
+SPEC = TokenizerSpec(vocabulary_size=290)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DELLA_BENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def gpt2_files(tokenizer: Tokenizer, tmp_path: Path) -> Path:
+    """A folder in GPT-2's own form: vocab.json without the suite's special tokens, and merges.txt."""
+    folder = tmp_path / "micro"
+    folder.mkdir()
+    tokenizer.save(folder / "whole.json")
+    model = json.loads((folder / "whole.json").read_text())["model"]
+    words = [word for word in model["vocab"] if word not in ("<pad>", "<bos>", "<eos>")]
+    (folder / "vocab.json").write_text(json.dumps({word: place for place, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *map(" ".join, model["merges"]), ""]))
+    (folder / "whole.json").unlink()
+    return folder
+
+
+def inner(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The ids of a text between BOS and EOS, which must be there."""
+    (ids,) = tokenizer.encode([text])
+    assert (ids[0], ids[-1]) == (tokenizer.bos, tokenizer.eos)
+    return ids[1:-1]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(), max_size=4))
+def test_every_text_comes_back(tokenizer: Tokenizer, some: list[str]) -> None:
+    ids = tokenizer.encode(some)
+    assert tokenizer.decode(ids) == some
+    special = {tokenizer.pad, tokenizer.bos, tokenizer.eos}
+    assert not special & {one for text in some for one in inner(tokenizer, text)}
+
+
+@pytest.mark.parametrize("text", ["<eos>", "a<bos>b", " <pad> <eos> <bos>", "<eos", "</s><|endoftext|>"])
+def test_a_special_token_that_is_spelled_out_is_text(tokenizer: Tokenizer, text: str) -> None:
+    assert len(inner(tokenizer, text)) > 1
+    assert tokenizer.decode(tokenizer.encode([text])) == [text]
+
+
+def test_special_tokens_are_three_and_left_out_of_texts(tokenizer: Tokenizer) -> None:
+    special = [tokenizer.pad, tokenizer.bos, tokenizer.eos]
+    assert len(set(special)) == 3
+    assert max(special) < len(tokenizer) == 300
+    assert tokenizer.decode([special * 2, [special[0], *inner(tokenizer, "cat"), special[2]]]) == ["", "cat"]
+
+
+def test_training_is_deterministic_and_cached(cache: Path) -> None:
+    first = build_tokenizer(SPEC, CORPUS)
+    (file,) = cache.iterdir()
+    written = file.read_bytes()
+    again = build_tokenizer(SPEC, CORPUS)
+    file.unlink()
+    trained_anew = build_tokenizer(SPEC, CORPUS)
+    assert first.digest == again.digest == trained_anew.digest
+    assert file.read_bytes() == written
+    assert first.encode(SENTENCES) == again.encode(SENTENCES) == trained_anew.encode(SENTENCES)
+    assert first.name == f"bpe290@{first.digest[:6]}"
+
+
+def test_training_gives_the_same_ids_on_every_machine(cache: Path) -> None:
+    tokenizer = build_tokenizer(SPEC, CORPUS)
+    assert inner(tokenizer, "the cat sat on the mat .") == [260, 281, 268, 267, 266, 284, 265]
+
+
+def test_the_cache_is_read(cache: Path) -> None:
+    build_tokenizer(SPEC, CORPUS)
+    (file,) = cache.iterdir()
+    other = build_tokenizer(TokenizerSpec(vocabulary_size=270), CORPUS)
+    other.save(file)
+    assert build_tokenizer(SPEC, CORPUS).digest == other.digest
+
+
+@pytest.mark.parametrize(
+    ("size", "corpus"), [(280, CORPUS), (290, CORPUS[:-1]), (290, (*CORPUS[:-1], "the rest\n")), (290, CORPUS[::-1])]
+)
+def test_other_texts_or_another_size_are_another_file(cache: Path, size: int, corpus: tuple[str, ...]) -> None:
+    build_tokenizer(SPEC, CORPUS)
+    build_tokenizer(TokenizerSpec(vocabulary_size=size), corpus)
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"model": {"type": "BPE"', b"\xff\xfe", b"[]", b"{}"])
+def test_a_damaged_cache_is_trained_anew(cache: Path, damage: bytes) -> None:
+    digest = build_tokenizer(SPEC, CORPUS).digest
+    (file,) = cache.iterdir()
+    written = file.read_bytes()
+    file.write_bytes(damage)
+    assert build_tokenizer(SPEC, CORPUS).digest == digest
+    assert file.read_bytes() == written
+
+
+def test_a_saved_tokenizer_is_the_same_tokenizer(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "tokenizer.json")
+    loaded = load_tokenizer(tmp_path)
+    assert (loaded.digest, loaded.name) == (tokenizer.digest, tokenizer.name)
+    assert loaded.encode(SENTENCES) == tokenizer.encode(SENTENCES)
+    built = build_tokenizer(TokenizerSpec(kind="folder", path=tmp_path), ())
+    assert built.digest == tokenizer.digest
+
+
+def test_files_of_gpt2_mean_what_they_mean_to_transformers(gpt2_files: Path) -> None:
+    ours, theirs = load_tokenizer(gpt2_files), transformers_tokenizer(gpt2_files)
+    assert len(ours) == len(json.loads((gpt2_files / "vocab.json").read_text())) + 3
+    assert (ours.pad, ours.bos, ours.eos) == tuple(range(len(ours) - 3, len(ours)))
+    assert re.fullmatch(r"micro300@[0-9a-f]{6}", ours.name)
+    for text in SENTENCES:
+        assert inner(ours, text) == theirs(text)
+    assert ours.decode(ours.encode(SENTENCES)) == list(SENTENCES)
+
+
+@pytest.mark.real_data
+def test_gpt2_itself_means_what_it_means_to_transformers(real_data: Path) -> None:
+    folder = real_data.parent / "tokenizers" / "gpt2"
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder}")
+    ours, theirs = load_tokenizer(folder), transformers_tokenizer(folder)
+    assert len(ours) == 50257 + 3
+    for text in SENTENCES:
+        assert inner(ours, text) == theirs(text)
+
+
+def transformers_tokenizer(folder: Path) -> Callable[[str], list[int]]:
+    tokenizer = GPT2Tokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    return lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def test_habits_of_a_pretrained_tokenizer_are_left_behind(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Files are often saved with truncation, padding, and a template that adds special tokens of their own."""
+    tokenizer.save(tmp_path / "tokenizer.json")
+    engine = Engine.from_file(str(tmp_path / "tokenizer.json"))
+    engine.enable_truncation(4)
+    engine.enable_padding(length=50)
+    engine.post_processor = TemplateProcessing("<bos> $A <eos>", special_tokens=[("<bos>", 1), ("<eos>", 2)])
+    engine.save(str(tmp_path / "tokenizer.json"))
+    assert load_tokenizer(tmp_path).encode(SENTENCES) == tokenizer.encode(SENTENCES)
+
+
+def test_special_tokens_of_a_pretrained_tokenizer_are_text_too(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "tokenizer.json")
+    engine = Engine.from_file(str(tmp_path / "tokenizer.json"))
+    engine.add_special_tokens(["<|endoftext|>"])
+    engine.save(str(tmp_path / "tokenizer.json"))
+    loaded = load_tokenizer(tmp_path)
+    assert len(loaded) == len(tokenizer) + 1
+    assert loaded.decode(loaded.encode(["a <|endoftext|> b"])) == ["a <|endoftext|> b"]
+
+
+@pytest.mark.parametrize("missing", ["vocab.json", "merges.txt"])
+def test_a_folder_without_its_files_is_one_line(gpt2_files: Path, missing: str) -> None:
+    (gpt2_files / missing).unlink()
+    message = f"no tokenizer in {gpt2_files}: expected tokenizer.json, or vocab.json and merges.txt."
+    with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
+        load_tokenizer(gpt2_files)
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"^no tokenizer in .*nowhere: expected"):
+        load_tokenizer(tmp_path / "nowhere")
+    with pytest.raises(BenchError, match=r"^tokenizer\.kind is 'folder' but tokenizer\.path is not set\.$"):
+        build_tokenizer(TokenizerSpec(kind="folder"), CORPUS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("tokenizer.json", '{"model": ', "damaged, not JSON: "),
+        ("tokenizer.json", "{}", "no tokenizer in it."),
+        ("vocab.json", '{"a": 0', "damaged, not JSON: "),
+        ("vocab.json", "[1]", "expected keys and values, got list."),
+    ],
+)
+def test_a_damaged_file_is_one_line(gpt2_files: Path, name: str, content: str, message: str) -> None:
+    (gpt2_files / name).write_text(content)
+    with pytest.raises(BenchError, match=f"^{re.escape(f'{gpt2_files / name}: {message}')}") as caught:
+        load_tokenizer(gpt2_files)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_users_cache_lies_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("DELLA_BENCH_CACHE")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    build_tokenizer(SPEC, CORPUS)
+    assert len(list((tmp_path / ".cache" / "della-bench").iterdir())) == 1
+    assert "DELLA_BENCH_CACHE" not in os.environ
