@@ -1,0 +1,169 @@
+"""The attention that carries memory and gate, against attention written out for one query, head and key at a time.
+
+Everything runs in float64, where both sides agree to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface
+
+from bench.backbones.injection import ATTENTION, Injection, injected_attention, register_attention
+
+N, SIZE, LAYERS = 3, 4, 2
+EXACT = {"rtol": 1e-12, "atol": 1e-12}
+
+
+class Attention(nn.Module):
+    """As much of an attention layer as the function looks at."""
+
+    def __init__(self, groups: int = 1, memory_index: int | None = 1, gate_index: int | None = 0) -> None:
+        super().__init__()
+        self.is_causal = True
+        self.num_key_value_groups = groups
+        self.memory_index, self.gate_index = memory_index, gate_index
+
+
+def literal(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, memory: Tensor | None, gate: Tensor | None
+) -> Tensor:
+    """Attention with a memory (N x 2 x key heads * size) that everybody sees and a gate (N x heads * size)."""
+    n, heads, queries, size = query.shape
+    result = torch.zeros(n, queries, heads, size, dtype=query.dtype)
+    for text in range(n):
+        for head in range(heads):
+            of_head = head // (heads // key.shape[1])  # neighbouring query heads share a key head
+            at = slice(of_head * size, (of_head + 1) * size)
+            for place in range(queries):
+                seen = [k for k in range(key.shape[2]) if mask[text, place, k]]
+                keys = [key[text, of_head, k] for k in seen]
+                values = [value[text, of_head, k] for k in seen]
+                if memory is not None:
+                    keys.append(memory[text, 0, at])
+                    values.append(memory[text, 1, at])
+                scores = torch.stack([query[text, head, place] @ k for k in keys]) / math.sqrt(size)
+                weights = scores.exp() / scores.exp().sum()
+                result[text, place, head] = sum(w * v for w, v in zip(weights, values, strict=True))
+                if gate is not None:
+                    result[text, place, head] *= gate[text, head * size : (head + 1) * size]
+    return result
+
+
+def tensors(heads: int, key_heads: int, queries: int, keys: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Query, key, value, memory of all layers and gates of two gated layers."""
+    torch.manual_seed(0)
+    shapes = (
+        (N, heads, queries, SIZE),
+        (N, key_heads, keys, SIZE),
+        (N, key_heads, keys, SIZE),
+        (N, LAYERS, 2, key_heads * SIZE),
+        (N, 2, heads * SIZE),
+    )
+    query, key, value, memory, gate = (torch.randn(shape, dtype=torch.float64) for shape in shapes)
+    return query, key, value, memory, gate
+
+
+def causal(queries: int, keys: int) -> Tensor:
+    """The last query sees every key, the one before it one less, and so on."""
+    return torch.tensor([[k <= q + keys - queries for k in range(keys)] for q in range(queries)]).expand(N, -1, -1)
+
+
+@pytest.mark.parametrize(("heads", "key_heads"), [(2, 2), (4, 2), (4, 1)], ids=["one each", "grouped", "one for all"])
+@pytest.mark.parametrize("parts", ["nothing", "memory", "gate", "both"])
+@pytest.mark.parametrize(("queries", "keys"), [(5, 5), (1, 1), (1, 6)], ids=["prompt", "first token", "cached token"])
+def test_without_a_mask_it_is_causal(queries: int, keys: int, parts: str, heads: int, key_heads: int) -> None:
+    query, key, value, memory, gate = tensors(heads, key_heads, queries, keys)
+    given = {
+        "decoder_memory": memory if parts in ("memory", "both") else None,
+        "decoder_gate": gate if parts in ("gate", "both") else None,
+    }
+    module = Attention(heads // key_heads)
+    output, weights = injected_attention(module, query, key, value, None, **given)
+    one_memory, one_gate = (
+        None if tensor is None else tensor[:, i] for tensor, i in zip(given.values(), (1, 0), strict=True)
+    )
+    torch.testing.assert_close(output, literal(query, key, value, causal(queries, keys), one_memory, one_gate), **EXACT)
+    assert weights is None
+
+
+def test_several_new_tokens_behind_a_cache_see_the_memory_and_what_is_before_them() -> None:
+    query, key, value, memory, _ = tensors(2, 2, 3, 6)
+    output, _ = injected_attention(Attention(), query, key, value, None, decoder_memory=memory)
+    torch.testing.assert_close(output, literal(query, key, value, causal(3, 6), memory[:, 1], None), **EXACT)
+
+
+@pytest.mark.parametrize("with_memory", [True, False])
+def test_a_mask_hides_what_it_hides_and_never_the_memory(with_memory: bool) -> None:
+    query, key, value, memory, gate = tensors(2, 2, 4, 6)
+    mask = torch.rand(N, 4, 6, generator=torch.Generator().manual_seed(1)) < 0.5
+    if with_memory:
+        mask[0, 0] = False  # sees nothing but the memory
+    else:
+        mask[..., 0] = True
+    given = {"decoder_memory": memory} if with_memory else {}
+    output, _ = injected_attention(Attention(), query, key, value, mask[:, None], decoder_gate=gate, **given)
+    expected = literal(query, key, value, mask, memory[:, 1] if with_memory else None, gate[:, 0])
+    torch.testing.assert_close(output, expected, **EXACT)
+
+
+def test_each_layer_takes_its_own_part() -> None:
+    query, key, value, memory, gate = tensors(2, 2, 3, 3)
+    for layer, gated in ((0, 1), (1, 0)):
+        module = Attention(memory_index=layer, gate_index=gated)
+        output, _ = injected_attention(module, query, key, value, None, decoder_memory=memory, decoder_gate=gate)
+        expected = literal(query, key, value, causal(3, 3), memory[:, layer], gate[:, gated])
+        torch.testing.assert_close(output, expected, **EXACT)
+
+
+@pytest.mark.parametrize(
+    "module", [Attention(memory_index=None, gate_index=None), nn.Module()], ids=["unmarked", "bare"]
+)
+def test_a_layer_that_is_not_marked_takes_nothing(module: nn.Module) -> None:
+    query, key, value, memory, gate = tensors(2, 2, 3, 3)
+    output, _ = injected_attention(module, query, key, value, None, decoder_memory=memory, decoder_gate=gate)
+    torch.testing.assert_close(output, literal(query, key, value, causal(3, 3), None, None), **EXACT)
+
+
+def test_injections_take_the_type_of_the_layer() -> None:
+    """Under autocast the layer works in bfloat16, whose 8 bits of mantissa bound the difference."""
+    query, key, value, memory, gate = tensors(2, 2, 5, 5)
+    low = [tensor.bfloat16() for tensor in (query, key, value)]
+    given = {"decoder_memory": memory.float(), "decoder_gate": gate.float()}
+    output, _ = injected_attention(Attention(), *low, None, **given)
+    assert output.dtype == torch.bfloat16
+    expected = literal(query, key, value, causal(5, 5), memory[:, 1], gate[:, 0])
+    torch.testing.assert_close(output.double(), expected, rtol=0.05, atol=0.05)
+
+
+def test_gradients_reach_memory_and_gate() -> None:
+    leaves = [tensor.requires_grad_() for tensor in tensors(2, 2, 3, 3)]
+    query, key, value, memory, gate = leaves
+    ours, _ = injected_attention(Attention(), query, key, value, None, decoder_memory=memory, decoder_gate=gate)
+    theirs = literal(query, key, value, causal(3, 3), memory[:, 1], gate[:, 0])
+    weights = torch.randn_like(ours)
+    pairs = zip(*(torch.autograd.grad((one * weights).sum(), leaves) for one in (ours, theirs)), strict=True)
+    for found, expected in pairs:
+        torch.testing.assert_close(found, expected, **EXACT)
+
+
+def test_keywords_are_the_parts_of_each_sample_and_none_that_is_missing() -> None:
+    part = torch.zeros(1)
+    whole = Injection(*[part] * 6, layers=(0,))
+    per_sample = {"embedding", "memory", "gate", "logits"}
+    assert set(whole.keywords()) == {f"decoder_{name}" for name in per_sample}
+    assert per_sample == {field.name for field in fields(Injection)} - {"values", "value_bias", "layers"}
+    assert set(Injection(gate=part, values=part, layers=(0,)).keywords()) == {"decoder_gate"}
+    assert Injection().keywords() == {}
+
+
+def test_transformers_knows_the_attention_however_often_it_is_told() -> None:
+    for _ in range(2):
+        register_attention()
+    assert AttentionInterface()[ATTENTION] is injected_attention
+    assert ATTENTION in AttentionMaskInterface()
