@@ -1,8 +1,8 @@
 """Scores of text files, ours or another program's: reading, checking, and every metric that applies.
 
 Texts lie one per line (.txt) or one per JSON string or object (.jsonl), either of them gzipped (.gz) or not. An object
-holds its text in the field ``text`` or ``target``; in a file of references it may instead hold a list of them in
-``references``. A blank line is an empty text, and is scored.
+holds its text in the field ``text`` or ``target``; in a file of references ``references`` (a list) and ``reference``
+come before these, so that one file may serve as both. A blank line is an empty text, and is scored.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from bench.score import Bootstrap, Metric, Score
 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz")
 TEXT_FIELDS = ("text", "target")
+REFERENCE_FIELDS = ("reference", "target", "text")
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def read_texts(path: Path) -> tuple[str, ...]:
     Raises:
         BenchError: the file is missing, empty, of another kind, not UTF-8 or not JSON; file and line are named.
     """
-    texts = tuple(_text(path, number, entry) for number, entry in _entries(path))
+    texts = tuple(_text(path, number, entry, TEXT_FIELDS) for number, entry in _entries(path))
     if not texts:
         raise BenchError(f"{path} is empty")
     return texts
@@ -150,12 +151,12 @@ def _entries(path: Path) -> Iterator[tuple[int, Any]]:
         raise BenchError(f"{path}, after line {number}: cannot be read: {error}") from error
 
 
-def _text(path: Path, number: int, entry: Any) -> str:
+def _text(path: Path, number: int, entry: Any, fields: Sequence[str]) -> str:
     if isinstance(entry, dict):
-        found = next((name for name in TEXT_FIELDS if name in entry), None)
+        found = next((name for name in fields if name in entry), None)
         if found is None:
             raise BenchError(
-                f"{path}, line {number}: no field {' or '.join(map(repr, TEXT_FIELDS))}; it has: {', '.join(entry)}"
+                f"{path}, line {number}: no field {' or '.join(map(repr, fields))}; it has: {', '.join(entry)}"
             )
         entry = entry[found]
     if not isinstance(entry, str):
@@ -165,7 +166,7 @@ def _text(path: Path, number: int, entry: Any) -> str:
 
 def _references(path: Path, number: int, entry: Any) -> tuple[str, ...]:
     if not (isinstance(entry, dict) and "references" in entry):
-        return (_text(path, number, entry),)
+        return (_text(path, number, entry, REFERENCE_FIELDS),)
     group = entry["references"]
     if not (isinstance(group, list) and group and all(isinstance(text, str) for text in group)):
         raise BenchError(f"{path}, line {number}: 'references' is not a list of one or more strings")

@@ -49,6 +49,11 @@ def test_references_may_be_several(write: Write) -> None:
     assert read_references(path) == (("a", "b"), ("c",), ("d",))
 
 
+def test_one_file_may_hold_texts_and_references(write: Write) -> None:
+    path = write("generations.jsonl", '{"source": "s", "reference": "a b", "text": "a c"}\n')
+    assert (read_texts(path), read_references(path)) == (("a c",), (("a b",),))
+
+
 def test_pairs_without_names_get_all_that_applies(write: Write) -> None:
     generations, references = write("g.txt", "a b c d\n\nx y\n"), write("r.txt", "a b c d\nx\nx y\n")
     found = score_files(generations, references, bootstrap=Bootstrap(samples=20))
