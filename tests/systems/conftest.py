@@ -8,14 +8,13 @@ import torch
 from bench.backbones import Tokenizer, build_backbone, build_tokenizer
 from bench.interface import Batch, System
 from bench.registry import SYSTEMS
-from bench.spec import BackboneSpec, TokenizerSpec
+from bench.spec import BackboneKind, BackboneSpec, TokenizerSpec
 
 TEXTS = (
     "the cat sat on the mat .",
     "a dog runs",
-    "the quick brown fox jumps over the lazy dog again and again",
+    "the quick brown fox jumps over the lazy dog",
     "no",
-    "the dog sat on the brown mat and the cat runs",
 )
 
 
@@ -29,15 +28,33 @@ def batch(tokenizer: Tokenizer) -> Batch:
     return Batch.collate(tokenizer.encode(TEXTS), tokenizer.pad)
 
 
+SOURCES = ("where is the cat ?", "what does it do", "the fox and the lazy dog .", "who")
+
+
+@pytest.fixture(scope="session")
+def pairs(tokenizer: Tokenizer) -> Batch:
+    """The texts, each with a source of another length."""
+    return Batch.collate(
+        tokenizer.encode(TEXTS), tokenizer.pad, Batch.collate(tokenizer.encode(SOURCES), tokenizer.pad)
+    )
+
+
 @pytest.fixture
 def make_system(tokenizer: Tokenizer) -> Callable[..., System]:
     """Builds a system by name with options, its weights moved away from their initial values."""
 
-    def make(name: str, layers: int = 3, seed: int = 0, **options: object) -> System:
+    def make(
+        name: str,
+        layers: int = 3,
+        seed: int = 0,
+        kind: BackboneKind = "decoder-only",
+        conditional: bool = False,
+        **options: object,
+    ) -> System:
         torch.manual_seed(seed)
         cls = SYSTEMS.get(name)
-        backbone = build_backbone(BackboneSpec(layers=layers, width=16, heads=2, positions=64, dropout=0.0), tokenizer)
-        system = cls(backbone, cls.Config(**options)).eval()
+        spec = BackboneSpec(kind=kind, layers=layers, width=16, heads=2, positions=96, dropout=0.0)
+        system = cls(build_backbone(spec, tokenizer), cls.Config(**options), conditional).eval()
         # Initial weights are small or zero in places; a test on them would not see a term left out.
         with torch.no_grad():
             for parameter in system.parameters():

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from literal_della import LiteralDella, texts_of
+from literal_della import LiteralDella, sources_of, texts_of
 
 from bench.interface import Batch, LatentPath, System
 from bench.spec import DecodingSpec
@@ -15,8 +15,15 @@ from della.model import Della
 # Everything runs in float64, where both sides agree to rounding; 1e-5 is what the contract asks for in float32.
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 
+STORY = {"kind": "decoder-only", "conditional": True}
+SUMMARY = {"kind": "encoder-decoder", "conditional": True}
 VARIANTS = {
     "della": ("della", {}),
+    "story": ("della", STORY),
+    "story, released": ("della-2022", STORY),
+    "summary": ("della", SUMMARY),
+    "summary, released": ("della-2022", SUMMARY),
+    "summary, layers 2 to 3": ("della", {**SUMMARY, "first_layer": 2, "last_layer": 3, "rank": 2}),
     "rank 3": ("della", {"rank": 3}),
     "pooled, normal init": ("della", {"representation": "attention_pool", "fusion_init": "normal"}),
     "layers 2 to 3": ("della", {"first_layer": 2, "last_layer": 3}),
@@ -40,6 +47,11 @@ def system(request: pytest.FixtureRequest, make_system: Callable[..., System]) -
     return made.double()
 
 
+@pytest.fixture
+def batch(system: Della, batch: Batch, pairs: Batch) -> Batch:
+    return pairs if system.conditional else batch
+
+
 def noise_of(index: int, groups: int, size: int) -> torch.Tensor:
     """The noise that one stream gives a text, group by group."""
     stream = torch.Generator().manual_seed(index)
@@ -52,8 +64,8 @@ def sampled(system: Della, batch: Batch) -> LatentPath:
 
 def test_samples_and_terms_of_every_layer(system: Della, batch: Batch) -> None:
     path = sampled(system, batch)
-    for index, ids in enumerate(texts_of(batch)):
-        z, log_q, log_p, kl = LiteralDella(system).latents(ids, noise_of(index, len(system.groups), 4))
+    for index, (ids, source) in enumerate(zip(texts_of(batch), sources_of(batch), strict=True)):
+        z, log_q, log_p, kl = LiteralDella(system).latents(ids, noise_of(index, len(system.groups), 4), source)
         torch.testing.assert_close(torch.stack([one[index, 0] for one in path.z]), torch.stack(z), **TOLERANCE)
         torch.testing.assert_close(path.log_q[index, 0], log_q, **TOLERANCE)
         torch.testing.assert_close(path.log_p[index, 0], log_p, **TOLERANCE)
@@ -63,9 +75,9 @@ def test_samples_and_terms_of_every_layer(system: Della, batch: Batch) -> None:
 def test_log_likelihood(system: Della, batch: Batch) -> None:
     path = system.encode(batch).sample(2, torch.Generator().manual_seed(0))
     ours = system.log_likelihood(batch, path)
-    for index, ids in enumerate(texts_of(batch)):
+    for index, (ids, source) in enumerate(zip(texts_of(batch), sources_of(batch), strict=True)):
         for k in range(2):
-            expected = LiteralDella(system).log_likelihood(ids, [z[index, k] for z in path.z])
+            expected = LiteralDella(system).log_likelihood(ids, [z[index, k] for z in path.z], source)
             torch.testing.assert_close(ours[index, k], expected, **TOLERANCE)
 
 
@@ -75,9 +87,9 @@ def test_gradients_of_the_loss(system: Della, batch: Batch) -> None:
     ours = dict(zip(_names(system), torch.autograd.grad(loss, list(system.parameters())), strict=True))
     expected = torch.zeros(())
     literal = LiteralDella(system)
-    for index, ids in enumerate(texts_of(batch)):
-        z, _, _, kl = literal.latents(ids, noise_of(index, len(system.groups), 4))
-        expected = expected + kl.sum() - literal.log_likelihood(ids, z)
+    for index, (ids, source) in enumerate(zip(texts_of(batch), sources_of(batch), strict=True)):
+        z, _, _, kl = literal.latents(ids, noise_of(index, len(system.groups), 4), source)
+        expected = expected + kl.sum() - literal.log_likelihood(ids, z, source)
     gradients = torch.autograd.grad(expected, list(system.parameters()), allow_unused=True)
     for name, gradient in zip(_names(system), gradients, strict=True):
         if gradient is None:
@@ -87,14 +99,17 @@ def test_gradients_of_the_loss(system: Della, batch: Batch) -> None:
         torch.testing.assert_close(ours[name], gradient, rtol=1e-7, atol=1e-8, msg=lambda text, n=name: f"{n}: {text}")
 
 
-def test_cached_greedy_generation(system: Della) -> None:
-    path = system.sample_prior(4, None, torch.Generator().manual_seed(3))
-    ours = system.generate(path, None, DecodingSpec(strategy="greedy", max_tokens=8), seed=0)
+def test_cached_greedy_generation(system: Della, batch: Batch) -> None:
+    condition = batch.condition
+    path = system.sample_prior(2 if condition else 4, condition, torch.Generator().manual_seed(3))
+    ours = system.generate(path, condition, DecodingSpec(strategy="greedy", max_tokens=8), seed=0)
     tokenizer = system.backbone.tokenizer
-    for k, generated in enumerate(ours):
+    for row, generated in enumerate(ours):
+        text, k = divmod(row, path.n)
         ids = [tokenizer.bos]
         while len(ids) <= 8:
-            best = int(LiteralDella(system).logits(ids, [z[0, k] for z in path.z])[-1].argmax())
+            scores = LiteralDella(system).logits(ids, [z[text, k] for z in path.z], sources_of(batch)[text])
+            best = int(scores[-1].argmax())
             if best == tokenizer.eos:
                 break
             ids.append(best)
