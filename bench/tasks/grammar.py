@@ -1,11 +1,16 @@
-"""Weighted, acyclic text grammars over latent factors: one definition draws texts and scores them exactly.
+"""Weighted, acyclic text grammars over latent factors: one definition draws texts or pairs and scores them exactly.
 
-A grammar first draws a joint assignment f of its factors from p(f), then a text x by choices whose weights may depend
-on f. The same choices give p(x | f) by dynamic programming: a chart holds, for every node and every position where it
-can begin, the summed weight of its derivations by the position where they end. So ambiguity costs no enumeration, and
-log p(x) = log sum_f p(f) p(x | f) is exact. A text is its words joined by single spaces.
+A grammar first draws an assignment f of its factors from p(f), then a text x by choices whose weights may depend on f;
+for a pair, first the source and then the target, which have only the factors in common. The same choices give p(x | f)
+by dynamic programming: a chart holds, for every node and every position where it can begin, the value of its
+derivations by the position where they end. So ambiguity costs no enumeration, and
 
-Shapes: A joint assignments of the factors, K alternatives of a choice, R rows of weights of a choice.
+    p(x) = sum_f p(f) p(x | f),    p(target | source) = sum_f p(f) p(source | f) p(target | f) / p(source)
+
+are exact. A chart is filled twice: with sets of factor values, which tell the assignments under which the text is
+possible at all, and then with log weights under those alone. A text is its words joined by single spaces.
+
+Shapes: A assignments under which a text is possible, K alternatives of a choice, R rows of weights of a choice.
 """
 
 from __future__ import annotations
@@ -13,126 +18,23 @@ from __future__ import annotations
 import math
 import random
 from abc import ABC, abstractmethod
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import BenchError, unknown_name
+from bench.errors import BenchError
+from bench.tasks.data import Example
+from bench.tasks.factors import Assignments, Draw, Factors, LogVector, Values, normalised
 
-LogVector = npt.NDArray[np.float64]
-"""One log weight per joint assignment (A)."""
-Ends = dict[int, LogVector | float]
-"""Log weight of all derivations that end at a position, by position; a float where no factor matters."""
-
-
-def normalised(weights: Iterable[float]) -> tuple[float, ...]:
-    """Returns the weights divided by their total.
-
-    Raises:
-        BenchError: a weight is negative, or none is positive.
-    """
-    weights = tuple(weights)
-    # Not sum(): it rounds differently from Python 3.12 on, and the same seed must draw the same texts everywhere.
-    total = list(accumulate(weights))[-1] if weights else 0.0
-    if not total > 0 or min(weights) < 0:
-        raise BenchError(f"weights must be non-negative with a positive total: {list(weights)}")
-    return tuple(weight / total for weight in weights)
-
-
-class Draw:
-    """A categorical distribution to draw from; nothing but ``random.Random.random`` decides, on any machine alike."""
-
-    def __init__(self, weights: Sequence[float]) -> None:
-        self._outcomes = [outcome for outcome, weight in enumerate(weights) if weight > 0]
-        self._cumulative = list(accumulate(weights[outcome] for outcome in self._outcomes))
-
-    def __call__(self, rng: random.Random) -> int:
-        """Returns an index into the weights; a certain outcome uses up no randomness."""
-        last = len(self._outcomes) - 1
-        if last == 0:
-            return self._outcomes[0]
-        point = rng.random() * self._cumulative[-1]
-        return self._outcomes[bisect_right(self._cumulative, point, 0, last)]
-
-
-@dataclass(frozen=True)
-class Factor:
-    """A latent factor of the texts.
-
-    Attributes:
-        name: what the factor is called, for example ``topic``.
-        weights: prior weight by value; with ``given``, by value of that factor and then by value.
-        given: an earlier factor on which this one depends.
-    """
-
-    name: str
-    weights: Mapping[str, float] | Mapping[str, Mapping[str, float]]
-    given: str | None = None
-
-    def prior(self, earlier: Mapping[str, str]) -> dict[str, float]:
-        """Returns p(value | values of the earlier factors).
-
-        Raises:
-            BenchError: the factor it depends on is not among the earlier ones, or has a value without weights.
-        """
-        table: Mapping[str, Any] = self.weights
-        if self.given is not None:
-            if self.given not in earlier:
-                raise unknown_name("earlier factor", self.given, earlier)
-            if earlier[self.given] not in table:
-                raise BenchError(f"factor {self.name!r} has no weights given {self.given} {earlier[self.given]!r}")
-            table = table[earlier[self.given]]
-        return dict(zip(table, normalised(table.values()), strict=True))
-
-
-class Factors:
-    """The joint assignments of a grammar's factors, with their prior.
-
-    Attributes:
-        names: names of the factors.
-        assignments: joint assignments of positive probability, one value per factor each.
-        prior: probability of each assignment.
-    """
-
-    def __init__(self, factors: Iterable[Factor]) -> None:
-        self.names: tuple[str, ...] = ()
-        joint: list[tuple[tuple[str, ...], float]] = [((), 1.0)]
-        for factor in factors:
-            joint = [
-                ((*values, value), p * conditional)
-                for values, p in joint
-                for value, conditional in factor.prior(dict(zip(self.names, values, strict=True))).items()
-                if conditional > 0
-            ]
-            self.names += (factor.name,)
-        self.assignments = tuple(values for values, _ in joint)
-        self.prior = tuple(p for _, p in joint)
-        self.draw = Draw(self.prior)
-
-    def values(self, name: str) -> tuple[str, ...]:
-        """Returns the values of a factor, in the order in which they were first defined."""
-        place = self._place(name)
-        return tuple(dict.fromkeys(values[place] for values in self.assignments))
-
-    def index(self, name: str) -> npt.NDArray[np.intp]:
-        """Returns which of ``values(name)`` every assignment gives to the factor (A)."""
-        place, values = self._place(name), self.values(name)
-        return np.array([values.index(assignment[place]) for assignment in self.assignments], dtype=np.intp)
-
-    def _place(self, name: str) -> int:
-        if name not in self.names:
-            raise unknown_name("factor", name, self.names)
-        return self.names.index(name)
+Value = TypeVar("Value")
+"""What a chart holds of derivations."""
 
 
 class Node(ABC):
-    """A part of a grammar: a distribution over word sequences for every joint assignment of the factors."""
+    """A part of a grammar: a distribution over word sequences for every assignment of the factors."""
 
     first: frozenset[str]
     """Words that its non-empty sequences can begin with."""
@@ -140,35 +42,12 @@ class Node(ABC):
     """Whether it may be empty."""
 
     @abstractmethod
-    def emit(self, assignment: int, rng: random.Random, words: list[str]) -> None:
+    def emit(self, values: Values, rng: random.Random, words: list[str]) -> None:
         """Draws a sequence under an assignment and appends it to ``words``."""
 
     @abstractmethod
-    def ends(self, chart: Chart, start: int) -> Ends:
-        """Returns where its derivations of the words from ``start`` on end, with their log weights."""
-
-
-class Chart:
-    """What is known about one text: every question is answered once.
-
-    Attributes:
-        words: the words of the text.
-    """
-
-    def __init__(self, words: Sequence[str]) -> None:
-        self.words = tuple(words)
-        self._ends: dict[tuple[Node, int], Ends] = {}
-
-    def ends(self, node: Node, start: int) -> Ends:
-        """Returns ``node.ends`` at a position."""
-        key = (node, start)
-        if key not in self._ends:
-            self._ends[key] = node.ends(self, start)
-        return self._ends[key]
-
-
-def _add(ends: Ends, end: int, log_weight: LogVector | float) -> None:
-    ends[end] = np.logaddexp(ends[end], log_weight) if end in ends else log_weight
+    def ends(self, chart: Chart[Value], start: int) -> dict[int, Value]:
+        """Returns the value of its derivations of the words from ``start`` on, by the position where they end."""
 
 
 class Words(Node):
@@ -179,14 +58,14 @@ class Words(Node):
         self.first = frozenset(self.words[:1])
         self.nullable = not self.words
 
-    def emit(self, assignment: int, rng: random.Random, words: list[str]) -> None:
+    def emit(self, values: Values, rng: random.Random, words: list[str]) -> None:
         """Appends the words."""
         words.extend(self.words)
 
-    def ends(self, chart: Chart, start: int) -> Ends:
+    def ends(self, chart: Chart[Value], start: int) -> dict[int, Value]:
         """Returns the one end, if the words stand there."""
         end = start + len(self.words)
-        return {end: 0.0} if chart.words[start:end] == self.words else {}
+        return {end: chart.algebra.one} if chart.words[start:end] == self.words else {}
 
 
 class Series(Node):
@@ -198,72 +77,68 @@ class Series(Node):
         opening = next((at for at, part in enumerate(self.parts) if not part.nullable), len(self.parts))
         self.first = frozenset().union(*(part.first for part in self.parts[: opening + 1]))
 
-    def emit(self, assignment: int, rng: random.Random, words: list[str]) -> None:
+    def emit(self, values: Values, rng: random.Random, words: list[str]) -> None:
         """Appends a draw of every part."""
         for part in self.parts:
-            part.emit(assignment, rng, words)
+            part.emit(values, rng, words)
 
-    def ends(self, chart: Chart, start: int) -> Ends:
+    def ends(self, chart: Chart[Value], start: int) -> dict[int, Value]:
         """Sums over all ways to divide the words among the parts."""
-        reached: Ends = {start: 0.0}
+        reached = {start: chart.algebra.one}
         for part in self.parts:
-            after: Ends = {}
-            for at, log_weight in reached.items():
-                for end, more in chart.ends(part, at).items():
-                    _add(after, end, log_weight + more)
+            after: dict[int, Value] = {}
+            for at, value in reached.items():
+                chart.extend(after, value, chart.ends(part, at))
             reached = after
         return reached
 
 
 class Choice(Node):
-    """One of several alternatives, with weights that may depend on the assignment.
+    """One of several alternatives, with weights that may depend on a factor.
 
     Attributes:
         alternatives: what is chosen from (K).
-        weights: probabilities, one row for each kind of assignment that the choice tells apart (R x K).
-        row: which row applies, by assignment (A), or None where there is one row for all.
+        weights: probabilities, one row for each value of the factor, or a single row (R x K).
+        factor: place of the factor that decides the row, or None.
     """
 
     def __init__(
-        self,
-        alternatives: Iterable[Node],
-        weights: Iterable[Iterable[float]],
-        row: npt.NDArray[np.intp] | None = None,
+        self, alternatives: Iterable[Node], weights: Iterable[Iterable[float]], factor: int | None = None
     ) -> None:
         self.alternatives = tuple(alternatives)
         self.weights = tuple(map(normalised, weights))
-        self.row = row
+        self.factor = factor
         if any(len(row) != len(self.alternatives) for row in self.weights):
             raise BenchError(f"a choice of {len(self.alternatives)} alternatives needs as many weights in every row")
         self.first = frozenset().union(*(alternative.first for alternative in self.alternatives))
         self.nullable = any(alternative.nullable for alternative in self.alternatives)
 
-    def emit(self, assignment: int, rng: random.Random, words: list[str]) -> None:
+    def emit(self, values: Values, rng: random.Random, words: list[str]) -> None:
         """Appends a draw of one alternative."""
-        row = 0 if self.row is None else int(self.row[assignment])
-        self.alternatives[self._draws[row](rng)].emit(assignment, rng, words)
+        row = 0 if self.factor is None else values[self.factor]
+        self.alternatives[self._draws[row](rng)].emit(values, rng, words)
 
-    def ends(self, chart: Chart, start: int) -> Ends:
-        """Sums over the alternatives, each weighted by its probability."""
+    def ends(self, chart: Chart[Value], start: int) -> dict[int, Value]:
+        """Sums over the alternatives, each weighted."""
         candidates = self._nullable
         if start < len(chart.words):
             candidates = self._by_first.get(chart.words[start], candidates)
-        found: Ends = {}
-        for k in candidates:
-            for end, log_weight in chart.ends(self.alternatives[k], start).items():
-                _add(found, end, self._log_weights[k] + log_weight)
+        found: dict[int, Value] = {}
+        if candidates:
+            weights = chart.algebra.weights(self)
+            for k in candidates:
+                if k in weights:
+                    chart.extend(found, weights[k], chart.ends(self.alternatives[k], start))
         return found
 
     @cached_property
-    def _draws(self) -> tuple[Draw, ...]:
-        return tuple(map(Draw, self.weights))
+    def log_weights(self) -> tuple[dict[int, float], ...]:
+        """Log probability of each possible alternative, by row (R)."""
+        return tuple({k: math.log(weight) for k, weight in enumerate(row) if weight > 0} for row in self.weights)
 
     @cached_property
-    def _log_weights(self) -> list[LogVector] | list[float]:
-        """Log probability of each alternative (K), for every assignment (A) if the choice depends on it."""
-        with np.errstate(divide="ignore"):
-            rows = np.log(np.array(self.weights))
-        return rows[0].tolist() if self.row is None else list(np.ascontiguousarray(rows[self.row].T))
+    def _draws(self) -> tuple[Draw, ...]:
+        return tuple(Draw(enumerate(row)) for row in self.weights)
 
     @cached_property
     def _nullable(self) -> tuple[int, ...]:
@@ -278,37 +153,195 @@ class Choice(Node):
         }
 
 
+class Algebra(ABC, Generic[Value]):
+    """How a chart computes with the values of derivations: a semiring."""
+
+    one: Value
+    """The value of writing nothing."""
+
+    @abstractmethod
+    def plus(self, left: Value, right: Value) -> Value:
+        """Returns the value of either derivation."""
+
+    @abstractmethod
+    def times(self, left: Value, right: Value) -> Value | None:
+        """Returns the value of one derivation followed by another, or None if they exclude each other."""
+
+    @abstractmethod
+    def weights(self, choice: Choice) -> Mapping[int, Value]:
+        """Returns the value of choosing each alternative, without the impossible ones."""
+
+
+class ValueSets(Algebra[int]):
+    """Sets of factor values (see ``Factors``): those that are possible in some derivation, whatever the others are."""
+
+    def __init__(self, factors: Factors) -> None:
+        self.one = factors.everything
+        self._factors = factors
+        self._weights: dict[Choice, dict[int, int]] = {}
+
+    def plus(self, left: int, right: int) -> int:
+        """Returns the union."""
+        return left | right
+
+    def times(self, left: int, right: int) -> int | None:
+        """Returns the intersection."""
+        both = left & right
+        return both if both in (left, right) or not self._factors.contradictory(both) else None
+
+    def weights(self, choice: Choice) -> Mapping[int, int]:
+        """Returns the values under which each alternative has positive weight."""
+        if choice not in self._weights:
+            self._weights[choice] = {k: self._under(choice, k) for k in set().union(*choice.log_weights)}
+        return self._weights[choice]
+
+    def _under(self, choice: Choice, k: int) -> int:
+        if choice.factor is None:
+            return self.one
+        rows = [row for row, log_weights in enumerate(choice.log_weights) if k in log_weights]
+        return self._factors.restricted(choice.factor, rows)
+
+
+class LogWeights(Algebra["LogVector | float"]):
+    """Log weights in nats under given assignments (A); a float where it is the same under all of them."""
+
+    one = 0.0
+
+    def __init__(self, assignments: Assignments) -> None:
+        # Of each factor the values that occur (R), and which of them each assignment has (A).
+        self._occurring = [np.unique(values, return_inverse=True) for values in assignments.values.T]
+        self._weights: dict[Choice, dict[int, LogVector | float]] = {}
+
+    def plus(self, left: LogVector | float, right: LogVector | float) -> LogVector | float:
+        """Returns the log of the sum."""
+        return np.logaddexp(left, right)
+
+    def times(self, left: LogVector | float, right: LogVector | float) -> LogVector | float:
+        """Returns the log of the product."""
+        return left + right
+
+    def weights(self, choice: Choice) -> Mapping[int, LogVector | float]:
+        """Returns the log probability of each alternative under the assignments."""
+        if choice.factor is None:
+            return choice.log_weights[0]
+        values, row = self._occurring[choice.factor]
+        if len(values) == 1:
+            return choice.log_weights[values[0]]
+        if choice not in self._weights:
+            rows = [choice.log_weights[value] for value in values]
+            self._weights[choice] = {
+                k: np.array([log_weights.get(k, -np.inf) for log_weights in rows])[row] for k in set().union(*rows)
+            }
+        return self._weights[choice]
+
+
+class Chart(Generic[Value]):
+    """What is known about one text: every question is answered once.
+
+    Attributes:
+        words: the words of the text.
+        algebra: how to compute with the values of derivations.
+    """
+
+    def __init__(self, words: Sequence[str], algebra: Algebra[Value]) -> None:
+        self.words = tuple(words)
+        self.algebra = algebra
+        self._ends: dict[tuple[Node, int], dict[int, Value]] = {}
+
+    def ends(self, node: Node, start: int) -> dict[int, Value]:
+        """Returns ``node.ends`` at a position."""
+        key = (node, start)
+        if key not in self._ends:
+            self._ends[key] = node.ends(self, start)
+        return self._ends[key]
+
+    def extend(self, found: dict[int, Value], value: Value, ends: Mapping[int, Value]) -> None:
+        """Adds to ``found`` the value of every end when it follows ``value``."""
+        for end, more in ends.items():
+            product = self.algebra.times(value, more)
+            if product is not None:
+                found[end] = self.algebra.plus(found[end], product) if end in found else product
+
+    def whole(self, root: Node) -> Value | None:
+        """Returns the value of all derivations of the whole text, or None if it has none."""
+        return self.ends(root, 0).get(len(self.words))
+
+
 class Grammar:
-    """A distribution over texts with latent factors.
+    """A distribution over texts, or over pairs of a source and a target, with latent factors.
 
     Attributes:
         factors: the latent factors.
-        root: the node of a whole text.
+        target: the node of a whole text.
+        source: the node of the text that the target is conditioned on, or None.
     """
 
-    def __init__(self, factors: Factors, root: Node) -> None:
-        if root.nullable:
+    def __init__(self, factors: Factors, target: Node, source: Node | None = None) -> None:
+        if target.nullable or (source is not None and source.nullable):
             raise BenchError("a grammar must not draw empty texts")
         self.factors = factors
-        self.root = root
+        self.target = target
+        self.source = source
 
-    def draw(self, rng: random.Random) -> tuple[str, tuple[str, ...]]:
-        """Returns a text and the value of each factor it was drawn under."""
-        assignment = self.factors.draw(rng)
-        words: list[str] = []
-        self.root.emit(assignment, rng, words)
-        return " ".join(words), self.factors.assignments[assignment]
+    def draw(self, rng: random.Random) -> tuple[Example, tuple[str, ...]]:
+        """Returns a text or pair, and the value of each factor it was drawn under."""
+        values = self.factors.draw(rng)
+        source = None if self.source is None else _drawn(self.source, values, rng)
+        return Example(_drawn(self.target, values, rng), source), self.factors.named(values)
 
-    def inside(self, text: str) -> LogVector:
-        """Returns log p(text | assignment) in nats for every joint assignment (A); -inf where it is impossible."""
-        words = text.split(" ")
-        ends = Chart(words).ends(self.root, 0)
-        return np.zeros(len(self.factors.assignments)) + ends.get(len(words), -np.inf)
+    def log_p(self, examples: Sequence[Example]) -> npt.NDArray[np.float64]:
+        """Returns the exact log p(target), or log p(target | source), in nats, one per example.
 
-    def log_p(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Returns the exact log p(text) in nats, one per text; -inf for a text that cannot be drawn."""
-        return np.array([np.logaddexp.reduce(self._log_prior + self.inside(text)) for text in texts], dtype=np.float64)
+        It is -inf where the target, the source or the two together cannot be drawn.
+
+        Raises:
+            BenchError: an example has a source and the grammar has none.
+        """
+        return np.array(list(map(self._log_p, examples)), dtype=np.float64)
+
+    def evidence(self, source: str | None = None, target: str | None = None) -> float:
+        """Returns log p(source, target) in nats, or log p of the one that is given, the other being summed out.
+
+        Raises:
+            BenchError: a source is given and the grammar has none.
+        """
+        if source is not None and self.source is None:
+            raise BenchError("a source is given to a grammar that has none")
+        given = [(self.source, source), (self.target, target)]
+        texts = [(root, text.split(" ")) for root, text in given if root is not None and text is not None]
+        if not texts:
+            return 0.0
+        possible = self.factors.everything
+        for root, words in texts:
+            possible &= Chart(words, self._value_sets).whole(root) or 0
+        assignments = self.factors.listed(possible)
+        log_p = assignments.log_prior
+        for root, words in texts:
+            log_p = log_p + inside(root, words, assignments)
+        return float(np.logaddexp.reduce(log_p))
+
+    def _log_p(self, example: Example) -> float:
+        joint = self.evidence(example.source, example.target)
+        if example.source is None or joint == -np.inf:
+            return joint
+        return joint - self.evidence(example.source)
 
     @cached_property
-    def _log_prior(self) -> LogVector:
-        return np.array([math.log(p) for p in self.factors.prior])
+    def _value_sets(self) -> ValueSets:
+        return ValueSets(self.factors)
+
+
+def inside(root: Node, words: Sequence[str], assignments: Assignments) -> LogVector:
+    """Returns log p(words | assignment) in nats under each of some assignments (A); -inf where it is impossible."""
+    inside = np.full(len(assignments.values), -np.inf)
+    if len(inside):
+        log_weight = Chart(words, LogWeights(assignments)).whole(root)
+        if log_weight is not None:
+            inside[:] = log_weight
+    return inside
+
+
+def _drawn(root: Node, values: Values, rng: random.Random) -> str:
+    words: list[str] = []
+    root.emit(values, rng, words)
+    return " ".join(words)

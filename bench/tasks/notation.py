@@ -6,7 +6,7 @@ A rule is one of
   alternatives (equally likely) at the top or inside parentheses, and an alternative may be empty, ``(really | ) good``;
 - a list of rules: equally likely alternatives;
 - a mapping from phrase to weight: alternatives that are not equally likely;
-- ``by(factor, value=rule, ...)``: the rule of the factor's value;
+- ``by(factor, value=rule, ...)``: the rule of the factor's value; ``by(factor)``: the value itself as a phrase;
 - ``distinct(count, rules, between)``: that many different ones in random order.
 """
 
@@ -17,10 +17,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
-
 from bench.errors import BenchError, did_you_mean, unknown_name
-from bench.tasks.grammar import Choice, Factor, Factors, Grammar, Node, Series, Words
+from bench.tasks.factors import Factor, Factors
+from bench.tasks.grammar import Choice, Grammar, Node, Series, Words
 
 Rule: TypeAlias = "str | Sequence[Rule] | Mapping[str, float] | By | Distinct"
 
@@ -59,7 +58,7 @@ def by(
 
     Args:
         factor: name of the factor.
-        rules: the rule of each value; they may as well be given as keywords.
+        rules: the rule of each value; they may as well be given as keywords. Without any, every value is a phrase.
         otherwise: the rule of all values that are not named.
         leak: probability, shared evenly, of following one of the other rules instead: the factor then shows only
             in frequencies.
@@ -73,23 +72,28 @@ def distinct(count: int, rules: Sequence[Rule], between: Rule = "") -> Distinct:
     return Distinct(count, tuple(rules), between)
 
 
-def build(factors: Sequence[Factor], rules: Mapping[str, Rule], start: str = "text") -> Grammar:
+def build(
+    factors: Sequence[Factor], rules: Mapping[str, Rule], target: str = "text", source: str | None = None
+) -> Grammar:
     """Compiles rules to a grammar.
 
     Args:
         factors: the latent factors, each after the one it depends on.
         rules: the rules by name.
-        start: name of the rule of a whole text.
+        target: name of the rule of a whole text.
+        source: name of the rule of the text that the target is conditioned on, if there is one.
 
     Raises:
         BenchError: a rule refers to a rule, factor or value that does not exist, or to itself, or is never used.
     """
     compiler = _Compiler(Factors(factors), rules)
-    root = compiler.named(start)
+    grammar = Grammar(
+        compiler.factors, compiler.named(target), source=None if source is None else compiler.named(source)
+    )
     unused = sorted(set(rules) - set(compiler.nodes))
     if unused:
         raise BenchError(f"rules that no text uses: {', '.join(unused)}")
-    return Grammar(compiler.factors, root)
+    return grammar
 
 
 class _Compiler:
@@ -173,20 +177,23 @@ class _Compiler:
 
     def _by(self, rule: By) -> Node:
         values = self.factors.values(rule.factor)
-        for value in rule.rules:
+        rules = rule.rules
+        if not rules and rule.otherwise is None:
+            rules = dict(zip(values, values, strict=True))
+        for value in rules:
             if value not in values:
                 raise self._error(f"factor {rule.factor!r} has no value {value!r}.{did_you_mean(value, values)}")
-        missing = [value for value in values if value not in rule.rules]
+        missing = [value for value in values if value not in rules]
         if missing and rule.otherwise is None:
             raise self._error(f"no rule for {rule.factor} {', '.join(missing)}")
-        nodes = {value: self._node(alternative) for value, alternative in rule.rules.items()}
+        nodes = {value: self._node(alternative) for value, alternative in rules.items()}
         if rule.otherwise is not None:
             nodes |= dict.fromkeys(missing, self._node(rule.otherwise))
         alternatives = list(dict.fromkeys(nodes[value] for value in values))
-        chosen = np.array([alternatives.index(nodes[value]) for value in values], dtype=np.intp)
+        chosen = [alternatives.index(nodes[value]) for value in values]
         leaked = rule.leak / max(len(alternatives) - 1, 1)
         weights = [[1 - rule.leak if k == own else leaked for k in range(len(alternatives))] for own in chosen]
-        return Choice(alternatives, weights, self.factors.index(rule.factor))
+        return Choice(alternatives, weights, self.factors.place(rule.factor))
 
     def _distinct(self, nodes: list[Node], count: int, between: Node) -> Node:
         if count > len(nodes):

@@ -5,86 +5,149 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import product
 
-from bench.tasks.grammar import Choice, Factor, Factors, Grammar, Node, Series, Words
+from bench.tasks import Example
+from bench.tasks.factors import Factor, Factors, Values
+from bench.tasks.grammar import Choice, Grammar, Node, Series, Words
 
 
-def derivations(node: Node, assignment: int) -> list[tuple[tuple[str, ...], float]]:
+def derivations(node: Node, values: Values) -> list[tuple[tuple[str, ...], float]]:
     """Returns the words and the probability of every derivation under an assignment."""
     if isinstance(node, Words):
         return [(node.words, 1.0)]
     if isinstance(node, Series):
         return [
             (sum((words for words, _ in parts), ()), math.prod(p for _, p in parts))
-            for parts in product(*(derivations(part, assignment) for part in node.parts))
+            for parts in product(*(derivations(part, values) for part in node.parts))
         ]
-    weights = weights_of(node, assignment)
     return [
         (words, weight * p)
-        for alternative, weight in zip(node.alternatives, weights, strict=True)
+        for alternative, weight in zip(node.alternatives, weights_of(node, values), strict=True)
         if weight > 0
-        for words, p in derivations(alternative, assignment)
+        for words, p in derivations(alternative, values)
     ]
 
 
-def weights_of(choice: Choice, assignment: int) -> tuple[float, ...]:
-    return choice.weights[0 if choice.row is None else int(choice.row[assignment])]
+def weights_of(choice: Choice, values: Values) -> tuple[float, ...]:
+    return choice.weights[0 if choice.factor is None else values[choice.factor]]
 
 
-def distribution(grammar: Grammar, assignment: int | None = None) -> dict[str, float]:
-    """Returns p(text) of every text, or p(text | assignment)."""
+def prior(factors: Factors) -> dict[Values, float]:
+    """Returns the probability of every assignment."""
+    listed = factors.listed(factors.everything)
+    return {tuple(map(int, v)): math.exp(p) for v, p in zip(listed.values, listed.log_prior, strict=True)}
+
+
+def distribution(grammar: Grammar, values: Values | None = None) -> dict[Example, float]:
+    """Returns p(target), or p(source, target), of every text or pair; of those under one assignment, if it is given."""
     terms = defaultdict(list)
-    chosen = range(len(grammar.factors.assignments)) if assignment is None else [assignment]
-    for a in chosen:
-        prior = grammar.factors.prior[a] if assignment is None else 1.0
-        for words, p in derivations(grammar.root, a):
-            terms[" ".join(words)].append(prior * p)
+    for each, p in (prior(grammar.factors) if values is None else {values: 1.0}).items():
+        sources = {None: 1.0} if grammar.source is None else texts(grammar.source, each)
+        for (source, p_source), (target, p_target) in product(sources.items(), texts(grammar.target, each).items()):
+            terms[Example(target, source)].append(p * p_source * p_target)
+    return {example: math.fsum(parts) for example, parts in terms.items()}
+
+
+def conditional(joint: dict[Example, float]) -> dict[Example, float]:
+    """Returns p(target | source) of every pair; p(target), where there are no sources."""
+    terms = defaultdict(list)
+    for example, p in joint.items():
+        terms[example.source].append(p)
+    totals = {source: 1.0 if source is None else math.fsum(parts) for source, parts in terms.items()}
+    return {example: p / totals[example.source] for example, p in joint.items()}
+
+
+def texts(root: Node, values: Values) -> dict[str, float]:
+    """Returns the probability of every text of a node under an assignment."""
+    terms = defaultdict(list)
+    for words, p in derivations(root, values):
+        terms[" ".join(words)].append(p)
     return {text: math.fsum(parts) for text, parts in terms.items()}
 
 
-def count(node: Node, assignment: int) -> int:
+def count(node: Node, values: Values) -> int:
     """Returns the number of derivations without making them."""
     if isinstance(node, Words):
         return 1
     if isinstance(node, Series):
-        return math.prod(count(part, assignment) for part in node.parts)
+        return math.prod(count(part, values) for part in node.parts)
     return sum(
-        count(alternative, assignment)
-        for alternative, weight in zip(node.alternatives, weights_of(node, assignment), strict=True)
+        count(alternative, values)
+        for alternative, weight in zip(node.alternatives, weights_of(node, values), strict=True)
         if weight > 0
     )
 
 
-def cut(grammar: Grammar, rng: random.Random, assignments: int = 12, limit: int = 3000) -> Grammar:
-    """Returns a random small part of a grammar: some assignments, and of each choice one or two alternatives."""
-    chosen = sorted(rng.sample(range(len(grammar.factors.assignments)), assignments))
-    prior = {"/".join(grammar.factors.assignments[a]): grammar.factors.prior[a] for a in chosen}
-    factors = Factors([Factor("joint", prior)])
+def total(grammar: Grammar) -> int:
+    """Returns the number of derivations of all texts or pairs under all assignments."""
+    roots = [root for root in (grammar.source, grammar.target) if root is not None]
+    return sum(math.prod(count(root, values) for root in roots) for values in prior(grammar.factors))
+
+
+def cut(grammar: Grammar, factors: Sequence[Factor], rng: random.Random, limit: int = 1500) -> Grammar:
+    """Returns a random small part of a grammar: of each factor and each choice one or two possibilities."""
     doubled = 1.0
     while True:
-        root = _cut(grammar.root, chosen, rng, doubled, {})
-        if sum(count(root, a) for a in range(assignments)) <= limit:
-            return Grammar(factors, root)
-        doubled *= 0.8
+        part = _Cutter(grammar, factors, rng, doubled).part()
+        size = total(part)
+        if limit / 5 <= size <= limit:
+            return part
+        doubled *= 0.9 if size > limit else 1.05
 
 
-def _cut(node: Node, chosen: list[int], rng: random.Random, doubled: float, done: dict[Node, Node]) -> Node:
-    if node in done:
-        return done[node]
-    if isinstance(node, Series):
-        done[node] = Series([_cut(part, chosen, rng, doubled, done) for part in node.parts])
-    elif isinstance(node, Choice):
+class _Cutter:
+    def __init__(self, grammar: Grammar, factors: Sequence[Factor], rng: random.Random, doubled: float) -> None:
+        self.grammar, self.rng, self.doubled = grammar, rng, doubled
+        kept: dict[str, list[str]] = {}
+        cut_factors = []
+        for factor in factors:
+            if factor.given is None:
+                weights = self.some(factor.weights)
+                kept[factor.name] = list(weights)
+            else:
+                weights = {parent: self.some(factor.weights[parent]) for parent in kept[factor.given]}
+                kept[factor.name] = list(dict.fromkeys(value for table in weights.values() for value in table))
+            cut_factors.append(Factor(factor.name, weights, factor.given))
+        self.factors = Factors(cut_factors)
+        # Of each factor the rows of the values that are left, in the new order.
+        self.rows = [
+            [grammar.factors.values(name).index(value) for value in self.factors.values(name)]
+            for name in self.factors.names
+        ]
+        self.done: dict[Node, Node] = {}
+
+    def few(self) -> int:
+        return 1 + (self.rng.random() < self.doubled)
+
+    def some(self, weights: dict[str, float]) -> dict[str, float]:
+        possible = [value for value, weight in weights.items() if weight > 0]
+        chosen = self.rng.sample(possible, min(len(possible), self.few()))
+        return {value: weights[value] for value in chosen}
+
+    def part(self) -> Grammar:
+        source = None if self.grammar.source is None else self.node(self.grammar.source)
+        return Grammar(self.factors, self.node(self.grammar.target), source)
+
+    def node(self, node: Node) -> Node:
+        if node not in self.done:
+            self.done[node] = self.cut(node)
+        return self.done[node]
+
+    def cut(self, node: Node) -> Node:
+        if isinstance(node, Series):
+            return Series([self.node(part) for part in node.parts])
+        if isinstance(node, Words):
+            return node
+        rows = [node.weights[row] for row in (self.rows[node.factor] if node.factor is not None else [0])]
         kept: set[int] = set()
-        for weights in node.weights:
+        for weights in rows:
             possible = [k for k, weight in enumerate(weights) if weight > 0]
-            kept.update(rng.sample(possible, min(len(possible), 1 + (rng.random() < doubled))))
+            kept.update(self.rng.sample(possible, min(len(possible), self.few())))
         places = sorted(kept)
-        done[node] = Choice(
-            [_cut(node.alternatives[k], chosen, rng, doubled, done) for k in places],
-            [[weights[k] for k in places] for weights in node.weights],
-            None if node.row is None else node.row[chosen],
+        return Choice(
+            [self.node(node.alternatives[k]) for k in places],
+            [[weights[k] for k in places] for weights in rows],
+            node.factor,
         )
-    else:
-        done[node] = node
-    return done[node]

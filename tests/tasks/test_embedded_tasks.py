@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import random
@@ -11,12 +12,14 @@ from functools import cache
 
 import numpy as np
 import pytest
-from brute_force import cut, distribution
+from brute_force import conditional, cut, distribution
 from write_golden import problems, read
 
 from bench.errors import BenchError
 from bench.tasks import Example, TaskData, get_task, load_task, task_names
 from bench.tasks.data import SPLITS, checksum, repetitions
+from bench.tasks.factors import Assignments, Factors
+from bench.tasks.grammar import Grammar, inside
 
 EMBEDDED = ("ptb", "snli", "yahoo", "yelp")
 SMALL = {"train": 40, "valid": 20, "test": 30}
@@ -66,24 +69,34 @@ def test_the_default_sizes_are_those_of_the_task(name):
     assert {split: len(corpus(name).splits[split]) for split in SPLITS} == dict(get_task(name).sizes)
 
 
-# Probability of any text drawn is exact on a random small part of each real grammar: the same nodes, fewer of them.
+def part(name: str, seed: int) -> Grammar:
+    """A random small part of the grammar of a task: the same nodes, fewer of them."""
+    factors = importlib.import_module(f"bench.tasks.grammars.{name}").FACTORS
+    return cut(get_task(name).grammar(), factors, random.Random(seed))
+
+
 @pytest.mark.parametrize("seed", [0, 1])
-def test_log_p_is_exact_on_a_part_of_each_grammar(name, seed):
-    part = cut(get_task(name).grammar(), random.Random(seed), limit=1500)
-    expected = distribution(part)
-    assert len(expected) > 100
-    assert math.fsum(expected.values()) == pytest.approx(1, abs=1e-12)
-    np.testing.assert_allclose(part.log_p(list(expected)), np.log(list(expected.values())), rtol=0, atol=1e-10)
+def test_probabilities_are_exact_on_a_part_of_each_grammar(name, seed):
+    grammar = part(name, seed)
+    joint = distribution(grammar)
+    assert len(joint) > 20
+    assert math.fsum(joint.values()) == pytest.approx(1, abs=1e-12)
+    expected = conditional(joint)
+    np.testing.assert_allclose(grammar.log_p(list(expected)), np.log(list(expected.values())), rtol=0, atol=1e-10)
+    evidence = [grammar.evidence(example.source, example.target) for example in joint]
+    np.testing.assert_allclose(evidence, np.log(list(joint.values())), rtol=0, atol=1e-10)
 
 
 def test_mean_information_is_the_entropy_on_a_part_of_each_grammar(name):
-    part = cut(get_task(name).grammar(), random.Random(2), limit=1500)
-    p = np.array(list(distribution(part).values()))
-    entropy = -(p * np.log(p)).sum()
-    deviation = math.sqrt((p * np.log(p) ** 2).sum() - entropy**2)
+    """Of a target given its source, where there are sources."""
+    grammar = part(name, 2)
+    joint = distribution(grammar)
+    p, information = np.array(list(joint.values())), -np.log(list(conditional(joint).values()))
+    entropy = p @ information
+    deviation = math.sqrt(p @ (information - entropy) ** 2)
     rng = random.Random(3)
-    mean = -part.log_p([part.draw(rng)[0] for _ in range(500)]).mean()
-    assert abs(mean - entropy) < 4 * deviation / math.sqrt(500)
+    mean = -grammar.log_p([grammar.draw(rng)[0] for _ in range(500)]).mean()
+    assert abs(mean - entropy) < 4 * deviation / math.sqrt(500) + 1e-10
 
 
 def test_every_text_is_possible_and_a_changed_one_is_not(name):
@@ -114,19 +127,28 @@ def test_factors_are_recorded_for_every_text(name):
             assert set(values) == set(grammar.factors.values(factor))
 
 
+def under(factors: Factors, labels: tuple[str, ...]) -> Assignments:
+    """The one assignment of the given values."""
+    values = factors.everything
+    for place, (name, label) in enumerate(zip(factors.names, labels, strict=True)):
+        values &= factors.restricted(place, [factors.values(name).index(label)])
+    return factors.listed(values)
+
+
 def test_factors_decide_the_words_and_leave_much_open(name):
-    """What the factors tell of a text, E[log p(x|f) - log p(x)], is most of their entropy and a part of the text's."""
+    """What a text, or a pair, and its factors tell of each other is most of the factors' entropy and a part of its."""
     data, grammar = corpus(name), get_task(name).grammar()
-    texts = data.splits["test"][:200]
+    examples = data.splits["test"][:200]
     labels = list(zip(*(data.factors["test"][factor] for factor in grammar.factors.names), strict=True))[:200]
+    assignments = [under(grammar.factors, values) for values in labels]
+    roots = [(grammar.target, "target")] + ([(grammar.source, "source")] if grammar.source is not None else [])
     given = [
-        grammar.inside(text.target)[grammar.factors.assignments.index(label)]
-        for text, label in zip(texts, labels, strict=True)
+        sum(inside(root, getattr(example, side).split(" "), assignment)[0] for root, side in roots)
+        for example, assignment in zip(examples, assignments, strict=True)
     ]
-    entropy = -data.log_p(texts).mean()
+    entropy = -np.mean([grammar.evidence(example.source, example.target) for example in examples])
     information = entropy + np.mean(given)
-    prior = np.array(grammar.factors.prior)
-    assert information > 0.85 * -(prior * np.log(prior)).sum()
+    assert information > 0.85 * -np.mean([assignment.log_prior[0] for assignment in assignments])
     assert entropy > 2 * information
 
 

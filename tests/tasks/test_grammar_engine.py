@@ -6,29 +6,39 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from brute_force import count, derivations, distribution
+from brute_force import conditional, count, derivations, distribution, prior, texts, total
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from bench.errors import BenchError
-from bench.tasks.grammar import Choice, Draw, Factor, Factors, Grammar, Series, Words, normalised
+from bench.tasks import Example
+from bench.tasks.factors import Draw, Factor, Factors, normalised
+from bench.tasks.grammar import Choice, Grammar, Series, Words, inside
 from bench.tasks.notation import build, by, distinct
 
 # Sums and products of fewer than 100 doubles of size 1: a few units of 2e-16 each.
 EXACT = 1e-13
 
 
-def grammar_of(text, *factors, **rules):
-    return build(factors or (Factor("f", {"x": 1}),), {"text": text, **rules})
+def grammar_of(text, *factors, source=None, **rules):
+    roots = {"text": text} if source is None else {"text": text, "source": source}
+    return build(factors or (Factor("f", {"x": 1}),), {**roots, **rules}, source=source and "source")
 
 
 def probabilities(grammar):
-    """The distribution by brute force, after checking that the chart gives the same."""
-    expected = distribution(grammar)
-    assert math.fsum(expected.values()) == pytest.approx(1, abs=1e-12)
+    """The distribution of targets or pairs by brute force, after checking that the chart gives the same."""
+    joint = distribution(grammar)
+    assert math.fsum(joint.values()) == pytest.approx(1, abs=1e-12)
+    expected = conditional(joint)
     np.testing.assert_allclose(grammar.log_p(list(expected)), np.log(list(expected.values())), rtol=0, atol=1e-10)
-    return expected
+    evidence = [grammar.evidence(example.source, example.target) for example in joint]
+    np.testing.assert_allclose(evidence, np.log(list(joint.values())), rtol=0, atol=1e-10)
+    return {each.target if grammar.source is None else (each.source, each.target): p for each, p in joint.items()}
+
+
+def log_p(grammar, *targets):
+    return grammar.log_p(list(map(Example, targets)))
 
 
 MOOD = Factor("mood", {"good": 3, "bad": 1})
@@ -64,6 +74,19 @@ COMBINATORS = {
     "ambiguous words": (grammar_of("a b | {x}", x="a (b | c)"), {"a b": 3 / 4, "a c": 1 / 4}),
     "ambiguous division": (grammar_of("(a | a a) (a | a a)"), {"a a": 1 / 4, "a a a": 1 / 2, "a a a a": 1 / 4}),
     "ambiguous factor": (grammar_of(by("mood", good="a | b", bad="a"), MOOD), {"a": 3 / 8 + 1 / 4, "b": 3 / 8}),
+    "value as phrase": (grammar_of("the {p}", MOOD, PLACE, p=by("place")), {"the inn": 13 / 16, "the den": 3 / 16}),
+    "pair": (
+        grammar_of(by("mood", good="a", bad="b"), MOOD, source=by("mood", good="c", bad="c | d")),
+        {("c", "a"): 3 / 4, ("c", "b"): 1 / 8, ("d", "b"): 1 / 8},
+    ),
+    "independent pair": (
+        grammar_of("a | b", MOOD, source=by("mood", good="c", bad="d")),
+        {("c", "a"): 3 / 8, ("c", "b"): 3 / 8, ("d", "a"): 1 / 8, ("d", "b"): 1 / 8},
+    ),
+    "shared rule": (
+        grammar_of("{p} | {m}", MOOD, PLACE, source="{p}", p=by("place"), m=by("mood", good="yes", bad="{p}")),
+        {("inn", "inn"): 3 / 8 + 1 / 16, ("inn", "yes"): 3 / 8, ("den", "den"): 3 / 16},
+    ),
 }
 
 
@@ -77,28 +100,94 @@ def test_each_combinator_is_exact(grammar, expected):
 )
 def test_an_impossible_text_has_no_probability(text):
     grammar = grammar_of("a b | a c d | (d | ) x y")
-    assert grammar.log_p([text])[0] == -math.inf
+    assert log_p(grammar, text)[0] == -math.inf
 
 
 def test_a_text_that_no_single_assignment_can_draw_is_impossible():
     grammar, _ = COMBINATORS["by twice"]
-    assert grammar.log_p(["a b", "b a"]).tolist() == [-math.inf, -math.inf]
+    assert log_p(grammar, "a b", "b a").tolist() == [-math.inf, -math.inf]
+
+
+def test_a_pair_that_no_single_assignment_can_draw_is_impossible():
+    grammar, _ = COMBINATORS["pair"]
+    assert grammar.log_p([Example("a", "d"), Example("a", "x"), Example("x", "c")]).tolist() == [-math.inf] * 3
+
+
+def test_the_target_of_a_pair_is_scored_given_its_source():
+    grammar, _ = COMBINATORS["pair"]
+    pairs = [Example("a", "c"), Example("b", "c"), Example("b", "d")]
+    np.testing.assert_allclose(np.exp(grammar.log_p(pairs)), [6 / 7, 1 / 7, 1], rtol=EXACT)
+
+
+def test_evidence_sums_out_what_is_not_given():
+    grammar, _ = COMBINATORS["pair"]
+    given = [{}, {"source": "c"}, {"source": "d"}, {"target": "a"}, {"target": "b"}, {"source": "c", "target": "b"}]
+    evidence = [math.exp(grammar.evidence(**texts)) for texts in given]
+    assert evidence == pytest.approx([1, 7 / 8, 1 / 8, 3 / 4, 1 / 4, 1 / 8], abs=EXACT)
+
+
+def test_a_grammar_of_single_texts_takes_no_source():
+    grammar, _ = COMBINATORS["by"]
+    with pytest.raises(BenchError, match="a source is given to a grammar that has none"):
+        grammar.log_p([Example("yes", "source")])
 
 
 def test_inside_is_the_likelihood_of_every_assignment():
     grammar, _ = COMBINATORS["dependent factors"]
-    assert grammar.factors.assignments == (("good", "inn"), ("bad", "inn"), ("bad", "den"))
-    assert grammar.inside("poor den").tolist() == [-math.inf, -math.inf, 0.0]
-    assert grammar.inside("no such text").tolist() == [-math.inf] * 3
+    every = grammar.factors.listed(grammar.factors.everything)
+    assert list(map(grammar.factors.named, every.values)) == [("good", "inn"), ("bad", "inn"), ("bad", "den")]
+    assert inside(grammar.target, ["poor", "den"], every).tolist() == [-math.inf, -math.inf, 0.0]
+    assert inside(grammar.target, ["no", "such", "text"], every).tolist() == [-math.inf] * 3
+
+
+def test_the_factors_have_the_joint_distribution_of_their_definitions():
+    factors = Factors([MOOD, PLACE, Factor("size", {"big": 1, "huge": 0, "small": 3})])
+    rooms = {("good", "inn"): 3 / 4, ("bad", "inn"): 1 / 16, ("bad", "den"): 3 / 16}
+    sizes = {"big": 1 / 4, "small": 3 / 4}
+    expected = {(*room, size): p * share for room, p in rooms.items() for size, share in sizes.items()}
+    assert {factors.named(values): p for values, p in prior(factors).items()} == pytest.approx(expected, abs=EXACT)
+    rng = random.Random(4)
+    drawn = Counter(factors.named(factors.draw(rng)) for _ in range(20_000))
+    assert set(drawn) == set(expected)
+    assert stats.chisquare([drawn[v] for v in expected], [20_000 * p for p in expected.values()]).pvalue > 1e-3
+
+
+def test_only_the_assignments_within_a_set_of_values_are_listed():
+    factors = Factors([MOOD, PLACE])
+    bad, den = factors.restricted(0, [1]), factors.restricted(1, [1])
+
+    def listed(values):
+        return list(map(factors.named, factors.listed(values).values))
+
+    assert listed(bad) == [("bad", "inn"), ("bad", "den")]
+    assert listed(den) == [("bad", "den")]
+    assert listed(bad & den) == [("bad", "den")]
+    assert listed(factors.restricted(0, [0]) & den) == []
+    assert listed(0) == []
+    sets = (factors.everything, bad & den, den & factors.restricted(1, [0]), 0)
+    assert [factors.contradictory(values) for values in sets] == [False, False, True, True]
+
+
+def test_millions_of_assignments_are_not_listed():
+    # 20 to the power of 12 assignments, of which a text leaves 20.
+    names = [f"f{i}" for i in range(12)]
+    factors = [Factor(name, {f"{name}w{i}": 1 + i for i in range(20)}) for name in names]
+    rules = {name: by(name) for name in names}
+    grammar = build(factors, {"text": " ".join(f"{{{name}}}" for name in names[1:]) + " ( | {f0})", **rules})
+    text = " ".join(f"{name}w9" for name in names[1:])
+    assert log_p(grammar, text)[0] == pytest.approx(11 * math.log(10 / 210) - math.log(2), abs=1e-9)
 
 
 def test_a_long_text_does_not_underflow():
     grammar = grammar_of("{w} " * 400, w=" | ".join(f"w{i}" for i in range(100)))
     text = " ".join(["w7"] * 400)
     # 400 additions of a number near 4.6: rounding below 400 * 2000 * 2e-16.
-    assert grammar.log_p([text])[0] == pytest.approx(-400 * math.log(100), abs=1e-9)
+    assert log_p(grammar, text)[0] == pytest.approx(-400 * math.log(100), abs=1e-9)
 
 
+FACTORS = Factors(
+    [Factor("f", {"x": 1, "y": 2}), Factor("g", {"x": {"x": 1, "z": 2}, "y": {"x": 3, "y": 1}}, given="f")]
+)
 LEAVES = st.lists(st.sampled_from("ab"), max_size=2).map(Words)
 
 
@@ -110,32 +199,33 @@ def _series(nodes):
 def _choices(draw, nodes):
     alternatives = draw(st.lists(nodes, min_size=1, max_size=3))
     weights = st.lists(st.integers(0, 3), min_size=len(alternatives), max_size=len(alternatives)).filter(any)
-    if draw(st.booleans()):
-        return Choice(alternatives, [draw(weights)])
-    return Choice(alternatives, [draw(weights), draw(weights)], np.array([0, 1, 1]))
+    factor = draw(st.sampled_from([None, 0, 1]))
+    rows = 1 if factor is None else len(FACTORS.values(FACTORS.names[factor]))
+    return Choice(alternatives, [draw(weights) for _ in range(rows)], factor)
 
 
 NODES = st.recursive(LEAVES, lambda nodes: _series(nodes) | _choices(nodes), max_leaves=10)
 
 
 @settings(max_examples=150, deadline=None)
-@given(NODES)
-def test_any_grammar_scores_as_the_sum_of_its_derivations(root):
+@given(NODES, st.none() | NODES)
+def test_any_grammar_scores_as_the_sum_of_its_derivations(target, source):
     # Two letters only, so that most texts have several derivations. The last word keeps texts from being empty.
-    factors = Factors([Factor("f", {"x": 1, "y": 2, "z": 3})])
-    assume(max(count(root, a) for a in range(3)) <= 500)
-    grammar = Grammar(factors, Series([root, Words(["end"])]))
+    target, source = (node and Series([node, Words(["end"])]) for node in (target, source))
+    grammar = Grammar(FACTORS, target, source)
+    assume(total(grammar) <= 2000)
     probabilities(grammar)
-    for a in range(3):
-        given_a = distribution(grammar, a)
-        inside = [grammar.inside(text)[a] for text in given_a]
-        np.testing.assert_allclose(inside, np.log(list(given_a.values())), rtol=0, atol=1e-10)
+    every = FACTORS.listed(FACTORS.everything)
+    for a, values in enumerate(prior(FACTORS)):
+        expected = texts(target, values)
+        likelihood = [inside(target, text.split(" "), every)[a] for text in expected]
+        np.testing.assert_allclose(likelihood, np.log(list(expected.values())), rtol=0, atol=1e-10)
 
 
 def test_draws_follow_the_distribution():
     grammar, expected = COMBINATORS["dependent factors"]
     rng = random.Random(1)
-    drawn = Counter(grammar.draw(rng)[0] for _ in range(20_000))
+    drawn = Counter(grammar.draw(rng)[0].target for _ in range(20_000))
     assert set(drawn) == set(expected)
     observed = [drawn[text] for text in expected]
     assert stats.chisquare(observed, [20_000 * p for p in expected.values()]).pvalue > 1e-3
@@ -160,8 +250,9 @@ def test_a_draw_names_the_values_it_was_made_under():
     grammar, _ = COMBINATORS["dependent factors"]
     rng = random.Random(3)
     for _ in range(50):
-        text, values = grammar.draw(rng)
-        assert values == ({"fine": "good", "poor": "bad"}[text.split()[0]], text.split()[1])
+        example, values = grammar.draw(rng)
+        mood, place = example.target.split()
+        assert values == ({"fine": "good", "poor": "bad"}[mood], place)
 
 
 def test_the_highest_draw_takes_the_last_possible_outcome():
@@ -169,14 +260,14 @@ def test_the_highest_draw_takes_the_last_possible_outcome():
         def random(self):
             return 1 - 2**-53
 
-    assert Draw([0.1, 0.2, 0.7, 0.0])(Highest()) == 2
-    assert Draw([0.0, 1.0])(random.Random(0)) == 1
+    assert Draw(enumerate([0.1, 0.2, 0.7, 0.0]))(Highest()) == 2
+    assert Draw(enumerate([0.0, 1.0]))(random.Random(0)) == 1
 
 
 def test_a_certain_draw_uses_no_randomness():
     rng = random.Random(5)
     state = rng.getstate()
-    assert Draw([0.0, 3.0, 0.0])(rng) == 1
+    assert Draw(enumerate([0.0, 3.0, 0.0]))(rng) == 1
     assert rng.getstate() == state
 
 
@@ -237,4 +328,4 @@ def test_a_mistake_in_a_factor_is_named(factor, message):
 
 def test_brute_force_counts_what_it_lists():
     grammar, _ = COMBINATORS["ambiguous division"]
-    assert count(grammar.root, 0) == len(derivations(grammar.root, 0)) == 4
+    assert count(grammar.target, (0,)) == len(derivations(grammar.target, (0,))) == 4

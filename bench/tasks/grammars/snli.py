@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from bench.tasks.grammar import Factor, Grammar
+from bench.tasks.factors import Factor
+from bench.tasks.grammar import Grammar
 from bench.tasks.notation import Rule, build, by
 from bench.tasks.task import Task
 
