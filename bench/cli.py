@@ -27,6 +27,9 @@ app = typer.Typer(
 # typer does not export the class its own mistakes of usage share.
 UsageError: type[Any] = typer.BadParameter.__bases__[0]
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it; typer turns the interrupt into it."""
+
 SystemsOption = Annotated[str, typer.Option(help="Labels, comma-separated: system[:option=value][+objective].")]
 DataOption = Annotated[
     Path | None,
@@ -37,15 +40,16 @@ DataOption = Annotated[
 def main() -> None:
     """Runs the command; a user's mistake is one line on standard error and exit code 2."""
     try:
-        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        code: object = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except BenchError as error:
         _fail(str(error), 2)
     except UsageError as error:
         _fail(error.format_message(), 2)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; what is recorded stays, and the same command goes on from here.", 130)
-    else:
-        sys.exit(code if isinstance(code, int) else 0)
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        _fail("interrupted; what is recorded stays, and the same command goes on from here.", INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> None:

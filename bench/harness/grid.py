@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import signal
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from typing import Any
 import torch
 
 from bench.errors import BenchError
+from bench.harness.processes import end_with_parent, interrupts_held_back
 from bench.harness.run import run
 from bench.records.schema import Record
 from bench.spec import RunSpec
@@ -95,11 +94,11 @@ def run_grid(
         return outcomes
     context = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=context)
-    with _interrupts_held_back():
-        manager.start(_end_with_parent)
+    with interrupts_held_back():
+        manager.start(end_with_parent)
     with manager, _pool(jobs, context) as pool:
         queue = manager.Queue()
-        with _interrupts_held_back():
+        with interrupts_held_back():
             futures = {
                 pool.submit(_work, number, spec, out, data_folder, queue): number for number, spec in enumerate(specs)
             }
@@ -145,34 +144,9 @@ def _pool(jobs: int, context: Any) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Keeps Ctrl-C from processes started inside, for good, and from this one until the end of the block.
-
-    A terminal interrupts every process of its group, but what becomes of the children is for the parent to decide.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _start_worker(threads: int) -> None:
-    _end_with_parent()
+    end_with_parent()
     torch.set_num_threads(threads)
-
-
-def _end_with_parent() -> None:
-    """Lets this process end when its parent is gone, even one that was killed and could not say so."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _work(number: int, spec: RunSpec, out: Path, data_folder: Path | None, queue: Any) -> Outcome:
