@@ -16,10 +16,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.backbones import AttentionPooling, Backbone, Injection
-from bench.interface import Batch, Generators, LatentPath, Posterior, Seeds, System
+from bench.backbones import AttentionPooling, Backbone, InjectedSystem, Injection
+from bench.interface import Batch, Generators, LatentPath, Posterior
 from bench.latents import Gaussian, GaussianPosterior, sample_gaussian_prior, standard_gaussian
-from bench.spec import DecodingSpec, SystemConfig
+from bench.spec import SystemConfig
 
 
 class TransformerVAEConfig(SystemConfig):
@@ -34,7 +34,7 @@ class TransformerVAEConfig(SystemConfig):
     representation: Literal["first_token", "attention_pool"] = "first_token"
 
 
-class TransformerVAE(System):
+class TransformerVAE(InjectedSystem):
     """A latent variable z with standard normal prior; a paradigm says how z enters the decoder."""
 
     Config = TransformerVAEConfig
@@ -65,7 +65,7 @@ class TransformerVAE(System):
         """Returns how many numbers z is projected to."""
 
     @abstractmethod
-    def inject(self, projected: Tensor) -> Injection:
+    def place(self, projected: Tensor) -> Injection:
         """Returns what the projection of z (N x injected size) adds to the decoder."""
 
     def encode(self, batch: Batch) -> Posterior:
@@ -88,18 +88,9 @@ class TransformerVAE(System):
         like = self.posterior.weight.new_zeros(1, self.config.latent_size)
         return sample_gaussian_prior(standard_gaussian(like), n, generator)
 
-    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
-        """Returns log p(x | z) for each sample (B x n)."""
-        return self.backbone.log_likelihood(batch, self._injection(path), path.n)
-
-    def generate(
-        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
-    ) -> list[list[int]]:
-        """Decodes one text per sample."""
-        return self.backbone.generate(path.n, self._injection(path), decoding, seed, condition)
-
-    def _injection(self, path: LatentPath) -> Injection:
-        return self.inject(self.projection(path.z[0].flatten(0, 1)))
+    def inject(self, path: LatentPath) -> Injection:
+        """Projects z and puts it where the paradigm says."""
+        return self.place(self.projection(path.z[0].flatten(0, 1)))
 
 
 class EmbedVAE(TransformerVAE):
@@ -115,7 +106,7 @@ class EmbedVAE(TransformerVAE):
         """One vector of the width of the embeddings."""
         return backbone.width
 
-    def inject(self, projected: Tensor) -> Injection:
+    def place(self, projected: Tensor) -> Injection:
         """Adds the projection to every token embedding."""
         return Injection(embedding=projected)
 
@@ -128,7 +119,7 @@ class MemoryVAE(TransformerVAE):
         """One vector per layer."""
         return backbone.n_layers * backbone.width
 
-    def inject(self, projected: Tensor) -> Injection:
+    def place(self, projected: Tensor) -> Injection:
         """Uses each layer's vector as both key and value, unprojected, as Optimus does."""
         memory = projected.unflatten(-1, (-1, 1, self.backbone.width)).expand(-1, -1, 2, -1)
         return Injection(memory=cast(Tensor, memory))
@@ -142,6 +133,6 @@ class SoftmaxVAE(TransformerVAE):
         """One score per token of the vocabulary."""
         return backbone.vocabulary_size
 
-    def inject(self, projected: Tensor) -> Injection:
+    def place(self, projected: Tensor) -> Injection:
         """Adds the projection to the logits at every position."""
         return Injection(logits=projected)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.backbones import AttentionPooling, Backbone, Injection
+from bench.backbones import AttentionPooling, Backbone, InjectedSystem, Injection
 from bench.errors import BenchError
-from bench.interface import Batch, Generators, LatentPath, Posterior, Seeds, System
-from bench.spec import DecodingSpec
+from bench.interface import Batch, Generators, LatentPath, Posterior
 from della.configuration import Della2022Config, DellaConfig
 from della.fusion import TensorProductFusion
 from della.latents import HierarchicalPosterior, LatentHierarchy
 
 
-class Della(System):
+class Della(InjectedSystem):
     """Layer-wise latent variables on the shared stack of encoder and decoder (section 4 of the paper).
 
     The encoder pass uses the plain value projections, the decoder pass the fused ones.
@@ -75,17 +74,8 @@ class Della(System):
         features = self.hierarchy.prior_features(conditions, 1 if condition is None else len(condition))
         return self.hierarchy.sample_prior(features, n, generator)
 
-    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
-        """Returns log p(x | z_1 .. z_L) for each sample (B x n)."""
-        return self.backbone.log_likelihood(batch, self._injection(path), path.n)
-
-    def generate(
-        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
-    ) -> list[list[int]]:
-        """Decodes one text per joint sample."""
-        return self.backbone.generate(path.n, self._injection(path), decoding, seed, condition)
-
-    def _injection(self, path: LatentPath) -> Injection:
+    def inject(self, path: LatentPath) -> Injection:
+        """Returns the gates of every sample, and the value maps that all samples share."""
         values, bias = self.fusion.values()
         gates = self.fusion.gates(torch.stack(path.z, dim=2).flatten(0, 1))
         return Injection(gate=gates, values=values, value_bias=bias, layers=self.layers)

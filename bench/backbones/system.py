@@ -1,0 +1,32 @@
+"""Systems that only say what their latent variables add to the decoder; the backbone does the rest."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor
+
+from bench.backbones.injection import Injection
+from bench.interface import Batch, LatentPath, Seeds, System
+from bench.spec import DecodingSpec
+
+
+class InjectedSystem(System):
+    """A system whose decoder is the backbone with an `Injection`.
+
+    Implement ``encode``, ``sample_prior`` and ``inject``; likelihood and generation come with them.
+    """
+
+    @abstractmethod
+    def inject(self, path: LatentPath) -> Injection:
+        """Returns what the B x n samples of a path add to the decoder, one row per sample, text by text."""
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        """Returns log p(x | z, c) for each sample (B x n)."""
+        return self.backbone.log_likelihood(batch, self.inject(path), path.n)
+
+    def generate(
+        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
+    ) -> list[list[int]]:
+        """Decodes one text per sample."""
+        return self.backbone.generate(path.n, self.inject(path), decoding, seed, condition)
