@@ -1,0 +1,530 @@
+"""The decoder-only backbone against transformers' own GPT-2, which is given the injections by other means.
+
+The oracle is `GPT2LMHeadModel` with its eager attention: embeddings go in as `inputs_embeds`, a memory as a cache of
+one position filled beforehand, gates and value maps through hooks on the projections, logits by addition. Unless a
+test says otherwise everything runs in float64, where both sides agree to rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from scipy.stats import chisquare
+from torch import Tensor
+from transformers import BertConfig, BertModel, DynamicCache, GPT2Config, GPT2LMHeadModel
+
+from bench.backbones import Backbone, Injection, Tokenizer, backbone, build_backbone, load_tokenizer
+from bench.errors import BenchError
+from bench.interface import Batch
+from bench.spec import BackboneSpec, DecodingSpec
+
+EXACT = {"rtol": 1e-10, "atol": 1e-10}
+GATED = (0, 2)
+PARTS = ("nothing", "embedding", "memory", "logits", "gate", "values", "everything")
+GREEDY, BEAM = DecodingSpec(strategy="greedy", max_tokens=8), DecodingSpec(strategy="beam", beams=3, max_tokens=8)
+
+Make = Callable[..., Backbone]
+each_part = pytest.mark.parametrize("parts", PARTS)
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture
+def gpt2(make_backbone: Make) -> Backbone:
+    """Three layers, of which the first and the last can be gated."""
+    made = make_backbone(layers=3)
+    made.gate_layers(GATED)
+    return made
+
+
+def injection_of(gpt2: Backbone, n: int, parts: str, dtype: torch.dtype = torch.float64) -> Injection:
+    """Random injections for n samples; those of values come with gates."""
+    stream = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=stream, dtype=torch.float64).to(dtype)
+
+    width = gpt2.width
+    every: dict[str, Any] = {
+        "embedding": draw(n, width),
+        "memory": draw(n, gpt2.n_layers, 2, width),
+        "logits": draw(n, gpt2.vocabulary_size),
+        "gate": draw(n, len(GATED), width),
+        "values": draw(len(GATED), width, width) / 4,
+        "value_bias": draw(len(GATED), width),
+    }
+    named = {"nothing": (), "values": ("gate", "values", "value_bias"), "everything": tuple(every)}
+    return Injection(**{name: every[name] for name in named.get(parts, (parts,))}, layers=GATED)
+
+
+def sample_of(injection: Injection, number: int) -> Injection:
+    """The injection of one of N samples; the value maps are everybody's."""
+    per_sample = {name.removeprefix("decoder_"): tensor[[number]] for name, tensor in injection.keywords().items()}
+    return replace(injection, **per_sample)
+
+
+def texts_of(batch: Batch) -> list[list[int]]:
+    return [ids[mask].tolist() for ids, mask in zip(batch.ids, batch.mask, strict=True)]
+
+
+def plain(gpt2: Backbone) -> GPT2LMHeadModel:
+    """The same weights in transformers' own model, without our attention."""
+    config = copy.deepcopy(gpt2.model.config)
+    config._attn_implementation = "eager"
+    model = GPT2LMHeadModel(config).to(gpt2.model.dtype).eval()
+    model.load_state_dict(gpt2.model.state_dict())
+    return model
+
+
+@contextmanager
+def fused(model: GPT2LMHeadModel, injection: Injection) -> Iterator[None]:
+    """Maps the values behind the projection that makes them, and gates what goes into the output projection."""
+
+    def map_values(index: int) -> Callable[..., Tensor]:
+        def hook(module: object, inputs: object, output: Tensor) -> Tensor:
+            query, key, value = output.chunk(3, dim=-1)
+            mapped = torch.einsum("ntd,ed->nte", value, injection.values[index]) + injection.value_bias[index]
+            return torch.cat([query, key, mapped], dim=-1)
+
+        return hook
+
+    with ExitStack() as hooks:
+        for index, layer in enumerate(injection.layers):
+            attention = model.transformer.h[layer].attn
+            if injection.values is not None:
+                hooks.enter_context(attention.c_attn.register_forward_hook(map_values(index)))
+            if injection.gate is not None:
+                gate = injection.gate[:, index, None]
+                hooks.enter_context(attention.c_proj.register_forward_pre_hook(lambda m, i, gate=gate: (i[0] * gate,)))
+        yield
+
+
+def oracle_logits(gpt2: Backbone, ids: list[int], injection: Injection) -> Tensor:
+    """Scores of the next token after every prefix of one text (T x V), for one sample."""
+    model = plain(gpt2)
+    embedded = model.transformer.wte(torch.tensor([ids]))
+    keywords: dict[str, Any] = {}
+    if injection.embedding is not None:
+        embedded = embedded + injection.embedding
+    if injection.memory is not None:
+        cache, heads = DynamicCache(), model.config.n_head
+        for layer in range(gpt2.n_layers):
+            key, value = (part.view(1, heads, 1, -1) for part in injection.memory[0, layer])
+            cache.update(key, value, layer)
+        keywords = {"past_key_values": cache, "attention_mask": torch.ones(1, len(ids) + 1)}
+    with fused(model, injection):
+        logits = model(inputs_embeds=embedded, position_ids=torch.arange(len(ids))[None], **keywords).logits[0]
+    return logits if injection.logits is None else logits + injection.logits
+
+
+def oracle_log_likelihood(gpt2: Backbone, ids: list[int], injection: Injection) -> float:
+    scores = oracle_logits(gpt2, ids[:-1], injection).log_softmax(-1)
+    return sum(float(scores[place, token]) for place, token in enumerate(ids[1:]))
+
+
+class TestLikelihood:
+    def test_of_a_language_model_is_transformers_own_loss(self, gpt2: Backbone, batch: Batch) -> None:
+        """Transformers computes its loss in float32, good for 1e-6 of it."""
+        ours = gpt2.log_likelihood(batch, Injection())
+        model = plain(gpt2)
+        for text, ids in enumerate(texts_of(batch)):
+            labels = torch.tensor([ids])
+            loss = model(labels, labels=labels).loss
+            assert float(ours[text, 0]) == pytest.approx(-float(loss) * (len(ids) - 1), rel=1e-6)
+        labels = batch.ids.masked_fill(~batch.mask, -100)
+        total = model(batch.ids, attention_mask=batch.mask.long(), labels=labels).loss * len(batch.predicted)
+        assert float(ours.sum()) == pytest.approx(-float(total), rel=1e-6)
+
+    @each_part
+    def test_with_injections_is_the_oracles(self, gpt2: Backbone, batch: Batch, parts: str) -> None:
+        injection = injection_of(gpt2, 2 * len(batch), parts)
+        ours = gpt2.log_likelihood(batch, injection, n=2)
+        assert ours.shape == (len(batch), 2)
+        for text, ids in enumerate(texts_of(batch)):
+            for k in range(2):
+                expected = oracle_log_likelihood(gpt2, ids, sample_of(injection, 2 * text + k))
+                assert float(ours[text, k]) == pytest.approx(expected, rel=1e-10)
+
+    def test_parts_matter(self, gpt2: Backbone, batch: Batch) -> None:
+        values = {parts: gpt2.log_likelihood(batch, injection_of(gpt2, len(batch), parts)) for parts in PARTS}
+        for parts, value in values.items():
+            others = [float((value - other).abs().max()) for name, other in values.items() if name != parts]
+            assert min(others) > 0.1
+
+    @each_part
+    def test_of_a_text_is_the_same_alone_and_beside_others(self, make_backbone: Make, batch: Batch, parts: str) -> None:
+        """In float32, where matrices of another shape are multiplied in another order: 1e-5 nats per text."""
+        made = make_backbone(layers=3, dtype=torch.float32)
+        made.gate_layers(GATED)
+        injection = injection_of(made, len(batch), parts, torch.float32)
+        together = made.log_likelihood(batch, injection)
+        for number, ids in enumerate(texts_of(batch)):
+            alone = made.log_likelihood(Batch.collate([ids], pad=0), sample_of(injection, number))
+            torch.testing.assert_close(alone[0], together[number], rtol=0, atol=1e-5)
+
+    @each_part
+    def test_ignores_what_the_padding_is(self, gpt2: Backbone, batch: Batch, parts: str) -> None:
+        noise = torch.randint(len(gpt2.tokenizer), batch.ids.shape, generator=torch.Generator().manual_seed(0))
+        other = replace(batch, ids=torch.where(batch.mask, batch.ids, noise))
+        injection = injection_of(gpt2, len(batch), parts)
+        expected = gpt2.log_likelihood(batch, injection)
+        torch.testing.assert_close(gpt2.log_likelihood(other, injection), expected, **EXACT)
+
+    @each_part
+    def test_never_looks_ahead(self, gpt2: Backbone, parts: str) -> None:
+        """What a text's prefix is worth does not depend on what follows, and the next token's chances sum to 1."""
+        prefix, size = [1, 40, 41, 42], len(gpt2.tokenizer)
+        short, long = (
+            Batch.collate([[*prefix, *more] for more in endings], pad=0)
+            for endings in ([[]] * size, [[token] for token in range(size)])
+        )
+        injection = injection_of(gpt2, 1, parts)
+        alike = replace(
+            injection,
+            **{
+                name.removeprefix("decoder_"): tensor.expand(size, *tensor.shape[1:])
+                for name, tensor in injection.keywords().items()
+            },
+        )
+        last = gpt2.log_likelihood(long, alike) - gpt2.log_likelihood(short, alike)
+        assert float(last.exp().sum()) == pytest.approx(1.0, abs=1e-10)
+        assert float(last.std()) > 0.1
+
+    @pytest.mark.parametrize("at_once", [1, 7, 10**6])
+    def test_does_not_depend_on_how_many_logits_are_made_at_once(
+        self, make_backbone: Make, batch: Batch, monkeypatch: pytest.MonkeyPatch, at_once: int
+    ) -> None:
+        expected = make_backbone().log_likelihood(batch, Injection())
+        monkeypatch.setattr(backbone, "LOGITS_PER_CHUNK", at_once * 300)
+        torch.testing.assert_close(make_backbone().log_likelihood(batch, Injection()), expected, **EXACT)
+
+    def test_of_a_text_behind_its_condition_is_transformers_loss(self, gpt2: Backbone, batch: Batch) -> None:
+        """[BOS source EOS] [BOS target EOS], of which the target's tokens behind its BOS are predicted."""
+        conditions = replace(batch, ids=batch.ids.flip(0), mask=batch.mask.flip(0))
+        ours = gpt2.log_likelihood(replace(batch, condition=conditions), Injection(), n=1)
+        for text, (source, target) in enumerate(zip(texts_of(conditions), texts_of(batch), strict=True)):
+            labels = torch.tensor([[-100] * (len(source) + 1) + target[1:]])
+            loss = plain(gpt2)(torch.tensor([source + target]), labels=labels).loss
+            assert float(ours[text, 0]) == pytest.approx(-float(loss) * (len(target) - 1), rel=1e-6)
+
+
+class TestEncoder:
+    def test_sees_what_comes_later(self, gpt2: Backbone) -> None:
+        first, second = (gpt2.encode(Batch.collate([[1, 40, 41, last, 2]], pad=0)) for last in (42, 43))
+        for one, other in zip(first.layers, second.layers, strict=True):
+            assert float((one[0, 0] - other[0, 0]).abs().max()) > 1e-4
+        assert len(first.layers) == gpt2.n_layers
+
+    def test_last_is_the_normalised_output_of_the_top_block(self, gpt2: Backbone, batch: Batch) -> None:
+        encoded = gpt2.encode(batch)
+        assert encoded.last.shape == (*batch.ids.shape, gpt2.width)
+        torch.testing.assert_close(gpt2.model.transformer.ln_f(encoded.layers[-1]), encoded.last, **EXACT)
+
+    def test_does_not_see_padding(self, make_backbone: Make, batch: Batch) -> None:
+        """In float32: 1e-5 as in the contract."""
+        made = make_backbone(dtype=torch.float32)
+        together = made.encode(batch)
+        for number, ids in enumerate(texts_of(batch)):
+            alone = made.encode(Batch.collate([ids], pad=0))
+            for one, whole in zip((*alone.layers, alone.last), (*together.layers, together.last), strict=True):
+                torch.testing.assert_close(one[0], whole[number, : len(ids)], rtol=0, atol=1e-5)
+
+    def test_is_transformers_own_model_with_an_open_mask(self, gpt2: Backbone, batch: Batch) -> None:
+        encoded = gpt2.encode(batch)
+        for number, ids in enumerate(texts_of(batch)):
+            open_mask = torch.zeros(1, 1, len(ids), len(ids), dtype=torch.float64)  # added to the scores
+            expected = plain(gpt2).transformer(torch.tensor([ids]), attention_mask=open_mask).last_hidden_state
+            torch.testing.assert_close(encoded.last[number, : len(ids)], expected[0], **EXACT)
+
+    def test_leaves_no_hook_behind(self, gpt2: Backbone, batch: Batch) -> None:
+        gpt2.encode(batch)
+        assert not any(block._forward_hooks for block in gpt2.model.transformer.h)
+
+
+def greedy(gpt2: Backbone, injection: Injection, length: int) -> list[int]:
+    """Decodes with the oracle, from the beginning for every token."""
+    tokenizer, ids = gpt2.tokenizer, [gpt2.tokenizer.bos]
+    while len(ids) <= length:
+        best = int(oracle_logits(gpt2, ids, injection)[-1].argmax())
+        if best == tokenizer.eos:
+            break
+        ids.append(best)
+    return [one for one in ids[1:] if one not in (tokenizer.pad, tokenizer.bos)]
+
+
+class TestGeneration:
+    @each_part
+    def test_greedy_decoding_with_its_cache_is_the_oracles_without(self, gpt2: Backbone, parts: str) -> None:
+        injection = injection_of(gpt2, 3, parts)
+        ours = gpt2.generate(3, injection, GREEDY, seed=0)
+        assert ours == [greedy(gpt2, sample_of(injection, number), 8) for number in range(3)]
+        assert any(ours)
+
+    @pytest.mark.parametrize("decoding", [GREEDY, BEAM, DecodingSpec(max_tokens=8)], ids=lambda d: d.strategy)
+    @each_part
+    def test_batched_is_one_by_one(self, gpt2: Backbone, parts: str, decoding: DecodingSpec) -> None:
+        injection, seeds = injection_of(gpt2, 3, parts), [7, 8, 9]
+        together = gpt2.generate(3, injection, decoding, seeds)
+        alone = [gpt2.generate(1, sample_of(injection, k), decoding, [seed])[0] for k, seed in enumerate(seeds)]
+        assert together == alone
+        assert len(together) == 3
+
+    def test_beams_without_injection_are_transformers_own(self, gpt2: Backbone) -> None:
+        tokenizer = gpt2.tokenizer
+        ids = (
+            plain(gpt2)
+            .generate(
+                torch.tensor([[tokenizer.bos]]),
+                attention_mask=torch.ones(1, 1),
+                num_beams=3,
+                do_sample=False,
+                max_new_tokens=8,
+                pad_token_id=tokenizer.pad,
+                eos_token_id=tokenizer.eos,
+            )[0, 1:]
+            .tolist()
+        )
+        expected = [one for one in ids[: [*ids, tokenizer.eos].index(tokenizer.eos)] if one > tokenizer.bos]
+        assert gpt2.generate(1, Injection(), BEAM, seed=0) == [expected]
+
+    def test_the_same_seed_decodes_the_same_text(self, gpt2: Backbone) -> None:
+        decoding = DecodingSpec(max_tokens=12)
+        first, again, other = (gpt2.generate(4, Injection(), decoding, seed) for seed in (1, 1, 2))
+        assert first == again
+        assert all(one != another for one, another in zip(first, other, strict=True))
+        assert len({tuple(one) for one in first}) == 4
+
+    def test_a_text_does_not_depend_on_how_many_follow(self, gpt2: Backbone) -> None:
+        decoding = DecodingSpec(max_tokens=12)
+        assert gpt2.generate(5, Injection(), decoding, 3)[:2] == gpt2.generate(2, Injection(), decoding, 3)
+
+    @pytest.mark.parametrize("strategy", ["sample", "greedy", "beam"])
+    def test_the_callers_random_state_is_left_alone(self, gpt2: Backbone, strategy: str) -> None:
+        torch.manual_seed(0)
+        before = torch.get_rng_state()
+        gpt2.generate(2, Injection(), DecodingSpec(strategy=strategy, beams=2, max_tokens=4), seed=5)
+        assert torch.equal(torch.get_rng_state(), before)
+
+    @pytest.mark.parametrize(
+        "options",
+        [{}, {"temperature": 0.5}, {"top_k": 5}, {"top_p": 0.6}, {"temperature": 2.0, "top_k": 9, "top_p": 0.7}],
+    )
+    def test_sampling_follows_the_distribution(self, gpt2: Backbone, options: dict[str, Any]) -> None:
+        """First tokens of 3,000 texts against the softmax; tokens expected fewer than 5 times count as one."""
+        n, injection = 3000, injection_of(gpt2, 1, "logits")
+        scores = (oracle_logits(gpt2, [gpt2.tokenizer.bos], injection)[-1]) / options.get("temperature", 1.0)
+        likeliest = scores.argsort(descending=True)
+        kept = likeliest[: options.get("top_k", len(scores))]
+        chances = scores[kept].softmax(-1)
+        before = chances.cumsum(-1) - chances
+        kept = kept[before < options.get("top_p", 1.0)]  # the token that crosses the threshold is the last one kept
+        probability = torch.zeros_like(scores).index_add(0, kept, scores[kept].softmax(-1))
+
+        many = replace(injection, logits=injection.logits.expand(n, -1))
+        texts = gpt2.generate(n, many, DecodingSpec(max_tokens=1, **options), seed=0)
+        # Special tokens are left out of texts: an empty text was one of them.
+        first = torch.tensor([text[0] if text else gpt2.tokenizer.pad for text in texts])
+        counts = torch.bincount(first, minlength=len(scores))
+        special = [gpt2.tokenizer.pad, gpt2.tokenizer.bos, gpt2.tokenizer.eos]
+        probability[special[0]], probability[special[1:]] = probability[special].sum(), 0.0
+        assert counts[probability == 0].sum() == 0
+        common = probability * n >= 5
+        observed = [*counts[common].tolist(), float(counts[~common].sum())]
+        expected = [*(probability[common] * n).tolist(), float(probability[~common].sum() * n)]
+        pairs = [(o, e) for o, e in zip(observed, expected, strict=True) if e > 0]
+        assert len(pairs) >= 3
+        assert chisquare(*zip(*pairs, strict=True)).pvalue > 1e-4
+
+    def test_a_text_ends_before_its_end_token_and_holds_no_special_token(self, gpt2: Backbone) -> None:
+        tokenizer, size = gpt2.tokenizer, gpt2.vocabulary_size
+
+        def always(token: int) -> Injection:
+            return Injection(logits=1e4 * torch.nn.functional.one_hot(torch.tensor([token]), size).double())
+
+        for special in (tokenizer.eos, tokenizer.bos, tokenizer.pad):
+            assert gpt2.generate(1, always(special), GREEDY, 0) == [[]]
+        assert gpt2.generate(1, always(77), GREEDY, 0) == [[77] * 8]
+
+    def test_lengths_are_bounded(self, gpt2: Backbone) -> None:
+        many = gpt2.generate(20, Injection(), DecodingSpec(max_tokens=5), 0)
+        assert max(map(len, many)) <= 5
+        to_the_end = gpt2.generate(3, Injection(), DecodingSpec(max_tokens=1000, min_tokens=63), 0)
+        assert max(map(len, to_the_end)) <= gpt2.positions - 1 == 63
+
+    def test_texts_are_no_shorter_than_asked(self, gpt2: Backbone) -> None:
+        bias = torch.zeros(1, gpt2.vocabulary_size, dtype=torch.float64)
+        bias[:, gpt2.tokenizer.eos] = 20.0
+        assert gpt2.generate(1, Injection(logits=bias), GREEDY, 0) == [[]]
+        (text,) = gpt2.generate(
+            1, Injection(logits=bias), DecodingSpec(strategy="greedy", min_tokens=4, max_tokens=9), 0
+        )
+        assert len(text) == 4
+
+    def test_repetition_can_be_penalised(self, gpt2: Backbone) -> None:
+        bias = 5.0 * torch.nn.functional.one_hot(torch.tensor([77]), gpt2.vocabulary_size).double()
+        decoding = DecodingSpec(strategy="greedy", repetition_penalty=10.0, max_tokens=6)
+        assert gpt2.generate(1, Injection(logits=bias), GREEDY, 0)[0].count(77) > 3
+        assert gpt2.generate(1, Injection(logits=bias), decoding, 0)[0].count(77) == 1
+
+    def test_merged_weights_are_put_back(self, gpt2: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = {name: tensor.clone() for name, tensor in gpt2.state_dict().items()}
+        injection = injection_of(gpt2, 2, "values")
+        gpt2.generate(2, injection, GREEDY, 0)
+
+        def interrupted(**keywords: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(gpt2.model, "generate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gpt2.generate(2, injection, GREEDY, 0)
+        for name, tensor in gpt2.state_dict().items():
+            assert torch.equal(tensor, before[name]), name
+
+    @pytest.mark.parametrize("decoding", [GREEDY, BEAM], ids=lambda d: d.strategy)
+    @each_part
+    def test_conditions_of_different_lengths_are_one_by_one(
+        self, gpt2: Backbone, batch: Batch, parts: str, decoding: DecodingSpec
+    ) -> None:
+        """The prompts are padded on the left, and no text may see it."""
+        injection = injection_of(gpt2, 2 * len(batch), parts)
+        together = gpt2.generate(2, injection, decoding, 0, condition=batch)
+        sources = [Batch.collate([ids], pad=0) for ids in texts_of(batch) for _ in range(2)]
+        alone = [gpt2.generate(1, sample_of(injection, k), decoding, 0, source)[0] for k, source in enumerate(sources)]
+        assert together == alone
+
+
+class TestWeights:
+    def test_from_scratch_is_as_strong_at_any_width(self, tokenizer: Tokenizer) -> None:
+        torch.manual_seed(0)
+        for width in (16, 64):
+            made = build_backbone(BackboneSpec(width=width, layers=1), tokenizer)
+            assert made.initial_std == pytest.approx(0.02 * (768 / width) ** 0.5)
+            # 300 x width draws: the standard error of their standard deviation is below 1%.
+            assert float(made.model.transformer.wte.weight.std()) == pytest.approx(made.initial_std, rel=0.05)
+
+    def test_sizes(self, tokenizer: Tokenizer) -> None:
+        made = build_backbone(BackboneSpec(layers=3, width=16, heads=4, positions=50), tokenizer)
+        assert (made.n_layers, made.width, made.positions, made.vocabulary_size) == (3, 16, 50, 300)
+        assert made.model.config.n_head == 4
+
+    def test_the_head_is_tied_until_it_is_untied(self, make_backbone: Make, batch: Batch) -> None:
+        made = make_backbone()
+        assert made.model.lm_head.weight is made.model.transformer.wte.weight
+        before = made.log_likelihood(batch, Injection())
+        made.untie_head()
+        made.to(torch.float64)
+        assert made.model.lm_head.weight.shape == made.model.transformer.wte.weight.shape
+        made.model.lm_head.weight.copy_(made.model.transformer.wte.weight)
+        torch.testing.assert_close(made.log_likelihood(batch, Injection()), before, **EXACT)
+        made.model.lm_head.weight.zero_()
+        uniform = -torch.log(torch.tensor(300.0, dtype=torch.float64)) * (batch.mask.sum(1, keepdim=True) - 1)
+        torch.testing.assert_close(made.log_likelihood(batch, Injection()), uniform, **EXACT)
+
+    def test_dropout_is_the_specs_everywhere(self, make_backbone: Make, batch: Batch) -> None:
+        config = make_backbone(dropout=0.25).model.config
+        assert (config.resid_pdrop, config.embd_pdrop, config.attn_pdrop) == (0.25, 0.25, 0.25)
+        training = make_backbone(dropout=0.25).train()
+        values = [float(training.log_likelihood(batch, Injection()).sum()) for _ in range(2)]
+        assert values[0] != values[1]
+
+
+@pytest.fixture
+def saved(tmp_path: Path, tokenizer: Tokenizer) -> tuple[Path, Tokenizer, GPT2LMHeadModel]:
+    """A tiny GPT-2 as transformers saves it, for a vocabulary of bytes without the suite's special tokens."""
+    torch.manual_seed(0)
+    (tmp_path / "vocab.json").write_text("{" + ", ".join(f'"{chr(0x100 + i)}": {i}' for i in range(256)) + "}")
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    config = GPT2Config(
+        vocab_size=256, n_positions=40, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0, resid_pdrop=0.3
+    )
+    model = GPT2LMHeadModel(config).eval()
+    model.save_pretrained(tmp_path)
+    return tmp_path, load_tokenizer(tmp_path), model
+
+
+class TestPretrained:
+    def test_a_folder_gives_the_same_model_with_room_for_the_special_tokens(
+        self, saved: tuple[Path, Tokenizer, GPT2LMHeadModel]
+    ) -> None:
+        folder, tokenizer, model = saved
+        made = build_backbone(BackboneSpec(source="folder", path=folder, dropout=0.0, layers=9, width=999), tokenizer)
+        made.eval()
+        assert (made.n_layers, made.width, made.positions, made.vocabulary_size) == (2, 16, 40, 259)
+        assert made.model.lm_head.weight is made.model.transformer.wte.weight
+        assert made.model.config.resid_pdrop == 0.0
+        ids = torch.randint(256, (3, 20), generator=torch.Generator().manual_seed(0))
+        # The same float32 weights through another attention kernel.
+        torch.testing.assert_close(made.model(ids).logits[..., :256], model(ids).logits, rtol=0, atol=1e-5)
+        assert torch.equal(made.model.transformer.wte.weight[:256], model.transformer.wte.weight)
+
+    def test_new_tokens_begin_like_all_others(self, saved: tuple[Path, Tokenizer, GPT2LMHeadModel]) -> None:
+        folder, tokenizer, _ = saved
+        torch.manual_seed(0)
+        made = build_backbone(BackboneSpec(source="folder", path=folder), tokenizer)
+        rows = made.model.transformer.wte.weight[256:]
+        # 48 draws from N(0, 0.02²): their standard deviation has a standard error of 10%.
+        assert float(rows.std()) == pytest.approx(0.02, rel=0.5)
+
+    def test_a_vocabulary_that_is_large_enough_stays(
+        self, saved: tuple[Path, Tokenizer, GPT2LMHeadModel], tmp_path: Path
+    ) -> None:
+        _, tokenizer, _ = saved
+        config = GPT2Config(
+            vocab_size=270, n_positions=40, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
+        )
+        GPT2LMHeadModel(config).save_pretrained(tmp_path / "large")
+        assert build_backbone(BackboneSpec(source="folder", path=tmp_path / "large"), tokenizer).vocabulary_size == 270
+
+    @pytest.mark.parametrize(
+        ("spec", "message"),
+        [
+            (BackboneSpec(source="folder"), "backbone.source is 'folder' but backbone.path is not set."),
+            (BackboneSpec(source="hub"), "backbone.source is 'hub' but backbone.name is not set."),
+            (
+                BackboneSpec(source="folder", path=Path("/nowhere")),
+                "no model in /nowhere: expected config.json and model.safetensors.",
+            ),
+            (BackboneSpec(source="hub", name="nobody/nothing"), "cannot load the backbone from nobody/nothing: "),
+            (BackboneSpec(width=15), "backbone.width is 15, no multiple of backbone.heads, 2."),
+        ],
+    )
+    def test_what_cannot_be_built_is_one_line(self, tokenizer: Tokenizer, spec: BackboneSpec, message: str) -> None:
+        with pytest.raises(BenchError, match=f"^{re.escape(message)}") as caught:
+            build_backbone(spec, tokenizer)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("name", "content"), [("model.safetensors", None), ("model.safetensors", b"junk"), ("config.json", b"{")]
+    )
+    def test_damaged_weights_are_one_line(
+        self, saved: tuple[Path, Tokenizer, GPT2LMHeadModel], name: str, content: bytes | None
+    ) -> None:
+        folder, tokenizer, _ = saved
+        (folder / name).unlink()
+        if content is not None:
+            (folder / name).write_bytes(content)
+        with pytest.raises(BenchError, match=f"^cannot load the backbone from {re.escape(str(folder))}: ") as caught:
+            build_backbone(BackboneSpec(source="folder", path=folder), tokenizer)
+        assert "\n" not in str(caught.value)
+
+    def test_weights_of_another_model_are_refused(self, tokenizer: Tokenizer, tmp_path: Path) -> None:
+        """Transformers would warn, and go on with random weights."""
+        config = BertConfig(
+            vocab_size=300, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+        )
+        BertModel(config).save_pretrained(tmp_path)
+        message = f"{tmp_path}: a decoder-only backbone takes 'gpt2' weights, not 'bert'."
+        with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
+            build_backbone(BackboneSpec(source="folder", path=tmp_path), tokenizer)
