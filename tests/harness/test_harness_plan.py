@@ -1,0 +1,130 @@
+"""From names to specs: what a user types is resolved to the last default, or refused in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bench import resources
+from bench.errors import BenchError
+from bench.harness.plan import Scale, Suite, load_scale, load_suite, plan
+from bench.objectives import build_objective
+from bench.registry import SYSTEMS
+
+Write = Callable[[str, Any], str]
+SUITE = Suite(name="s", systems=("lm", "embed"), tasks=("ptb", "snli"), seeds=(0, 1))
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a YAML file and returns its path as a user would type it."""
+
+    def write(name: str, content: Any) -> str:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+        return str(path)
+
+    return write
+
+
+def test_the_grid_goes_task_by_task_system_by_system_seed_by_seed() -> None:
+    specs = plan(SUITE, "smoke")
+    assert [spec.title for spec in specs] == [
+        f"{task} {label} seed {seed}" for task in ("ptb", "snli") for label in ("lm", "embed") for seed in (0, 1)
+    ]
+
+
+def test_what_is_named_replaces_what_the_suite_says_and_nothing_runs_twice() -> None:
+    specs = plan(SUITE, "smoke", systems=["della", "della"], tasks=["yelp"], seeds=[3, 3, 2])
+    assert [spec.title for spec in specs] == ["yelp della seed 3", "yelp della seed 2"]
+
+
+def test_a_spec_is_resolved_to_the_last_default() -> None:
+    (spec,) = plan(SUITE, "smoke", systems=["embed:latent_size=8+cyclical:2"], tasks=["snli"], seeds=[0])
+    assert spec.system.options == {"latent_size": 8, "representation": "first_token"}
+    assert spec.system.label == "embed:latent_size=8+cyclical:2"
+    (part,) = spec.objective.parts
+    assert (part.name, part.options) == ("cyclical", {"cycles": 2, "ratio": 0.5})
+    assert spec.scale == "smoke"
+
+
+def test_a_system_brings_its_objective() -> None:
+    for label in SYSTEMS.names():
+        (spec,) = plan(SUITE, "smoke", systems=[label], tasks=["snli"], seeds=[0])
+        assert [part.name for part in spec.objective.parts] == [
+            part.partition(":")[0] for part in SYSTEMS.get(label).default_objective.split("+")
+        ]
+        build_objective(spec.objective)
+
+
+def test_entries_of_a_task_replace_those_of_its_scale_key_by_key(write: Write) -> None:
+    scale = load_scale(
+        write(
+            "mine.yaml",
+            {
+                "limits": {"train": 10, "test": 5},
+                "training": {"epochs": 3, "learning_rate": 0.5},
+                "tasks": {"snli": {"limits": {"train": 20}, "training": {"epochs": 1}}},
+            },
+        )
+    )
+    snli, ptb = scale.for_task("snli"), scale.for_task("ptb")
+    assert snli.limits == {"train": 20, "test": 5}
+    assert (snli.training.epochs, snli.training.learning_rate) == (1, 0.5)
+    assert ptb.limits == {"train": 10, "test": 5}
+    assert ptb.training.epochs == 3
+    assert snli.training.batch_tokens == Scale().training.batch_tokens
+
+
+@pytest.mark.parametrize("name", resources.names("scales"))
+def test_every_packaged_scale_is_one(name: str) -> None:
+    scale = load_scale(name)
+    assert scale.description
+    assert scale.backbone.width % scale.backbone.heads == 0
+    for task in scale.tasks:
+        assert scale.for_task(task).tasks == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"trainig": {}}, "unknown key 'trainig'. Did you mean 'training'?"),
+        ({"training": {"epoch": 1}}, "unknown key 'training.epoch'. Did you mean 'epochs'?"),
+        ({"training": {"epochs": 0}}, "training.epochs: Input should be greater than or equal to 1 (got 0)."),
+        ({"limits": {"dev": 3}}, "limits.dev"),
+        ({"tasks": {"snli": {"trainig": {}}}}, "scale entries of task 'snli': unknown key 'trainig'. Did you mean"),
+        ([1], "expected keys and values, got list."),
+        ("a: [", "not YAML: "),
+    ],
+)
+def test_mistakes_in_a_scale_are_named_in_one_line(write: Write, content: Any, message: str) -> None:
+    with pytest.raises(BenchError) as error:
+        load_scale(write("mine.yaml", content))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"systems": ["lm"]}, "tasks: Field required"),
+        ({"systems": [], "tasks": ["snli"]}, "systems: Tuple should have at least 1 item"),
+        ({"systems": ["lm"], "tasks": ["snli"], "seed": [1]}, "unknown key 'seed'. Did you mean 'seeds'?"),
+        ({"systems": "lm", "tasks": ["snli"]}, "systems: Input should be a valid tuple"),
+        ({"systems": ["lm"], "tasks": ["snli"], "seeds": ["x"]}, "seeds.0: Input should be a valid integer"),
+    ],
+)
+def test_mistakes_in_a_suite_are_named_in_one_line(write: Write, content: Any, message: str) -> None:
+    with pytest.raises(BenchError) as error:
+        load_suite(write("mine.yaml", content))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_suite_of_ones_own_is_called_like_its_file(write: Write) -> None:
+    suite = load_suite(write("mine.yaml", {"systems": ["lm"], "tasks": ["snli"]}))
+    assert (suite.name, suite.seeds) == ("mine", (0,))
