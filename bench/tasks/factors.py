@@ -40,6 +40,11 @@ def normalised(weights: Iterable[float]) -> tuple[float, ...]:
     return tuple(weight / total for weight in weights)
 
 
+def evenly(values: Iterable[str]) -> dict[str, float]:
+    """Returns equal weights."""
+    return dict.fromkeys(values, 1.0)
+
+
 class Draw:
     """A categorical distribution to draw from; nothing but ``random.Random.random`` decides, on any machine alike."""
 

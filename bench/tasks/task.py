@@ -52,7 +52,10 @@ class Task:
 
 TASKS = Registry[Task](
     kind="task",
-    builtin={name: f"bench.tasks.grammars.{name}:TASK" for name in ("yelp", "yahoo", "ptb", "snli")},
+    builtin={
+        name: f"bench.tasks.grammars.{name}:TASK"
+        for name in ("yelp", "yahoo", "ptb", "snli", "writingprompts", "cnn_dailymail", "quora")
+    },
     group="della_bench.tasks",
 )
 

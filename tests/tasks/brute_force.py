@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import TypeVar
 
 from bench.tasks import Example
 from bench.tasks.factors import Factor, Factors, Values
 from bench.tasks.grammar import Choice, Grammar, Node, Series, Words
+
+T = TypeVar("T")
 
 
 def derivations(node: Node, values: Values) -> list[tuple[tuple[str, ...], float]]:
@@ -87,28 +90,28 @@ def total(grammar: Grammar) -> int:
 
 
 def cut(grammar: Grammar, factors: Sequence[Factor], rng: random.Random, limit: int = 1500) -> Grammar:
-    """Returns a random small part of a grammar: of each factor and each choice one or two possibilities."""
-    doubled = 1.0
+    """Returns a random small part of a grammar: of three factors two values, of each choice one or two alternatives."""
+    doubled = 0.5
     while True:
         part = _Cutter(grammar, factors, rng, doubled).part()
         size = total(part)
         if limit / 5 <= size <= limit:
             return part
-        doubled *= 0.9 if size > limit else 1.05
+        doubled *= 0.8 if size > limit else 1.1
 
 
 class _Cutter:
     def __init__(self, grammar: Grammar, factors: Sequence[Factor], rng: random.Random, doubled: float) -> None:
         self.grammar, self.rng, self.doubled = grammar, rng, doubled
-        kept: dict[str, list[str]] = {}
-        cut_factors = []
+        two = rng.sample([factor.name for factor in factors], 3)
+        cut_factors: list[Factor] = []
         for factor in factors:
+            size = 1 + (factor.name in two)
             if factor.given is None:
-                weights = self.some(factor.weights)
-                kept[factor.name] = list(weights)
+                weights = self.some(factor.weights, size)
             else:
-                weights = {parent: self.some(factor.weights[parent]) for parent in kept[factor.given]}
-                kept[factor.name] = list(dict.fromkeys(value for table in weights.values() for value in table))
+                parents = Factors(cut_factors).values(factor.given)
+                weights = {parent: self.some(factor.weights[parent], size) for parent in parents}
             cut_factors.append(Factor(factor.name, weights, factor.given))
         self.factors = Factors(cut_factors)
         # Of each factor the rows of the values that are left, in the new order.
@@ -118,13 +121,9 @@ class _Cutter:
         ]
         self.done: dict[Node, Node] = {}
 
-    def few(self) -> int:
-        return 1 + (self.rng.random() < self.doubled)
-
-    def some(self, weights: dict[str, float]) -> dict[str, float]:
+    def some(self, weights: Mapping[T, float], size: int) -> dict[T, float]:
         possible = [value for value, weight in weights.items() if weight > 0]
-        chosen = self.rng.sample(possible, min(len(possible), self.few()))
-        return {value: weights[value] for value in chosen}
+        return {value: weights[value] for value in self.rng.sample(possible, min(len(possible), size))}
 
     def part(self) -> Grammar:
         source = None if self.grammar.source is None else self.node(self.grammar.source)
@@ -143,8 +142,7 @@ class _Cutter:
         rows = [node.weights[row] for row in (self.rows[node.factor] if node.factor is not None else [0])]
         kept: set[int] = set()
         for weights in rows:
-            possible = [k for k, weight in enumerate(weights) if weight > 0]
-            kept.update(self.rng.sample(possible, min(len(possible), self.few())))
+            kept.update(self.some(dict(enumerate(weights)), 1 + (self.rng.random() < self.doubled)))
         places = sorted(kept)
         return Choice(
             [self.node(node.alternatives[k]) for k in places],

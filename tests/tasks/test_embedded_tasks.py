@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,8 +21,11 @@ from bench.tasks import Example, TaskData, get_task, load_task, task_names
 from bench.tasks.data import SPLITS, checksum, repetitions
 from bench.tasks.factors import Assignments, Factors
 from bench.tasks.grammar import Grammar, inside
+from bench.tasks.grammars import cnn_dailymail
 
-EMBEDDED = ("ptb", "snli", "yahoo", "yelp")
+SINGLE = {"ptb": "PTB", "snli": "SNLI", "yahoo": "Yahoo", "yelp": "Yelp"}
+PAIRED = {"cnn_dailymail": "CNN/DM", "quora": "Quora", "writingprompts": "WritingPrompts"}
+EMBEDDED = {**SINGLE, **PAIRED}
 SMALL = {"train": 40, "valid": 20, "test": 30}
 
 
@@ -35,8 +39,21 @@ def name(request) -> str:
     return request.param
 
 
-def targets(name: str) -> list[str]:
-    return [example.target for split in SPLITS for example in corpus(name).splits[split]]
+@pytest.fixture(params=PAIRED)
+def paired(request) -> str:
+    return request.param
+
+
+def examples(name: str) -> list[Example]:
+    return [example for split in SPLITS for example in corpus(name).splits[split]]
+
+
+def texts(name: str, side: str) -> list[str]:
+    return [getattr(example, side) for example in examples(name)]
+
+
+def sides(name: str) -> tuple[str, ...]:
+    return ("source", "target") if name in PAIRED else ("target",)
 
 
 def test_tasks_need_no_torch():
@@ -46,7 +63,14 @@ def test_tasks_need_no_torch():
 
 def test_every_embedded_task_is_registered():
     assert set(EMBEDDED) <= set(task_names())
-    assert [get_task(name).title for name in EMBEDDED] == ["PTB", "SNLI", "Yahoo", "Yelp"]
+    assert {name: get_task(name).title for name in EMBEDDED} == EMBEDDED
+
+
+def test_conditional_tasks_have_sources_and_the_others_none(name):
+    kind = "conditional" if name in PAIRED else "unconditional"
+    assert (get_task(name).kind, corpus(name).kind) == (kind, kind)
+    assert {example.source is not None for example in examples(name)} == {name in PAIRED}
+    assert (get_task(name).grammar().source is not None) == (name in PAIRED)
 
 
 def test_the_default_corpus_is_what_its_version_says(name):
@@ -101,20 +125,21 @@ def test_mean_information_is_the_entropy_on_a_part_of_each_grammar(name):
 
 def test_every_text_is_possible_and_a_changed_one_is_not(name):
     data = corpus(name)
-    texts = data.splits["test"][:100]
-    log_p = data.log_p(texts)
+    drawn = data.splits["test"][:100]
+    log_p = data.log_p(drawn)
     assert log_p.shape == (100,)
     assert log_p.dtype == np.float64
     assert np.isfinite(log_p).all()
     assert (log_p < 0).all()
-    changed = [Example(text.target + " zebra") for text in texts] + [Example(text.target[::-1]) for text in texts]
+    changed = [Example(one.target + " zebra", one.source) for one in drawn]
+    changed += [Example(one.target[::-1], one.source) for one in drawn]
     assert np.isneginf(data.log_p(changed)).all()
 
 
 def test_log_p_of_a_text_does_not_depend_on_the_others(name):
     data = corpus(name)
-    texts = data.splits["test"][:5]
-    assert [data.log_p([text])[0] for text in texts] == data.log_p(texts).tolist()
+    drawn = data.splits["test"][:5]
+    assert [data.log_p([one])[0] for one in drawn] == data.log_p(drawn).tolist()
 
 
 def test_factors_are_recorded_for_every_text(name):
@@ -138,59 +163,124 @@ def under(factors: Factors, labels: tuple[str, ...]) -> Assignments:
 def test_factors_decide_the_words_and_leave_much_open(name):
     """What a text, or a pair, and its factors tell of each other is most of the factors' entropy and a part of its."""
     data, grammar = corpus(name), get_task(name).grammar()
-    examples = data.splits["test"][:200]
+    drawn = data.splits["test"][:200]
     labels = list(zip(*(data.factors["test"][factor] for factor in grammar.factors.names), strict=True))[:200]
     assignments = [under(grammar.factors, values) for values in labels]
-    roots = [(grammar.target, "target")] + ([(grammar.source, "source")] if grammar.source is not None else [])
     given = [
-        sum(inside(root, getattr(example, side).split(" "), assignment)[0] for root, side in roots)
-        for example, assignment in zip(examples, assignments, strict=True)
+        sum(inside(getattr(grammar, side), getattr(one, side).split(" "), assignment)[0] for side in sides(name))
+        for one, assignment in zip(drawn, assignments, strict=True)
     ]
-    entropy = -np.mean([grammar.evidence(example.source, example.target) for example in examples])
+    entropy = -np.mean([grammar.evidence(one.source, one.target) for one in drawn])
     information = entropy + np.mean(given)
     assert information > 0.85 * -np.mean([assignment.log_prior[0] for assignment in assignments])
-    assert entropy > 2 * information
+    assert entropy > 1.4 * information
+
+
+# Nats of a target given its source, and nats that the two share.
+SHARED = {
+    "cnn_dailymail": ((4, 5), (15.5, 17)),
+    "quora": ((3.8, 4.6), (8.5, 9.5)),
+    "writingprompts": ((22, 25), (10, 12)),
+}
+
+
+def test_a_source_tells_much_of_its_target_and_leaves_some_open(paired):
+    grammar, drawn = get_task(paired).grammar(), corpus(paired).splits["test"][:100]
+    conditional = grammar.log_p(drawn)
+    shared = (conditional - [grammar.evidence(target=one.target) for one in drawn]).mean()
+    (least_open, most_open), (least_shared, most_shared) = SHARED[paired]
+    assert least_open < -conditional.mean() < most_open
+    assert least_shared < shared < most_shared
+
+
+def test_a_target_does_not_go_with_the_source_of_another(paired):
+    drawn = corpus(paired).splits["test"][:100]
+    strangers = [Example(one.target, other.source) for one, other in pairwise(drawn)]
+    assert np.isneginf(corpus(paired).log_p(strangers)).mean() > 0.95
+
+
+def test_no_target_is_certain(paired):
+    assert (corpus(paired).log_p(corpus(paired).splits["test"]) < math.log(0.5)).all()
+
+
+# A factor whose value both texts name.
+NAMED_IN_BOTH = {"cnn_dailymail": "object", "quora": "thing", "writingprompts": "object"}
+
+
+def test_source_and_target_name_the_same_things(paired):
+    values = corpus(paired).factors["test"][NAMED_IN_BOTH[paired]]
+    for example, value in zip(corpus(paired).splits["test"], values, strict=True):
+        assert f" {value} " in f" {example.source} "
+        assert f" {value} " in f" {example.target} "
+
+
+def test_a_paraphrase_is_another_question():
+    assert not any(example.source == example.target for example in examples("quora"))
 
 
 # Words per text: mean within, and every text within.
 LENGTHS = {
-    "snli": ((9, 12), (5, 25)),
-    "ptb": ((19, 24), (5, 60)),
-    "yahoo": ((75, 85), (40, 120)),
-    "yelp": ((85, 95), (50, 130)),
+    ("snli", "target"): ((9, 12), (5, 25)),
+    ("ptb", "target"): ((19, 24), (5, 60)),
+    ("yahoo", "target"): ((75, 85), (40, 120)),
+    ("yelp", "target"): ((85, 95), (50, 130)),
+    ("cnn_dailymail", "source"): ((70, 85), (55, 120)),
+    ("cnn_dailymail", "target"): ((18, 24), (10, 40)),
+    ("quora", "source"): ((10, 13), (5, 25)),
+    ("quora", "target"): ((10, 13), (5, 25)),
+    ("writingprompts", "source"): ((28, 36), (18, 50)),
+    ("writingprompts", "target"): ((85, 95), (60, 120)),
 }
+DASHED_AGE = {f"{age}-year-old" for age in cnn_dailymail.AGES}
+SIGNS = {
+    ("snli", "target"): set(),
+    ("ptb", "target"): {"N", "<unk>", "$", "%", "&", "'s"},
+    ("yahoo", "target"): {"_UNK", "www._UNK.com", ".", ",", "?", "!", ":"},
+    ("yelp", "target"): {"_UNK", "'s", ".", ",", "!"},
+    ("cnn_dailymail", "source"): {"-lrb-", "-rrb-", "--", "``", "''", "'s", ".", ",", *DASHED_AGE},
+    ("cnn_dailymail", "target"): {".", ",", ":", *cnn_dailymail.AGES},
+    ("quora", "source"): {".", "?", "40"},
+    ("quora", "target"): {".", "?", "40"},
+    ("writingprompts", "source"): {"[", "]", ".", ",", ":"},
+    ("writingprompts", "target"): {"``", "''", "'s", ".", ",", ":", "!"},
+}
+CASED = ("quora", "writingprompts")
 
 
-def test_texts_have_the_length_of_their_domain(name):
-    (shortest_mean, longest_mean), (shortest, longest) = LENGTHS[name]
-    lengths = [len(text.split(" ")) for text in targets(name)]
+@pytest.fixture(params=LENGTHS, ids="-".join)
+def named_side(request) -> tuple[str, str]:
+    return request.param
+
+
+def test_texts_have_the_length_of_their_domain(named_side):
+    (shortest_mean, longest_mean), (shortest, longest) = LENGTHS[named_side]
+    lengths = [len(text.split(" ")) for text in texts(*named_side)]
     assert shortest_mean < np.mean(lengths) < longest_mean
     assert shortest <= min(lengths) <= max(lengths) <= longest
 
 
-def test_texts_have_the_alphabet_of_their_domain(name):
-    words = {word for text in targets(name) for word in text.split(" ")}
-    signs = {word for word in words if not re.fullmatch(r"[a-z]+(['.&-][a-z]+)*\.?", word)}
-    assert (
-        signs
-        == {
-            "snli": set(),
-            "ptb": {"N", "<unk>", "$", "%", "&", "'s"},
-            "yahoo": {"_UNK", "www._UNK.com", ".", ",", "?", "!", ":"},
-            "yelp": {"_UNK", "'s", ".", ",", "!"},
-        }[name]
-    )
-    assert 400 < len(words) < 1000
+def test_texts_have_the_alphabet_of_their_domain(named_side):
+    letters = "A-Za-z" if named_side[0] in CASED else "a-z"
+    plain = re.compile(rf"[{letters}]+(['.&-][{letters}]+)*\.?")
+    words = {word for text in texts(*named_side) for word in text.split(" ")}
+    assert {sign for sign in words if not plain.fullmatch(sign)} == SIGNS[named_side]
+    assert 150 < len(words) < 1000
 
 
-def test_articles_agree_with_the_next_word(name):
-    wrong = re.compile(r"\b(a (?!use|one|uni)[aeiou]\w*|an (?!hour|honest)[^aeiou\W]\w*)")
-    assert [match[0] for text in targets(name) if (match := wrong.search(text))] == []
+def test_articles_agree_with_the_next_word(named_side):
+    wrong = re.compile(r"\b(a (?!use|one|uni)[aeiou]\w*|an (?!hour|honest)[^aeiou\W]\w*)", re.IGNORECASE)
+    assert [match[0] for text in texts(*named_side) if (match := wrong.search(text))] == []
+
+
+@pytest.mark.parametrize("name", CASED)
+def test_sentences_begin_with_a_capital_letter(name):
+    small = re.compile(r"(?:^|[.?!] )(?!'')[a-z]\w*")
+    assert [match[0] for side in sides(name) for text in texts(name, side) if (match := small.search(text))] == []
 
 
 def test_texts_hardly_repeat(name):
-    texts = targets(name)
-    assert 1 - len(set(texts)) / len(texts) < (0.05 if name == "snli" else 0.001)
+    drawn = examples(name)
+    assert 1 - len(set(drawn)) / len(drawn) < (0.05 if name == "snli" else 0.001)
 
 
 def test_a_larger_corpus_begins_with_the_smaller(name):
@@ -277,7 +367,7 @@ def test_repeated_texts_are_counted():
 
 
 MISTAKES = {
-    "task": (("snlii", {}), r"unknown task 'snlii'. Did you mean 'snli'\? Allowed: .*ptb, snli"),
+    "task": (("snlii", {}), r"unknown task 'snlii'. Did you mean 'snli'\? Allowed: .*ptb, quora, snli"),
     "source": (("snli", {"source": "hub"}), "unknown source of texts 'hub'.*Allowed: files, grammar"),
     "split": (("snli", {"limits": {"dev": 5}}), "unknown split 'dev'.*Allowed: test, train, valid"),
     "limit": (("snli", {"limits": {"test": 0}}), "the limit of test must be at least 1, not 0"),

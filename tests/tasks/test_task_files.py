@@ -84,6 +84,14 @@ def test_the_folder_may_hold_the_task_or_be_its_own(tmp_path):
     assert inner.splits == {"train": (Example("a"),), "valid": (Example("c"),), "test": (Example("d"),)}
 
 
+def test_a_folder_of_another_name_is_taken_as_it_is(tmp_path):
+    folder = write(tmp_path / "dialogues", train_jsonl=pairs({"source": "s 1", "target": "t 1"}), **GOOD_PAIRS)
+    data = load_task("cnn_dailymail", source="files", folder=folder)
+    assert (data.task, data.kind, data.log_p) == ("cnn_dailymail", "conditional", None)
+    assert data.splits["train"] == (Example("t 1", "s 1"),)
+    assert data.notes == ("test repeats 1 of the texts of valid",)
+
+
 def test_limits_keep_the_first_texts_and_read_no_further(tmp_path):
     folder = write(tmp_path, train_txt="a\nb\n\nc\n", **GOOD)
     data = load_task("yelp", source="files", folder=folder, limits={"train": 2, "valid": 9})
@@ -159,6 +167,18 @@ BAD = {
     ),
     "source in vain": (TEXT, "train.jsonl", PAIR.encode(), r"line 1: field 'source' in a task whose texts have none"),
     "missing source": (PAIRS, "train.jsonl", b'{"target": "a"}\n', r"line 1: field 'source' is missing"),
+    "pair without target": (
+        PAIRS,
+        "train.jsonl",
+        (PAIR + '{"source": "s", "summary": "t"}\n').encode(),
+        r"train\.jsonl, line 2: field 'target' is missing\. Fields there: 'source', 'summary'",
+    ),
+    "pair with empty target": (
+        PAIRS,
+        "train.jsonl.gz",
+        gzip.compress((PAIR + PAIR + '{"source": "s", "target": " "}\n').encode()),
+        r"train\.jsonl\.gz, line 3: field 'target' is empty",
+    ),
     "empty source": (PAIRS, "train.jsonl", b'{"target": "a", "source": ""}\n', r"line 1: field 'source' is empty"),
     "null source": (
         PAIRS,
@@ -206,7 +226,13 @@ REAL = {
     "yelp": (9_918, 1_000, 1_000),
     "snli": (26_539, 1_988, 2_003),
 }
-REAL_PAIRS = {"quora": (35_123, 2_000, 3_979), "cnn_dailymail": (164, 20, 20), "writingprompts": (444, 50, 97)}
+# Of the folders of the paired tasks, and of one that stands in for another: (task, folder).
+REAL_PAIRS = {
+    ("quora", ""): (35_123, 2_000, 3_979),
+    ("cnn_dailymail", ""): (164, 20, 20),
+    ("cnn_dailymail", "samsum"): (1_237, 200, 200),
+    ("writingprompts", ""): (444, 50, 97),
+}
 
 
 @pytest.fixture(scope="module")
@@ -227,9 +253,11 @@ def test_real_texts_load_in_full(real_folder, name, sizes):
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("name", "sizes"), REAL_PAIRS.items(), ids=REAL_PAIRS)
-def test_real_pairs_load_in_full(real_folder, name, sizes):
-    splits, notes = read_folder(real_folder, name, "conditional", {})
-    assert tuple(len(splits[split]) for split in SPLITS) == sizes
-    assert all(example.source for split in SPLITS for example in splits[split])
-    assert notes == ()
+@pytest.mark.real_data
+@pytest.mark.parametrize(("where", "sizes"), REAL_PAIRS.items(), ids=["-".join(where) for where in REAL_PAIRS])
+def test_real_pairs_load_in_full(real_folder, where, sizes):
+    name, folder = where
+    data = load_task(name, source="files", folder=real_folder / folder)
+    assert tuple(len(data.splits[split]) for split in SPLITS) == sizes
+    assert all(example.source for split in SPLITS for example in data.splits[split])
+    assert data.notes == ()

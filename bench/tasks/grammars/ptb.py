@@ -10,6 +10,7 @@ from functools import cache
 
 from bench.tasks.factors import Factor
 from bench.tasks.grammar import Grammar
+from bench.tasks.grammars.english import with_article
 from bench.tasks.notation import Rule, build, by
 from bench.tasks.task import Task
 
@@ -40,11 +41,6 @@ SECTOR_WORDS = {
     "retailing": ("retail", "retailing", "apparel", "department-store"),
     "drugs": ("drug", "pharmaceutical", "biotechnology", "health-care"),
 }
-
-
-def with_article(word: str) -> str:
-    """Returns the word after a or an."""
-    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
 RULES: Mapping[str, Rule] = {

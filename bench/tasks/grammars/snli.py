@@ -7,6 +7,7 @@ from functools import cache
 
 from bench.tasks.factors import Factor
 from bench.tasks.grammar import Grammar
+from bench.tasks.grammars.english import progressive, third_person
 from bench.tasks.notation import Rule, build, by
 from bench.tasks.task import Task
 
@@ -111,23 +112,6 @@ DOG_ACTIVITIES = [
     "bark at (a | the) (cat | car | mailman | bird)",
     "sleep (on {a_colour} blanket | in the sun | under a chair)",
 ]
-
-DOUBLED = {"run", "sit", "swim", "jog", "cut", "stir", "dig"}
-"""Verbs that double their last letter before -ing."""
-
-
-def progressive(phrase: str) -> str:
-    """Returns the phrase with its leading verb in the -ing form."""
-    verb, _, rest = phrase.partition(" ")
-    stem = verb + verb[-1] if verb in DOUBLED else verb.removesuffix("e")
-    return f"{'ly' if verb == 'lie' else stem}ing {rest}"
-
-
-def third_person(phrase: str) -> str:
-    """Returns the phrase with its leading verb in the third person singular."""
-    verb, _, rest = phrase.partition(" ")
-    irregular = {"have": "has", "fly": "flies", "carry": "carries"}
-    return f"{irregular.get(verb, verb + ('es' if verb.endswith(('ch', 'sh', 'ss')) else 's'))} {rest}"
 
 
 def plain(phrase: str) -> str:
