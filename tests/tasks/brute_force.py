@@ -89,7 +89,7 @@ def total(grammar: Grammar) -> int:
     return sum(math.prod(count(root, values) for root in roots) for values in prior(grammar.factors))
 
 
-def cut(grammar: Grammar, factors: Sequence[Factor], rng: random.Random, limit: int = 1500) -> Grammar:
+def cut(grammar: Grammar, factors: Sequence[Factor], rng: random.Random, limit: int = 600) -> Grammar:
     """Returns a random small part of a grammar: of three factors two values, of each choice one or two alternatives."""
     doubled = 0.5
     while True:
