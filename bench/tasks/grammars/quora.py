@@ -151,6 +151,6 @@ TASK = Task(
     kind="conditional",
     version=1,
     title="Quora",
-    summary="a question and another phrasing of it, about 10 words each",
+    summary="a question and another phrasing of it, about 12 words each",
     grammar=grammar,
 )

@@ -299,6 +299,6 @@ TASK = Task(
     kind="conditional",
     version=1,
     title="WritingPrompts",
-    summary="a prompt of about 30 words and a story that follows it, about 80 words",
+    summary="a prompt of about 30 words and a story that follows it, about 90 words",
     grammar=grammar,
 )
