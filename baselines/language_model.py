@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.backbones import Injection
-from bench.interface import Batch, Generators, LatentPath, Posterior, Seeds, System
-from bench.spec import DecodingSpec
+from bench.backbones import InjectedSystem, Injection
+from bench.interface import Batch, Generators, LatentPath, Posterior
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class NoPosterior(Posterior):
         return torch.zeros(self.batch, path.n, 0, device=self.device)
 
 
-class LanguageModel(System):
+class LanguageModel(InjectedSystem):
     """p(x | c) = prod_t p(x_t | x_<t, c) on the backbone."""
 
     default_objective = "constant"
@@ -44,12 +43,10 @@ class LanguageModel(System):
         texts = 1 if condition is None else len(condition)
         return NoPosterior(texts, self.backbone.model.device).sample(n, generator)
 
+    def inject(self, path: LatentPath) -> Injection:
+        """Adds nothing to the decoder."""
+        return Injection()
+
     def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
         """Returns log p(x), the same for every one of the n samples (B x n)."""
-        return self.backbone.log_likelihood(batch, Injection()).expand(-1, path.n)
-
-    def generate(
-        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
-    ) -> list[list[int]]:
-        """Decodes one text per empty sample."""
-        return self.backbone.generate(path.n, Injection(), decoding, seed, condition)
+        return self.backbone.log_likelihood(batch, self.inject(path)).expand(-1, path.n)

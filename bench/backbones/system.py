@@ -29,4 +29,6 @@ class InjectedSystem(System):
         self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
     ) -> list[list[int]]:
         """Decodes one text per sample."""
-        return self.backbone.generate(path.n, self.inject(path), decoding, seed, condition)
+        # Without conditions the backbone knows of rows only: all samples of all texts are samples of one.
+        n = path.n if condition is not None else path.n * len(path.log_q)
+        return self.backbone.generate(n, self.inject(path), decoding, seed, condition)
