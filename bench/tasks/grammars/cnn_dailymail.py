@@ -294,6 +294,7 @@ def grammar() -> Grammar:
 TASK = Task(
     name="cnn_dailymail",
     kind="conditional",
+    backbone="encoder-decoder",
     version=1,
     title="CNN/DM",
     summary="a news article of about 80 words and a summary of about 20",

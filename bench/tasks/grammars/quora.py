@@ -149,6 +149,7 @@ def grammar() -> Grammar:
 TASK = Task(
     name="quora",
     kind="conditional",
+    backbone="encoder-decoder",
     version=1,
     title="Quora",
     summary="a question and another phrasing of it, about 12 words each",
