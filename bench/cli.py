@@ -106,8 +106,8 @@ def run(
 
 
 def _write_tables(records: list[Any], layout: Layout | None, folder: Path) -> None:
-    from bench.records.store import atomic_write
     from bench.report import build_table, render
+    from bench.storage import atomic_write
 
     table = build_table(records, layout)
     typer.echo(render(table, "term"))

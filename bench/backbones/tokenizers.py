@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +17,8 @@ from tokenizers import Tokenizer as Engine
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from bench.errors import BenchError
-from bench.records.store import atomic_write
 from bench.spec import TokenizerSpec, digest
+from bench.storage import atomic_write, cache_folder
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
 
@@ -74,7 +73,7 @@ def build_tokenizer(spec: TokenizerSpec, training_texts: Sequence[str]) -> Token
             raise BenchError("tokenizer.kind is 'folder' but tokenizer.path is not set.")
         return load_tokenizer(spec.path)
     key = digest({"texts": list(training_texts), "size": spec.vocabulary_size, "version": 1})[:16]
-    cached = _cache_folder() / f"bpe-{key}.json"
+    cached = cache_folder() / f"bpe-{key}.json"
     if cached.is_file():
         with suppress(BenchError):  # a damaged file is trained anew
             return Tokenizer(_read_engine(cached), "bpe")
@@ -136,8 +135,3 @@ def _comment(line: str) -> bool:
 
 def _kind(engine: Engine) -> str:
     return str(json.loads(engine.to_str())["model"]["type"]).lower()
-
-
-def _cache_folder() -> Path:
-    named = os.environ.get("DELLA_BENCH_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "della-bench"

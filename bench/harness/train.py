@@ -25,9 +25,9 @@ from bench.errors import BenchError
 from bench.harness.data import TokenizedTexts, batches_of_similar_length
 from bench.interface import System
 from bench.objectives import Clock, Objective
-from bench.records.store import atomic_write
 from bench.seeds import SeedName, derive_seed
 from bench.spec import TrainingSpec
+from bench.storage import atomic_write
 from bench.tasks.task import Split
 
 VERSION = 1

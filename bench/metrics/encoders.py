@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +20,7 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 from bench.metrics.tokens import Ints
-from bench.records.store import atomic_write
+from bench.storage import atomic_write, cache_folder
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +89,7 @@ class Encoder:
         key = hashlib.sha256(f"features:1:{self.digest}:{MAX_TOKENS}".encode())
         for text in texts:
             key.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
-        path = _cache_folder() / f"features-{key.hexdigest()[:32]}.npy"
+        path = cache_folder() / f"features-{key.hexdigest()[:32]}.npy"
         if path.is_file():
             kept: Vectors = np.load(path, allow_pickle=False)
             return kept
@@ -239,8 +238,3 @@ def _from_hub(name: str) -> Path:
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise BenchError(f"encoder {name!r} is neither a folder nor to be had from the hub: {reason}") from error
-
-
-def _cache_folder() -> Path:
-    named = os.environ.get("DELLA_BENCH_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "della-bench"

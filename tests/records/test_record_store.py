@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.records.store import RecordStore, atomic_write, load_records, load_runs
+from bench.records.store import RecordStore, load_records, load_runs
+from bench.storage import atomic_write
 
 HISTORIC = Path(__file__).parent / "historic" / "v1.json"
 STATISTICS = {"PPL": np.array([[1.5, 2.0], [0.1, 3.0]]), "KL": np.array([[0.25], [0.5]])}
