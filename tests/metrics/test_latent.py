@@ -109,6 +109,13 @@ class TestActiveUnits:
         for one in (scored, moved):
             assert ActiveUnits().score(one).value == 1.0
 
+    def test_the_variance_is_unbiased(self) -> None:
+        """Two means 0.19 apart: 0.19²/2 = 0.018 with N - 1, 0.009 with N."""
+        scored = random_scored(n=2, groups=(1,))
+        apart = replace(scored, mean=np.array([[0.0], [0.19]]), mean_noise=np.zeros((2, 1)))
+        assert ActiveUnits().score(apart).value == 1.0
+        assert ActiveUnits().variances(apart)[0] == pytest.approx(0.19**2 / 2)
+
     @pytest.mark.parametrize("group", [None, 1, 2])
     def test_intervals_are_of_the_metric_on_resampled_texts(self, group: int | None) -> None:
         rng = np.random.default_rng(0)
