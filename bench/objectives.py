@@ -88,8 +88,9 @@ class Cyclical(Schedule):
 
     def beta(self, clock: Clock) -> float:
         """Returns the weight at this place of the period."""
-        period = clock.total_steps / self.cycles
-        return min(1.0, (clock.step % period) / (self.ratio * period))
+        # In whole numbers: a period that is not one would restart a step late by rounding.
+        place = clock.step * self.cycles % clock.total_steps
+        return min(1.0, place / (self.ratio * clock.total_steps))
 
 
 class TwoEpochCycle(Schedule):

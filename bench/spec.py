@@ -22,7 +22,12 @@ Source = Literal["grammar", "files"]
 BackboneKind = Literal["decoder-only", "encoder-decoder"]
 
 
-NO_IDENTITY = (("tokenizer", "path"), ("backbone", "path"), ("training", "checkpoint_seconds"))
+NO_IDENTITY = (
+    ("tokenizer", "path"),
+    ("backbone", "path"),
+    ("training", "checkpoint_seconds"),
+    ("scoring", "batch_tokens"),
+)
 """Entries of a run spec that cannot change a result, or whose content is identified by its digest instead."""
 
 

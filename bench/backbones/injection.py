@@ -6,7 +6,7 @@ The decoder is an unmodified Hugging Face model. What a system adds reaches it a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -45,12 +45,6 @@ class Injection:
         """Returns the per-sample tensors as keyword arguments of the decoder."""
         names = ("embedding", "memory", "gate", "logits")
         return {f"decoder_{name}": tensor for name in names if (tensor := getattr(self, name)) is not None}
-
-    def narrow(self, start: int, stop: int) -> Injection:
-        """Returns the injection of samples ``start`` to ``stop`` of N."""
-        shared = {"values", "value_bias", "layers"}
-        kept = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Injection(**{k: v if k in shared or v is None else v[start:stop] for k, v in kept.items()})
 
 
 def register_attention() -> None:

@@ -88,7 +88,6 @@ class TestSchedulesAtEveryStep:
         assert betas(TwoEpochCycle(floor=floor), steps_per_epoch, total) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.xfail(reason="6 cycles over 10 steps: the period of 5/3 rounds up, and step 5 counts as the third's end")
 def test_cyclical_starts_anew_where_the_period_is_no_whole_number() -> None:
     for cycles in range(6, 11):
         for total in range(cycles, 200):

@@ -7,7 +7,7 @@ any weights, trained or not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,14 +55,6 @@ class Setting:
 
 SETTINGS = (Setting(), Setting(conditional=True), Setting("encoder-decoder", conditional=True))
 each_setting = pytest.mark.parametrize("setting", SETTINGS, ids=str)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=SYSTEMS.names())
