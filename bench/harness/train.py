@@ -123,8 +123,8 @@ class Trainer:
         """
         self._resume()
         saved = time.monotonic()
-        while self.progress.step < self.total_steps and not self.progress.diverged:
-            epoch = self.progress.step // self.steps_per_epoch
+        # Not the step says which epoch it is: after the last one of an epoch, validation is still to come.
+        while (epoch := len(self.progress.curve)) < self.spec.epochs and not self.progress.diverged:
             rng = np.random.Generator(np.random.PCG64(derive_seed(self.seeds["data"], epoch)))
             batches = batches_of_similar_length(self.texts["train"].lengths, self.spec.batch_tokens, rng)
             while self.progress.batch < len(batches) and not self.progress.diverged:

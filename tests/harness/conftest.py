@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -15,9 +14,10 @@ from bench.spec import RunSpec
 
 MICRO: dict[str, Any] = {
     "limits": {"train": 24, "valid": 8, "test": 12},
-    "max_tokens": 128,
+    "max_tokens": 100,
+    "max_source_tokens": 60,
     "tokenizer": {"vocabulary_size": 280},
-    "backbone": {"layers": 2, "width": 16, "heads": 2, "positions": 128, "dropout": 0.1},
+    "backbone": {"layers": 2, "width": 16, "heads": 2, "positions": 160, "dropout": 0.1},
     "training": {"epochs": 2, "batch_tokens": 256},
     "scoring": {"n_importance_samples": 4, "batch_tokens": 512, "bootstrap_samples": 20, "n_generations": 0},
     "decoding": {"max_tokens": 8},
@@ -35,15 +35,12 @@ ODD_SYSTEMS = {
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread(_own_cache: None) -> Iterator[None]:
     """Matrices this small gain nothing from threads; processes started from here have one thread, too."""
-    before, threads = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()
-    os.environ["OMP_NUM_THREADS"] = "1"
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OMP_NUM_THREADS", "1")
+        yield
     torch.set_num_threads(threads)
-    if before is None:
-        del os.environ["OMP_NUM_THREADS"]
-    else:
-        os.environ["OMP_NUM_THREADS"] = before
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from baselines.language_model import LanguageModel
 from baselines.transformer_vae import EmbedVAE
 from bench.interface import Batch, LatentPath, Posterior
 from bench.spec import RunSpec
-from bench.tasks.task import get_task
+from bench.tasks.task import Example, get_task
 
 
 class Oracle(LanguageModel):
@@ -21,7 +21,7 @@ class Oracle(LanguageModel):
 
     def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
         texts = self.backbone.tokenizer.decode(batch.ids.tolist())
-        exact = torch.from_numpy(self.grammar.log_p(texts))[:, None]
+        exact = torch.from_numpy(self.grammar.log_p(list(map(Example, texts))))[:, None]
         return exact.expand(-1, path.n) + 0.0 * super().log_likelihood(batch, path)
 
 

@@ -97,6 +97,7 @@ def test_every_packaged_scale_is_one(name: str) -> None:
         ({"training": {"epochs": 0}}, "training.epochs: Input should be greater than or equal to 1 (got 0)."),
         ({"limits": {"dev": 3}}, "limits.dev"),
         ({"tasks": {"snli": {"trainig": {}}}}, "scale entries of task 'snli': unknown key 'trainig'. Did you mean"),
+        ({"tasks": {"snil": {}}}, "'snil'. Did you mean 'snli'?"),
         ([1], "expected keys and values, got list."),
         ("a: [", "not YAML: "),
     ],

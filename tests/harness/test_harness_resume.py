@@ -128,6 +128,31 @@ def test_a_run_interrupted_again_and_again_ends_as_if_nothing_had_been(
     assert_same_run(tmp_path / "interrupted", tmp_path / "undisturbed")
 
 
+def test_an_interrupt_while_validating_loses_no_epoch(
+    micro: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the last step of an epoch and its end, the last epoch's included, whose weights are the best here."""
+    spec = micro("lm", training={"epochs": 3, "checkpoint_seconds": 0.0})
+    undisturbed = run(spec, tmp_path / "undisturbed")
+    assert undisturbed.training["best_epoch"] == 3
+
+    validate, calls = train.Trainer._validate, 0
+
+    def interrupt_every_other_time(trainer: train.Trainer) -> tuple[float, float]:
+        nonlocal calls
+        calls += 1
+        if calls % 2:
+            raise KeyboardInterrupt
+        return validate(trainer)
+
+    monkeypatch.setattr(train.Trainer, "_validate", interrupt_every_other_time)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            run(spec, tmp_path / "interrupted")
+    run(spec, tmp_path / "interrupted")
+    assert_same_run(tmp_path / "interrupted", tmp_path / "undisturbed")
+
+
 def test_a_checkpoint_less_often_changes_nothing(micro: MakeSpec, tmp_path: Path) -> None:
     often, never = (micro("embed", training={"checkpoint_seconds": seconds}) for seconds in (0.0, 1e6))
     first, second = run(often, tmp_path / "often"), run(never, tmp_path / "never")

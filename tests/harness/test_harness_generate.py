@@ -1,0 +1,44 @@
+"""Generated texts: as many as asked for, and each the same whatever is decoded beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bench.harness import generate
+from bench.harness.generate import generate_texts
+from bench.harness.prepare import prepare
+from bench.spec import RunSpec
+
+MakeSpec = Callable[..., RunSpec]
+
+
+@pytest.mark.parametrize(("label", "task"), [("lm", "snli"), ("della", "snli"), ("softmax", "quora")])
+def test_texts_repeat_with_their_seed_whatever_is_decoded_beside_them(
+    micro: MakeSpec, monkeypatch: pytest.MonkeyPatch, label: str, task: str
+) -> None:
+    prepared = prepare(micro(label, task))
+    system, texts, decoding = prepared.system(0), prepared.texts["test"], prepared.spec.decoding
+    together, other = (generate_texts(system, 5, texts, decoding, seed) for seed in (1, 2))
+    assert len(together) == 5
+    assert together != other
+    monkeypatch.setattr(generate, "AT_ONCE", 2)
+    assert generate_texts(system, 5, texts, decoding, 1) == together
+    assert generate_texts(system, 3, texts, decoding, 1) == together[:3]
+
+
+def test_each_source_has_its_samples_side_by_side(micro: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = prepare(micro("embed", "quora"))
+    system, texts = prepared.system(0), prepared.texts["test"]
+    decoding = prepared.spec.decoding.model_copy(update={"samples_per_source": 3})
+    generated = generate_texts(system, 100, texts, decoding, 1)
+    assert len(generated) == 3 * len(texts)  # no more sources than there are
+    monkeypatch.setattr(generate, "AT_ONCE", 4)
+    assert generate_texts(system, 2, texts, decoding, 1) == generated[:6]
+    assert len(set(generated)) > 30
+
+
+def test_nothing_is_generated_where_nothing_is_asked_for(micro: MakeSpec) -> None:
+    prepared = prepare(micro("lm"))
+    assert generate_texts(prepared.system(0), 0, prepared.texts["test"], prepared.spec.decoding, 1) == []
