@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from bench import resources
-from bench.interface import System
+from bench.errors import unknown_name
 from bench.objectives import resolve_objective
 from bench.registry import SYSTEMS
 from bench.spec import (
@@ -27,7 +27,10 @@ from bench.spec import (
     parse_call,
     validated,
 )
-from bench.tasks.task import Split, get_task
+from bench.tasks.task import Split, get_task, task_names
+
+if TYPE_CHECKING:
+    from bench.interface import System
 
 
 class Suite(Spec):
@@ -95,6 +98,8 @@ def load_scale(name: str) -> Scale:
     """
     scale = validated(Scale, resources.read("scales", name), f"scale {name!r}")
     for task in scale.tasks:
+        if task not in task_names():
+            raise unknown_name(f"task in scale {name!r}", task, task_names())
         scale.for_task(task)
     return scale
 
