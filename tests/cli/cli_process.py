@@ -1,0 +1,54 @@
+"""The command in a process of its own, either for real or forked from one that has torch in memory already."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import cli
+
+SCRIPT = str(Path(sys.executable).with_name("della-bench"))
+"""The installed command, of the interpreter that runs the tests."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_script(arguments: Sequence[str], folder: Path) -> Finished:
+    """Runs the installed command in ``folder``."""
+    done = subprocess.run([SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def run_forked(arguments: Sequence[str], folder: Path, logs: Path) -> Finished:
+    """Runs the command in ``folder``, its two streams through files in ``logs``: the same without seconds of imports.
+
+    A fork server imports what the command imports, and nothing else happens in it.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.cli", "bench.harness.grid", "baselines.transformer_vae", "della.model"])
+    out, err = logs / "out", logs / "err"
+    process = context.Process(target=_command, args=(list(arguments), folder, out, err))
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return Finished(process.exitcode, out.read_text(), err.read_text())
+
+
+def _command(arguments: list[str], folder: Path, out: Path, err: Path) -> None:
+    for stream, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    os.chdir(folder)
+    sys.argv = [SCRIPT, *arguments]
+    cli.main()

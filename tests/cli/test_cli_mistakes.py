@@ -1,0 +1,158 @@
+"""Mistakes of a user's: one line that names the thing and the nearest match, exit code 2, and nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_process import Finished
+
+DellaBench = Callable[..., Finished]
+
+MINE = ("run", "mine.yaml", "--scale", "micro.yaml")
+
+NAMES = {
+    "suite": (("run", "tabel1"), "unknown suite 'tabel1'. Did you mean 'table1'?"),
+    "system": ((*MINE, "--systems", "lm,embd"), "unknown system 'embd'. Did you mean 'embed'?"),
+    "system or suite": (("show", "table88"), "unknown system or suite 'table88'. Did you mean 'table8'?"),
+    "task": ((*MINE, "--tasks", "snil"), "unknown task 'snil'. Did you mean 'snli'?"),
+    "task of a spec": (("show", "lm", "--task", "ptbb"), "unknown task 'ptbb'. Did you mean 'ptb'?"),
+    "objective": ((*MINE, "--systems", "embed+cyclicle"), "unknown objective 'cyclicle'. Did you mean 'cyclical'?"),
+    "scale": (("run", "mine.yaml", "--scale", "smoek"), "unknown scale 'smoek'. Did you mean 'smoke'?"),
+    "format": (("table", "runs", "--format", "mdd"), "unknown format 'mdd'. Did you mean 'md'?"),
+    "kind": (("list", "system"), "unknown list 'system'. Did you mean 'systems'?"),
+    "verb": (("tabel",), "No such command 'tabel'. Did you mean 'table'?"),
+    "option": ((*MINE, "--sytems", "lm"), "No such option: --sytems"),
+}
+
+VALUES = {
+    "option of a system": (("show", "embed:latent_sise=3"), "unknown key 'latent_sise'. Did you mean 'latent_size'?"),
+    "value of an option": (("show", "embed:latent_size=big"), "latent_size: Input should be a valid integer"),
+    "value that is none": (("show", "embed:latent_size=["), "not a value: ["),
+    "option of an objective": (
+        (*MINE, "--systems", "embed+cyclical:cycels=2"),
+        "unknown key 'cycels'. Did you mean 'cycles'?",
+    ),
+    "two of a kind": ((*MINE, "--systems", "embed+cyclical+linear"), "'cyclical' and 'linear' are both a schedule"),
+    "seeds": ((*MINE, "--seeds", "x"), "--seeds: 'x' is not a seed; allowed are whole numbers from 0"),
+    "negative seed": ((*MINE, "--seeds=0,-1"), "--seeds: '-1' is not a seed"),
+    "jobs": ((*MINE, "--jobs", "two"), "Invalid value for '--jobs'"),
+    "missing argument": (("run",), "Missing argument 'suite'."),
+    "seed of a spec": (("show", "lm", "--seed", "-1"), "Invalid value for '--seed'"),
+}
+
+PATHS = {
+    "suite file": (("run", "your.yaml"), "cannot read your.yaml: No such file or directory."),
+    "scale file": (("run", "mine.yaml", "--scale", "your.yaml"), "cannot read your.yaml: No such file or directory."),
+    "data folder": ((*MINE, "--data-dir", "nowhere"), "no folder nowhere."),
+    "records": (("table", "nowhere"), "nowhere: no such record file or folder"),
+    "folder without records": (("table", "."), "no records in ."),
+    "file that is no record": (("table", "mine.yaml"), "mine.yaml: not JSON"),
+    "records to compare": (("compare", "nowhere", "."), "nowhere: no such record file or folder"),
+    "out is a file": ((*MINE, "--out", "micro.yaml"), "cannot write to micro.yaml: File exists."),
+    "out is below a file": ((*MINE, "--out", "micro.yaml/runs"), "cannot write to micro.yaml/runs: Not a directory."),
+}
+
+FILES = {
+    "misspelt key of a suite": ("mine.yaml", "system: [lm]\nsystems: [lm]\ntasks: [snli]", "unknown key 'system'."),
+    "misspelt key of a layout": (
+        "mine.yaml",
+        "systems: [lm]\ntasks: [snli]\nlayout: {rows: [lm], tasks: [snli], metric: [PPL], metrics: [PPL]}",
+        "unknown key 'metric'. Did you mean 'metrics'?",
+    ),
+    "misspelt key of a scale": ("micro.yaml", "trainig: {}", "unknown key 'trainig'. Did you mean 'training'?"),
+    "misspelt key of a part": (
+        "micro.yaml",
+        "training: {epoch: 3}",
+        "unknown key 'training.epoch'. Did you mean 'epochs'?",
+    ),
+    "misspelt key for a task that does not run": (
+        "micro.yaml",
+        "tasks: {ptb: {trainig: {}}}",
+        "scale entries of task 'ptb': unknown key 'trainig'. Did you mean 'training'?",
+    ),
+    "unknown task of a scale": ("micro.yaml", "tasks: {snil: {}}", "'snil'. Did you mean 'snli'?"),
+    "value out of range": ("micro.yaml", "training: {epochs: 0}", "training.epochs: Input should be greater than"),
+    "unknown task of a suite": (
+        "mine.yaml",
+        "systems: [lm]\ntasks: [snil]",
+        "unknown task 'snil'. Did you mean 'snli'?",
+    ),
+    "no systems": ("mine.yaml", "systems: []\ntasks: [snli]", "systems: Tuple should have at least 1 item"),
+    "a list": ("mine.yaml", "- lm", "mine.yaml: expected keys and values, got list."),
+    "nothing": ("micro.yaml", "", "micro.yaml: expected keys and values, got NoneType."),
+    "broken YAML": ("micro.yaml", "training: {epochs: [", "micro.yaml: not YAML: "),
+    "not UTF-8": ("mine.yaml", b"title: caf\xe9", "mine.yaml: not YAML: "),
+}
+
+DATA = {
+    "empty file": (b"", "train.txt: the file is empty."),
+    "blank line": (b"one\n\nthree\n", "train.txt, line 2: the line is blank."),
+    "not UTF-8": (b"one\ncaf\xe9\n", "train.txt, line 2: not UTF-8"),
+    "label missing": (b"1\tone\ntwo\n", "train.txt, line 2: expected label<TAB>text"),
+}
+
+
+def assert_one_line(done: Finished, message: str) -> None:
+    assert done.code == 2, done
+    assert done.out == ""
+    assert done.err.startswith("della-bench: ")
+    assert message in done.err
+    assert done.err.count("\n") == 1
+    assert done.err.endswith("\n")
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("arguments", "message"), [*NAMES.values(), *VALUES.values(), *PATHS.values()])
+def test_what_is_typed_wrong(
+    della_bench: DellaBench, workplace: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    before = content(workplace)
+    assert_one_line(della_bench(*arguments), message)
+    assert content(workplace) == before
+    assert not (workplace / "runs").exists()
+
+
+@pytest.mark.parametrize(("name", "text", "message"), FILES.values(), ids=FILES)
+def test_what_is_written_wrong(
+    della_bench: DellaBench, workplace: Path, name: str, text: str | bytes, message: str
+) -> None:
+    (workplace / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    before = content(workplace)
+    assert_one_line(della_bench(*MINE), message)
+    assert content(workplace) == before
+    assert not (workplace / "runs").exists()
+
+
+@pytest.mark.parametrize(("train", "message"), DATA.values(), ids=DATA)
+def test_bad_data_stops_the_grid_before_it_starts(
+    della_bench: DellaBench, workplace: Path, train: bytes, message: str
+) -> None:
+    folder = workplace / "data" / "snli"
+    folder.mkdir(parents=True)
+    for split in ("train", "valid", "test"):
+        (folder / f"{split}.txt").write_bytes(train if split == "train" else b"one\ntwo\n")
+    assert_one_line(della_bench(*MINE, "--data-dir", "data"), message)
+    assert not (workplace / "runs").exists()
+
+
+def test_a_missing_split_is_named(della_bench: DellaBench, workplace: Path) -> None:
+    folder = workplace / "data" / "snli"
+    folder.mkdir(parents=True)
+    (folder / "train.txt").write_text("one\n")
+    assert_one_line(della_bench(*MINE, "--data-dir", "data"), "task 'snli': no valid split: looked for valid.txt")
+
+
+def test_a_damaged_record_is_named(della_bench: DellaBench, workplace: Path) -> None:
+    for name, text in (
+        ("half", '{"schema_version": 1, "run'),
+        ("other", '{"a": 1}'),
+        ("newer", '{"schema_version": 99}'),
+    ):
+        (workplace / "out" / name).mkdir(parents=True)
+        (workplace / "out" / name / "record.json").write_text(text)
+        assert_one_line(della_bench("table", f"out/{name}"), f"out/{name}/record.json: ")

@@ -1,0 +1,161 @@
+"""The verbs: what they list and show, and the whole way from a suite to its table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from cli_process import Finished
+
+from bench import resources
+from bench.cli import split_labels
+from bench.harness.plan import Suite, load_scale, run_spec
+from bench.objectives import OBJECTIVES
+from bench.records.store import load_runs
+from bench.registry import SYSTEMS
+from bench.spec import RunSpec
+from bench.tasks import task_names
+
+DellaBench = Callable[..., Finished]
+VERBS = ("run", "table", "compare", "list", "show", "score", "rescore")
+
+
+def printed(done: Finished) -> str:
+    assert (done.code, done.err) == (0, "")
+    return done.out
+
+
+def test_help_names_every_verb(della_bench: DellaBench) -> None:
+    text = printed(della_bench("--help"))
+    assert printed(della_bench()) == text
+    for verb in VERBS:
+        assert f"\n  {verb} " in text
+        assert f"Usage: della-bench {verb} " in printed(della_bench(verb, "--help"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("systems", SYSTEMS.names()),
+        ("tasks", task_names()),
+        ("objectives", OBJECTIVES.names()),
+        ("suites", resources.names("suites")),
+        ("scales", resources.names("scales")),
+        ("metrics", ("PPL", "ELBO", "KL", "MI", "AU", "Self-BLEU", "CND")),
+    ],
+)
+def test_list_names_everything_with_a_line_about_it(della_bench: DellaBench, kind: str, names: tuple[str, ...]) -> None:
+    listed = json.loads(printed(della_bench("list", kind, "--json")))
+    summaries = {one["name"]: one["summary"] for one in listed}
+    assert set(names) <= summaries.keys() if kind == "metrics" else set(names) == summaries.keys()
+    assert all(summary and "\n" not in summary for summary in summaries.values())
+    lines = printed(della_bench("list", kind)).splitlines()
+    assert [line.split("  ")[0].strip() for line in lines] == list(summaries)
+    assert all(summary in line for summary, line in zip(summaries.values(), lines, strict=True))
+
+
+def test_show_prints_a_spec_that_can_be_read_back(della_bench: DellaBench) -> None:
+    for label in (*SYSTEMS.names(), "embed:latent_size=8,representation=attention_pool+cyclical:2"):
+        shown = yaml.safe_load(printed(della_bench("show", label, "--task", "snli", "--seed", "3")))
+        scale = load_scale("smoke").for_task("snli")
+        assert RunSpec.model_validate(shown) == run_spec(label, "snli", 3, "smoke", scale, "grammar")
+
+
+def test_show_prints_suites_of_the_package_and_of_ones_own(della_bench: DellaBench) -> None:
+    for name in (*resources.names("suites"), "mine.yaml"):
+        suite = Suite.model_validate(yaml.safe_load(printed(della_bench("show", name))))
+        assert suite.name == Path(name).stem
+        assert suite.systems
+        assert suite.seeds
+
+
+def test_labels_are_split_at_commas_that_do_not_belong_to_one() -> None:
+    assert split_labels(" lm , embed:latent_size=8,representation=first_token+cyclical:4,ratio=0.5,della") == [
+        "lm",
+        "embed:latent_size=8,representation=first_token+cyclical:4,ratio=0.5",
+        "della",
+    ]
+    assert split_labels("") == []
+
+
+def test_from_a_suite_to_its_table(della_bench: DellaBench, workplace: Path) -> None:
+    """Run, run again, tabulate in every form, compare: all on the records of one small grid."""
+    command = ("run", "mine.yaml", "--scale", "micro.yaml", "--seeds", "0,1", "--jobs", "1")
+    first = della_bench(*command)
+    folder = workplace / "runs" / "mine-micro"
+    assert first.code == 0, first.err
+    assert [line.split(";")[0] for line in first.err.splitlines()] == [
+        f"[{number}/4] snli {label} seed {seed}: finished"
+        for number, (label, seed) in enumerate([("lm", 0), ("lm", 1), ("embed", 0), ("embed", 1)], start=1)
+    ]
+    records = [run.record for run in load_runs([folder])]
+    assert sorted((record.label, record.seed) for record in records) == [
+        *(("embed", 0), ("embed", 1), ("lm", 0), ("lm", 1))
+    ]
+    assert {record.scale for record in records} == {"micro"}
+    assert "The table lies in runs/mine-micro/table.md and runs/mine-micro/table.csv" in first.out
+
+    stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("record.json")}
+    again = della_bench(*command)
+    assert (again.code, again.out) == (0, first.out)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("record.json")} == stamps
+
+    forms = {
+        form: printed(della_bench("table", folder, "--format", form)) for form in ("md", "csv", "term", "latex", "html")
+    }
+    assert forms["md"] == (folder / "table.md").read_text()
+    assert forms["csv"] == (folder / "table.csv").read_text()
+    assert first.out.startswith(forms["term"])
+    perplexities = [score.value for record in records for score in record.metrics if score.name == "PPL"]
+    ppl_of_embed = sum(perplexities[:2]) / 2  # folders are sorted
+    for text in forms.values():
+        assert f"{ppl_of_embed:.1f}" in text
+        assert "lm" in text
+    unknown = della_bench("table", folder, "--layout", "tabel8")
+    assert (unknown.code, unknown.out) == (2, "")
+    assert "unknown suite 'tabel8'. Did you mean 'table8'?" in unknown.err
+
+    assert printed(della_bench("compare", folder, folder)).endswith(
+        " ok, 0 regression, 0 improvement, 0 incomparable\n"
+    )
+
+
+def test_real_texts_from_a_folder(della_bench: DellaBench, workplace: Path) -> None:
+    texts = [
+        f"the {animal} {verb} {where} .\n"
+        for animal in ("cat", "dog", "hen")
+        for verb in ("sits", "runs", "eats")
+        for where in ("here", "there")
+    ]
+    (workplace / "data" / "snli").mkdir(parents=True)
+    for split, part in (("train", texts[:10]), ("valid", texts[10:14]), ("test", texts[14:])):
+        (workplace / "data" / "snli" / f"{split}.txt").write_text("".join(part))
+    done = della_bench(
+        *("run", "mine.yaml", "--scale", "micro.yaml", "--data-dir", "data", "--out", "out", "--systems", "lm")
+    )
+    assert done.code == 0, done.err
+    (run,) = load_runs([workplace / "out"])
+    assert run.record.data.source == "files"
+    assert run.record.data.statistics["test"]["texts"] == 4  # type: ignore[index,call-overload]
+    assert {skipped.metric for skipped in run.record.skipped} >= {"PPL floor"}
+
+
+def test_a_failing_run_is_named_and_the_others_are_tabulated(della_bench: DellaBench, workplace: Path) -> None:
+    scale = yaml.safe_load((workplace / "micro.yaml").read_text())
+    scale["tasks"] = {"ptb": {"tokenizer": {"kind": "folder"}}}
+    (workplace / "micro.yaml").write_text(yaml.safe_dump(scale))
+    done = della_bench(
+        *("run", "mine.yaml", "--scale", "micro.yaml", "--tasks", "ptb,snli", "--systems", "lm", "--out", "out"),
+        "--jobs",
+        "1",
+    )
+    assert done.code == 1
+    reason = "tokenizer.kind is 'folder' but tokenizer.path is not set."
+    assert done.err.splitlines()[0].startswith(f"[1/2] ptb lm seed 0: failed: {reason}")
+    assert done.err.splitlines()[-1] == f"della-bench: ptb lm seed 0: {reason}"
+    assert "The table lies in out/table.md" in done.out
+    (run,) = load_runs([workplace / "out"])
+    assert run.record.task == "snli"
