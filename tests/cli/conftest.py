@@ -21,9 +21,9 @@ SCALE: dict[str, Any] = {
 SUITE: dict[str, Any] = {"title": "Two systems on captions", "systems": ["lm", "embed"], "tasks": ["snli"]}
 
 
-@pytest.fixture(scope="session")
-def _one_thread(_own_cache: None) -> Iterator[None]:
-    """Commands started by the tests have one thread: matrices this small gain nothing from more."""
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_in_children() -> Iterator[None]:
+    """Processes started by the tests have one thread, as the tests have."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OMP_NUM_THREADS", "1")
         yield
@@ -40,7 +40,7 @@ def workplace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def della_bench(_one_thread: None, workplace: Path, tmp_path: Path) -> Callable[..., Finished]:
+def della_bench(_own_cache: None, workplace: Path, tmp_path: Path) -> Callable[..., Finished]:
     """Runs the command in the workplace."""
     logs = tmp_path / "logs"
     logs.mkdir()

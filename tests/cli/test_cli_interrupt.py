@@ -22,10 +22,11 @@ PATIENCE = 300.0
 
 
 @pytest.fixture
-def long_run(_one_thread: None, workplace: Path) -> Path:
+def long_run(workplace: Path) -> Path:
     """The workplace with one system that is soon done and one that is not."""
     scale = yaml.safe_load((workplace / "micro.yaml").read_text())
-    scale["training"] |= {"epochs": 150, "checkpoint_seconds": 0.0}
+    scale["training"] |= {"epochs": 100, "checkpoint_seconds": 0.0}
+    scale["scoring"]["n_generations"] = 0
     scale["tasks"] = {"ptb": {"training": {"epochs": 1}}}
     (workplace / "micro.yaml").write_text(yaml.safe_dump(scale))
     (workplace / "mine.yaml").write_text(yaml.safe_dump({"systems": ["embed"], "tasks": ["ptb", "snli"]}))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from bench import registry
 from bench.harness.plan import Scale, run_spec
@@ -33,14 +32,11 @@ ODD_SYSTEMS = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread(_own_cache: None) -> Iterator[None]:
-    """Matrices this small gain nothing from threads; processes started from here have one thread, too."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _one_thread_in_children() -> Iterator[None]:
+    """Processes started by the tests have one thread, as the tests have."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OMP_NUM_THREADS", "1")
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

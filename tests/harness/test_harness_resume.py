@@ -46,7 +46,7 @@ def assert_same_run(first: Path, second: Path) -> None:
 
 
 @pytest.fixture
-def start(_one_thread: None) -> Callable[[RunSpec, Path], multiprocessing.process.BaseProcess]:
+def start() -> Callable[[RunSpec, Path], multiprocessing.process.BaseProcess]:
     """Starts a run in a process of its own, forked from one that has imported torch and done nothing else."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.harness.run", "della.model"])
