@@ -48,7 +48,7 @@ def system(request: pytest.FixtureRequest, make_system: Callable[..., System]) -
 
 
 @pytest.fixture
-def batch(system: Della, batch: Batch, pairs: Batch) -> Batch:
+def data(system: Della, batch: Batch, pairs: Batch) -> Batch:
     return pairs if system.conditional else batch
 
 
@@ -62,9 +62,9 @@ def sampled(system: Della, batch: Batch) -> LatentPath:
     return system.encode(batch).sample(1, [torch.Generator().manual_seed(i) for i in range(len(batch))])
 
 
-def test_samples_and_terms_of_every_layer(system: Della, batch: Batch) -> None:
-    path = sampled(system, batch)
-    for index, (ids, source) in enumerate(zip(texts_of(batch), sources_of(batch), strict=True)):
+def test_samples_and_terms_of_every_layer(system: Della, data: Batch) -> None:
+    path = sampled(system, data)
+    for index, (ids, source) in enumerate(zip(texts_of(data), sources_of(data), strict=True)):
         z, log_q, log_p, kl = LiteralDella(system).latents(ids, noise_of(index, len(system.groups), 4), source)
         torch.testing.assert_close(torch.stack([one[index, 0] for one in path.z]), torch.stack(z), **TOLERANCE)
         torch.testing.assert_close(path.log_q[index, 0], log_q, **TOLERANCE)
@@ -72,22 +72,22 @@ def test_samples_and_terms_of_every_layer(system: Della, batch: Batch) -> None:
         torch.testing.assert_close(path.kl[index, 0], kl, **TOLERANCE)
 
 
-def test_log_likelihood(system: Della, batch: Batch) -> None:
-    path = system.encode(batch).sample(2, torch.Generator().manual_seed(0))
-    ours = system.log_likelihood(batch, path)
-    for index, (ids, source) in enumerate(zip(texts_of(batch), sources_of(batch), strict=True)):
+def test_log_likelihood(system: Della, data: Batch) -> None:
+    path = system.encode(data).sample(2, torch.Generator().manual_seed(0))
+    ours = system.log_likelihood(data, path)
+    for index, (ids, source) in enumerate(zip(texts_of(data), sources_of(data), strict=True)):
         for k in range(2):
             expected = LiteralDella(system).log_likelihood(ids, [z[index, k] for z in path.z], source)
             torch.testing.assert_close(ours[index, k], expected, **TOLERANCE)
 
 
-def test_gradients_of_the_loss(system: Della, batch: Batch) -> None:
-    path = sampled(system, batch)
-    loss = path.kl.sum() - system.log_likelihood(batch, path).sum()
+def test_gradients_of_the_loss(system: Della, data: Batch) -> None:
+    path = sampled(system, data)
+    loss = path.kl.sum() - system.log_likelihood(data, path).sum()
     ours = dict(zip(_names(system), torch.autograd.grad(loss, list(system.parameters())), strict=True))
     expected = torch.zeros(())
     literal = LiteralDella(system)
-    for index, (ids, source) in enumerate(zip(texts_of(batch), sources_of(batch), strict=True)):
+    for index, (ids, source) in enumerate(zip(texts_of(data), sources_of(data), strict=True)):
         z, _, _, kl = literal.latents(ids, noise_of(index, len(system.groups), 4), source)
         expected = expected + kl.sum() - literal.log_likelihood(ids, z, source)
     gradients = torch.autograd.grad(expected, list(system.parameters()), allow_unused=True)
@@ -99,8 +99,8 @@ def test_gradients_of_the_loss(system: Della, batch: Batch) -> None:
         torch.testing.assert_close(ours[name], gradient, rtol=1e-7, atol=1e-8, msg=lambda text, n=name: f"{n}: {text}")
 
 
-def test_cached_greedy_generation(system: Della, batch: Batch) -> None:
-    condition = batch.condition
+def test_cached_greedy_generation(system: Della, data: Batch) -> None:
+    condition = data.condition
     path = system.sample_prior(2 if condition else 4, condition, torch.Generator().manual_seed(3))
     ours = system.generate(path, condition, DecodingSpec(strategy="greedy", max_tokens=8), seed=0)
     tokenizer = system.backbone.tokenizer
@@ -108,7 +108,7 @@ def test_cached_greedy_generation(system: Della, batch: Batch) -> None:
         text, k = divmod(row, path.n)
         ids = [tokenizer.bos]
         while len(ids) <= 8:
-            scores = LiteralDella(system).logits(ids, [z[text, k] for z in path.z], sources_of(batch)[text])
+            scores = LiteralDella(system).logits(ids, [z[text, k] for z in path.z], sources_of(data)[text])
             best = int(scores[-1].argmax())
             if best == tokenizer.eos:
                 break
