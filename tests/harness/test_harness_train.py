@@ -168,6 +168,15 @@ def test_a_diverged_run_is_recorded_as_such(
     assert stored.record == diverged
 
 
+def test_a_loss_that_is_no_number_is_noticed_at_the_next_look(
+    micro: MakeSpec, make_trainer: MakeTrainer, odd_systems: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Epochs have five steps; the seventh step fails, and is looked at together with the sixth."""
+    monkeypatch.setattr(train, "STEPS_BETWEEN_LOOKS", 2)
+    progress = make_trainer(micro("nan-loss", training={"epochs": 4})).run()
+    assert (progress.diverged, progress.step, len(progress.curve)) == (True, 7, 1)
+
+
 def test_a_diverged_run_is_shown_as_such(diverged: Record, micro: MakeSpec, tmp_path: Path) -> None:
     finished = run(micro("embed"), tmp_path / "finished")
     table = build_table([finished, diverged])
