@@ -25,7 +25,7 @@ PATIENCE = 300.0
 def long_run(workplace: Path) -> Path:
     """The workplace with one system that is soon done and one that is not."""
     scale = yaml.safe_load((workplace / "micro.yaml").read_text())
-    scale["training"] |= {"epochs": 60}
+    scale["training"] |= {"epochs": 300}  # seconds of work, so that an interrupt comes in time
     scale["scoring"]["n_generations"] = 0
     scale["tasks"] = {"ptb": {"training": {"epochs": 1}}}
     (workplace / "micro.yaml").write_text(yaml.safe_dump(scale))
