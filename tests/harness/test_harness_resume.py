@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
 import signal
 import time
@@ -81,8 +80,7 @@ def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_been(
         process.join(moment.uniform(0.0, 0.3))
         if not process.is_alive():
             break
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
         progress.append(checkpoint_time(out))
