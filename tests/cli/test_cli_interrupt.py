@@ -22,10 +22,10 @@ PATIENCE = 300.0
 
 
 @pytest.fixture
-def long_run(_heeds_interrupts: None, workplace: Path) -> Path:
+def long_run(workplace: Path) -> Path:
     """The workplace with one system that is soon done and one that is not."""
     scale = yaml.safe_load((workplace / "micro.yaml").read_text())
-    scale["training"] |= {"epochs": 120}  # seconds of work, so that an interrupt comes in time
+    scale["training"] |= {"epochs": 300}  # seconds of work, so that an interrupt comes in time
     scale["scoring"]["n_generations"] = 0
     scale["tasks"] = {"ptb": {"training": {"epochs": 1}}}
     (workplace / "micro.yaml").write_text(yaml.safe_dump(scale))
@@ -33,24 +33,23 @@ def long_run(_heeds_interrupts: None, workplace: Path) -> Path:
     return workplace
 
 
-@pytest.fixture
-def _heeds_interrupts() -> Iterator[None]:
-    """Undoes what a shell does to a test run in the background: it ignores Ctrl-C, and so do all its children."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @contextmanager
 def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Runs the command in a session of its own, as a terminal does, and leaves nothing of it behind."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([SCRIPT, *COMMAND], cwd=folder, start_new_session=True, **pipes) as process:  # noqa: S603
+    with subprocess.Popen(  # noqa: S603
+        [SCRIPT, *COMMAND], cwd=folder, start_new_session=True, preexec_fn=_heed_interrupts, **pipes
+    ) as process:
         try:
             yield process
         finally:
             if alive(process.pid):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def _heed_interrupts() -> None:
+    """Undoes what a test run in the background of a shell hands down: interrupts are ignored there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def alive(group: int) -> list[str]:
