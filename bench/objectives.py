@@ -136,6 +136,22 @@ class MeanGroups(Penalty):
         return kl.sum(-1) / max(1, kl.shape[-1])
 
 
+class FirstGroup(Penalty):
+    """The KL of the first group alone (`l = 1 KL` in Table 4 of DELLA): no bound, the others go unpaid."""
+
+    def __call__(self, kl: Tensor) -> Tensor:
+        """Returns the first group's KL, 0 where there is none."""
+        return kl[..., :1].sum(-1)
+
+
+class LastGroup(Penalty):
+    """The KL of the last group alone (`l = 12 KL` in Table 4 of DELLA): no bound, the others go unpaid."""
+
+    def __call__(self, kl: Tensor) -> Tensor:
+        """Returns the last group's KL, 0 where there is none."""
+        return kl[..., -1:].sum(-1)
+
+
 @dataclass(frozen=True)
 class Objective:
     """A loss made of its parts."""
@@ -163,6 +179,8 @@ OBJECTIVES: Registry[type[Part]] = Registry(
         "two-epoch-cycle": "bench.objectives:TwoEpochCycle",
         "sum-groups": "bench.objectives:SumGroups",
         "mean-groups": "bench.objectives:MeanGroups",
+        "first-group": "bench.objectives:FirstGroup",
+        "last-group": "bench.objectives:LastGroup",
     },
     "della_bench.objectives",
 )

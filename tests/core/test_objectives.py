@@ -22,9 +22,12 @@ from bench.objectives import (
     Clock,
     Constant,
     Cyclical,
+    FirstGroup,
+    LastGroup,
     Linear,
     MeanGroups,
     Objective,
+    Penalty,
     Schedule,
     SumGroups,
     TwoEpochCycle,
@@ -113,24 +116,34 @@ def test_weights_lie_between_0_and_1_and_end_at_1_or_in_the_floor(spe: int, epoc
         assert weights == sorted(weights)
 
 
+# What each group's KL counts for in the loss, by the number of groups.
+SHARES: dict[Penalty, Callable[[int], list[float]]] = {
+    SumGroups(): lambda groups: [1.0] * groups,
+    MeanGroups(): lambda groups: [1.0 / groups] * groups,
+    FirstGroup(): lambda groups: [1.0, *[0.0] * (groups - 1)],
+    LastGroup(): lambda groups: [*[0.0] * (groups - 1), 1.0],
+}
+
+
 @pytest.mark.parametrize("groups", [0, 1, 3])
-@pytest.mark.parametrize("penalty", [SumGroups(), MeanGroups()], ids=["sum", "mean"])
-def test_loss_and_gradients_are_the_formula(penalty: SumGroups | MeanGroups, groups: int) -> None:
+@pytest.mark.parametrize("penalty", SHARES, ids=lambda penalty: type(penalty).__name__)
+def test_loss_and_gradients_are_the_formula(penalty: Penalty, groups: int) -> None:
     torch.manual_seed(0)
     batch, n, weight = 3, 4, 0.7
     log_likelihood = torch.randn(batch, n, dtype=torch.float64, requires_grad=True)
     kl = torch.rand(batch, n, groups, dtype=torch.float64, requires_grad=True)
-    share = weight / (groups if isinstance(penalty, MeanGroups) and groups else 1)
+    shares = SHARES[penalty](groups) if groups else []
 
     loss = Objective(Constant(weight=weight), penalty).loss(log_likelihood, kl, Clock(0, 1, 1))
     values = (log_likelihood.tolist(), kl.tolist())
     for loss_of_text, ll, terms in zip(loss.tolist(), *values, strict=True):
-        expected = sum(share * sum(terms[k]) - ll[k] for k in range(n)) / n
+        penalties = [sum(share * term for share, term in zip(shares, terms[k], strict=True)) for k in range(n)]
+        expected = sum(weight * penalties[k] - ll[k] for k in range(n)) / n
         assert loss_of_text == pytest.approx(expected, abs=1e-12)
 
     by_likelihood, by_kl = torch.autograd.grad(loss.sum(), (log_likelihood, kl))
     torch.testing.assert_close(by_likelihood, torch.full_like(log_likelihood, -1 / n))
-    torch.testing.assert_close(by_kl, torch.full_like(kl, share / n))
+    torch.testing.assert_close(by_kl, weight * torch.tensor(shares, dtype=torch.float64).expand_as(kl) / n)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 12])
