@@ -145,7 +145,7 @@ def compare(
     verbose: Annotated[bool, typer.Option("--all", help="Also print what did not move.")] = False,
 ) -> int:
     """Compare two sets of records; exit 1 if a metric, a status or the speed got worse."""
-    from bench.metrics.latent import model_metrics
+    from bench.metrics.model import model_metrics
     from bench.records.compare import Verdict, exit_code
     from bench.records.compare import compare as compare_runs
     from bench.records.store import load_runs
@@ -300,7 +300,7 @@ def _objectives() -> dict[str, str]:
 
 
 def _metrics() -> dict[str, str]:
-    from bench.metrics.latent import model_metrics
+    from bench.metrics.model import model_metrics
     from bench.metrics.text import text_metrics
 
     of_models = {metric.name: (type(metric).__doc__ or "").partition("\n")[0] for metric in model_metrics((1,))}

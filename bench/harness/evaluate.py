@@ -27,7 +27,6 @@ def score_texts(
     scoring: ScoringSpec,
     training: TrainingSpec,
     latent_seed: int,
-    known_log_p: Array | None = None,
     report: Report = lambda phase, fraction: None,
 ) -> ScoredTexts:
     """Returns all terms of all texts, in the order of ``texts``.
@@ -40,7 +39,6 @@ def score_texts(
         scoring: number of importance samples K and the token budget of a decoder pass.
         training: for its precision.
         latent_seed: seed of the posterior samples.
-        known_log_p: exact log p(x) of each text where known (N).
         report: told of progress.
     """
     system.eval()
@@ -89,7 +87,7 @@ def score_texts(
         mean_noise=ordered["noise"],
         log_q=own[back],
         log_q_aggregated=aggregated[back],
-        known_log_p=known_log_p,
+        cut=texts.cut,
     )
 
 

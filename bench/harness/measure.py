@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from bench.metrics.latent import model_metrics
 from bench.metrics.likelihood import ScoredTexts
+from bench.metrics.model import model_metrics
 from bench.metrics.text import TextSet, text_metrics
 from bench.records.schema import RecordedScore, Skipped
 from bench.score import Array, Bootstrap, Metric, PerTextMetric
@@ -60,10 +60,16 @@ def measure(
         data: the task's texts.
         bootstrap: resampling behind the intervals; None for none.
     """
+    scored = with_truth(scored, data)
     measurement = Measurement()
     measurement.apply(model_metrics(scored.groups), scored, bootstrap, keep=True)
     apply_text_metrics(measurement, generations, data, bootstrap)
     return measurement
+
+
+def with_truth(scored: ScoredTexts, data: TaskData) -> ScoredTexts:
+    """Returns the scored test texts with what is known of them: their exact probability, if a grammar drew them."""
+    return scored if data.log_p is None else replace(scored, known_log_p=data.log_p(data.splits["test"]))
 
 
 def beside_sources(texts: Sequence[str], data: TaskData, per_source: int) -> list[Generation]:

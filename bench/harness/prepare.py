@@ -14,7 +14,7 @@ from bench.harness import evaluate, generate, train
 from bench.harness.data import TokenizedTexts, tokenize
 from bench.harness.provenance import file_sha256
 from bench.interface import System
-from bench.metrics.latent import model_metrics
+from bench.metrics.model import model_metrics
 from bench.records.schema import DataFacts
 from bench.registry import SYSTEMS
 from bench.spec import RunSpec, validated

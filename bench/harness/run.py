@@ -74,12 +74,7 @@ def run(
         stored = store.write(record, curve=progress.curve)
     else:
         with watch.phase("score"):
-            # A text that was cut is not the text whose probability the grammar knows.
-            log_p = prepared.data.log_p if not prepared.texts["test"].cut else None
-            known = log_p(prepared.data.splits["test"]) if log_p else None
-            scored = score_texts(
-                system, prepared.texts["test"], spec.scoring, spec.training, seeds["latent"], known, report
-            )
+            scored = score_texts(system, prepared.texts["test"], spec.scoring, spec.training, seeds["latent"], report)
         with watch.phase("generate"):
             texts = generate_texts(
                 system,

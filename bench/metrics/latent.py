@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from bench.metrics.likelihood import (
-    ELBO,
-    KL,
-    BitsPerByte,
-    EffectiveSampleSize,
-    KnownFloor,
-    LatentLikelihoodMetric,
-    Perplexity,
-    Reconstruction,
-    ScoredTexts,
-    WordPerplexity,
-)
+from bench.metrics.likelihood import LatentLikelihoodMetric, ScoredTexts
 from bench.score import Array, Bootstrap, Metric, Score, Signature, signature
 
 
@@ -112,22 +100,3 @@ class ActiveUnits(Metric[ScoredTexts]):
             return slice(0, sum(inputs.groups))
         start = sum(inputs.groups[: self.group - 1])
         return slice(start, start + inputs.groups[self.group - 1])
-
-
-def model_metrics(groups: Sequence[int]) -> tuple[Metric[ScoredTexts], ...]:
-    """Returns every metric that scored texts allow, those of single latent groups included where there are several."""
-    numbers = range(1, len(groups) + 1) if len(groups) > 1 else ()
-    return (
-        Perplexity(),
-        KnownFloor(),
-        WordPerplexity(),
-        BitsPerByte(),
-        ELBO(),
-        Reconstruction(),
-        KL(),
-        MutualInformation(),
-        ActiveUnits(),
-        EffectiveSampleSize(),
-        *(KL(group) for group in numbers),
-        *(ActiveUnits(group=group) for group in numbers),
-    )

@@ -6,6 +6,7 @@ logarithms and counts the predicted tokens: EOS yes, BOS no.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,7 +32,8 @@ class ScoredTexts:
         mean_noise: squared standard error of ``mean``: variance over samples / K (N x D).
         log_q: log q(z_1 | x) of each text's first sample (N).
         log_q_aggregated: log of the average of q(z_1 | x') over all N texts x' (N).
-        known_log_p: exact log p(x) of the true distribution, or None for real text (N).
+        cut: number of texts that were too long and lost their end.
+        known_log_p: exact log p(x) of the whole texts under the true distribution, or None for real text (N).
     """
 
     groups: tuple[int, ...]
@@ -46,6 +48,7 @@ class ScoredTexts:
     mean_noise: Array
     log_q: Array
     log_q_aggregated: Array
+    cut: int = 0
     known_log_p: Array | None = None
 
     def __len__(self) -> int:
@@ -166,20 +169,22 @@ class Perplexity(LikelihoodMetric):
 
     def signature(self, inputs: ScoredTexts) -> Signature:
         """States estimator, samples, reduction over groups and denominator."""
+        estimator = self.estimator(inputs)
         return signature(
-            self.name,
-            self.version,
-            est="iw",
-            K=inputs.n_samples,
-            sum="groups",
-            den=self.denominator,
-            tok=inputs.tokenizer,
-            n=len(inputs),
+            self.name, self.version, **estimator, den=self.denominator, tok=inputs.tokenizer, n=len(inputs)
         )
 
+    def estimator(self, inputs: ScoredTexts) -> Mapping[str, object]:
+        """Returns the fields of the signature that say where log p(x) comes from."""
+        return {"est": "iw", "K": inputs.n_samples, "sum": "groups"}
+
     def statistics(self, inputs: ScoredTexts) -> Array:
-        """Two columns: -log p_K(x) and the denominator."""
-        return np.stack([-importance_bound(inputs), self.count(inputs)], axis=1)
+        """Two columns: -log p(x) and the denominator."""
+        return np.stack([-self.log_p(inputs), self.count(inputs)], axis=1)
+
+    def log_p(self, inputs: ScoredTexts) -> Array:
+        """Returns the log p(x) that the perplexity is of (N)."""
+        return importance_bound(inputs)
 
     def count(self, inputs: ScoredTexts) -> Array:
         """Returns the denominator of each text (N)."""
@@ -216,28 +221,6 @@ class BitsPerByte(Perplexity):
     def aggregate(self, means: Array, n: int) -> Array:
         """Returns bits per byte."""
         return means[..., 0] / means[..., 1] / np.log(2.0)
-
-
-class KnownFloor(Perplexity):
-    """Perplexity of the true distribution on the scored texts: no valid perplexity can be below it in expectation."""
-
-    name = "PPL floor"
-    direction = None
-
-    def supports(self, inputs: ScoredTexts) -> str | None:
-        """Needs the exact log p(x) of a grammar corpus."""
-        return None if inputs.known_log_p is not None else "the true distribution of real text is not known"
-
-    def signature(self, inputs: ScoredTexts) -> Signature:
-        """States that the value is exact."""
-        return signature(
-            self.name, self.version, est="exact", den=self.denominator, tok=inputs.tokenizer, n=len(inputs)
-        )
-
-    def statistics(self, inputs: ScoredTexts) -> Array:
-        """Two columns: -log p(x) and the denominator; ``supports`` says whether there is such a thing."""
-        known = np.full(len(inputs), np.nan) if inputs.known_log_p is None else inputs.known_log_p
-        return np.stack([-known, self.count(inputs)], axis=1)
 
 
 class EffectiveSampleSize(LatentLikelihoodMetric):

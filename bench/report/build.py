@@ -178,7 +178,7 @@ def _group(
 ) -> list[_Column]:
     """Returns the columns of a task: all, or those measured; at least one, so that failed runs have a cell."""
     columns = [column for metric in metrics for column in _columns(task, metric, runs, allow_mixed)]
-    return columns if keep_empty else [column for column in columns if column.basis] or columns[:1]
+    return [c for c in columns if c.basis or (keep_empty and not c.metric.optional)] or columns[:1]
 
 
 def _columns(task: TaskLayout, metric: MetricLayout, runs: _Runs, allow_mixed: bool) -> list[_Column]:

@@ -16,11 +16,11 @@ from bench.resources import read
 from bench.spec import validated
 
 MAIN_METRICS = (
-    *("PPL", "ELBO", "KL", "MI", "AU"),
+    *("PPL", "ELBO", "Excess", "KL", "MI", "AU"),
     *("BLEU", "ROUGE-1", "ROUGE-2", "ROUGE-L", "BERTScore"),
     *("CND", "MAUVE", "Self-BLEU", "Dist-2", "Jaccard"),
 )
-"""The columns of the papers' tables; a default layout shows those of them that were measured."""
+"""The columns of the papers' tables, and the distance to the known floor; a default layout shows those measured."""
 
 
 class _Part(BaseModel):
@@ -77,11 +77,15 @@ class TaskLayout(_Part):
 
 
 class MetricLayout(_Part):
-    """A column in every group: the name of a metric, how the table calls it, and how the paper calls it."""
+    """A column in every group: the name of a metric, how the table calls it, and how the paper calls it.
+
+    An ``optional`` column is left out of the groups in which no run has a value.
+    """
 
     name: str
     title: str | None = None
     published: str | None = None
+    optional: bool = False
 
 
 class Layout(_Part):

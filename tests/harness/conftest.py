@@ -24,6 +24,7 @@ MICRO: dict[str, Any] = {
 
 ODD_SYSTEMS = {
     "oracle": "odd_systems:Oracle",
+    "too-good": "odd_systems:TooGood",
     "nan-loss": "odd_systems:NaNLoss",
     "nan-score": "odd_systems:NaNScore",
     "raising": "odd_systems:Raising",

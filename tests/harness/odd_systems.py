@@ -13,16 +13,25 @@ from bench.tasks.task import Example, get_task
 
 
 class Oracle(LanguageModel):
-    """Knows the grammar of SNLI: its likelihood is the exact one, whatever its weights."""
+    """Knows the grammars of SNLI and Quora: its likelihood is the exact one, whatever its weights."""
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)  # type: ignore[arg-type]
-        self.grammar = get_task("snli").grammar()
+        self.grammar = get_task("quora" if self.conditional else "snli").grammar()
 
     def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
-        texts = self.backbone.tokenizer.decode(batch.ids.tolist())
-        exact = torch.from_numpy(self.grammar.log_p(list(map(Example, texts))))[:, None]
+        decode = self.backbone.tokenizer.decode
+        texts = decode(batch.ids.tolist())
+        sources = [None] * len(texts) if batch.condition is None else decode(batch.condition.ids.tolist())
+        exact = torch.from_numpy(self.grammar.log_p(list(map(Example, texts, sources))))[:, None]
         return exact.expand(-1, path.n) + 0.0 * super().log_likelihood(batch, path)
+
+
+class TooGood(Oracle):
+    """Gives every text half a nat more than its probability: no model of texts."""
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        return super().log_likelihood(batch, path) + 0.5
 
 
 class NaNLoss(LanguageModel):

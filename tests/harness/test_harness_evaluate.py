@@ -126,15 +126,6 @@ def test_scoring_leaves_the_random_state_alone_and_the_system_in_evaluation_mode
     assert not system.training
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_exact_probabilities_are_passed_through(micro: MakeSpec, known: bool) -> None:
-    prepared, system = built(micro("lm"))
-    exact = np.linspace(-30, -5, 12) if known else None
-    spec = prepared.spec
-    scored = score_texts(system, prepared.texts["test"], spec.scoring, spec.training, SEED, exact)
-    assert scored.known_log_p is exact
-
-
 def test_progress_reaches_the_end(micro: MakeSpec) -> None:
     prepared, system = built(micro("lm"))
     spec, texts, told = prepared.spec, prepared.texts["test"], []

@@ -125,12 +125,7 @@ def test_the_scored_weights_can_be_loaded_and_scored_again(micro: MakeSpec, tmp_
     assert (tokenizer.name, tokenizer.digest) == (prepared.tokenizer.name, prepared.tokenizer.digest)
     system = prepared.system(seeds["init"] + 1)
     load_weights(system, folder / "model.safetensors")
-    known = prepared.data.log_p
-    assert known is not None
-    scored = score_texts(
-        *(system, prepared.texts["test"], spec.scoring, spec.training, seeds["latent"]),
-        known_log_p=known(prepared.data.splits["test"]),
-    )
+    scored = score_texts(system, prepared.texts["test"], spec.scoring, spec.training, seeds["latent"])
     measured = measure(scored, [], prepared.data, Bootstrap(spec.scoring.bootstrap_samples, seeds["bootstrap"]))
     assert tuple(measured.scores) == record.metrics
     assert tuple(measured.skipped) == record.skipped
@@ -190,8 +185,10 @@ def test_a_value_that_is_no_number_never_becomes_a_score(micro: MakeSpec, tmp_pa
 def test_the_floor_is_withheld_where_texts_are_cut(micro: MakeSpec, tmp_path: Path) -> None:
     """A text that was cut is not the one whose probability the grammar knows."""
     whole, cut = (run(micro("lm", max_tokens=length), tmp_path) for length in (100, 20))
-    assert "PPL floor" in values(whole)
-    assert "PPL floor" not in values(cut)
+    assert {"PPL floor", "Excess"} <= values(whole).keys()
+    assert not {"PPL floor", "Excess"} & values(cut).keys()
+    (reason,) = (skipped.reason for skipped in cut.skipped if skipped.metric == "Excess")
+    assert reason.endswith("of 12 texts were cut, and the exact probability is that of the whole text")
     assert any("test texts were cut" in note for note in cut.data.notes)
     assert not any("cut" in note for note in whole.data.notes)
 
@@ -199,12 +196,28 @@ def test_the_floor_is_withheld_where_texts_are_cut(micro: MakeSpec, tmp_path: Pa
 # --- against what is known of the grammar -------------------------------------------------------------------------
 
 
-def test_a_system_that_knows_the_grammar_sits_on_the_floor(micro: MakeSpec, tmp_path: Path, odd_systems: None) -> None:
+@pytest.mark.parametrize("task", ["snli", "quora"])
+def test_a_system_that_knows_the_grammar_sits_on_the_floor(
+    micro: MakeSpec, tmp_path: Path, odd_systems: None, task: str
+) -> None:
     """End to end: ids, order, counts and estimator lose nothing, so the perplexity is the exact one."""
-    record = run(micro("oracle", scoring={"batch_tokens": 100}), tmp_path)
+    record = run(micro("oracle", task, max_source_tokens=100, scoring={"batch_tokens": 100}), tmp_path)
     assert values(record)["PPL"] == pytest.approx(values(record)["PPL floor"], rel=1e-12)
+    assert values(record)["PPL ratio"] == pytest.approx(1.0, rel=1e-12)
+    assert values(record)["Excess"] == pytest.approx(0.0, abs=1e-12)
     statistics = stored(tmp_path).statistics()
     np.testing.assert_allclose(statistics["PPL"], statistics["PPL floor"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("task", ["snli", "quora"])
+def test_a_likelihood_that_is_none_lies_below_the_floor(
+    micro: MakeSpec, tmp_path: Path, odd_systems: None, task: str
+) -> None:
+    record = run(micro("too-good", task, max_source_tokens=100), tmp_path)
+    (excess,) = (score for score in record.metrics if score.name == "Excess")
+    assert excess.value == pytest.approx(-0.5)
+    assert excess.interval is not None
+    assert excess.interval.high < 0
 
 
 @pytest.fixture(scope="module")
@@ -239,9 +252,7 @@ def assert_not_negative_beyond_sampling_error(differences: Array) -> None:
 def test_no_system_beats_the_known_floor(trained: Callable[[str], StoredRun], label: str) -> None:
     """E log p(x) - E log p_K(x) is a KL divergence plus what the bound lacks; paired over texts."""
     run_ = trained(label)
-    statistics = run_.statistics()
-    nats = statistics["PPL"][:, 0] - statistics["PPL floor"][:, 0]
-    assert_not_negative_beyond_sampling_error(nats)
+    assert_not_negative_beyond_sampling_error(run_.statistics()["Excess"][:, 0])
     assert values(run_.record)["PPL"] < 500 / 8  # it has learnt something: 500 is the size of the vocabulary
 
 

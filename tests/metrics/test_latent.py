@@ -10,7 +10,7 @@ import pytest
 from scipy.special import logsumexp
 from scored_cases import random_scored, take
 
-from bench.metrics.latent import ActiveUnits, MutualInformation, model_metrics
+from bench.metrics.latent import ActiveUnits, MutualInformation
 from bench.metrics.likelihood import KL, ScoredTexts
 from bench.score import Array, Bootstrap
 
@@ -148,22 +148,3 @@ def test_groups_add_up_to_the_whole() -> None:
     for metric in (KL, ActiveUnits):
         parts = sum(metric(group=group).score(scored).value for group in (1, 2))
         assert parts == pytest.approx(metric().score(scored).value, rel=1e-12)
-
-
-@pytest.mark.parametrize(("groups", "of_groups"), [((), 0), ((32,), 0), ((4, 4, 4), 3)])
-def test_single_groups_are_measured_where_there_are_several(groups: tuple[int, ...], of_groups: int) -> None:
-    names = [metric.name for metric in model_metrics(groups)]
-    assert len(names) == len(set(names))
-    assert names[:10] == ["PPL", "PPL floor", "PPL word", "BPB", "ELBO", "Rec", "KL", "MI", "AU", "ESS"]
-    numbers = range(1, of_groups + 1)
-    assert names[10:] == [*(f"KL[{group}]" for group in numbers), *(f"AU[{group}]" for group in numbers)]
-
-
-def test_what_a_plain_language_model_is_not_asked() -> None:
-    scored = random_scored(groups=(), known=False)
-    reasons = {metric.name: metric.supports(scored) for metric in model_metrics(())}
-    latent = dict.fromkeys(("KL", "MI", "AU", "ESS"), "no latent variable")
-    assert {name: reason for name, reason in reasons.items() if reason} == {
-        **latent,
-        "PPL floor": "the true distribution of real text is not known",
-    }

@@ -17,12 +17,12 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from scored_cases import random_scored, take
 
+from bench.metrics.floor import ELBOFloor, Excess, PerplexityFloor, PerplexityRatio
 from bench.metrics.likelihood import (
     ELBO,
     KL,
     BitsPerByte,
     EffectiveSampleSize,
-    KnownFloor,
     LikelihoodMetric,
     Perplexity,
     Reconstruction,
@@ -67,6 +67,9 @@ def literal(metric: LikelihoodMetric, scored: ScoredTexts) -> float:
         "PPL word": lambda: math.exp(total / words),
         "BPB": lambda: total / math.fsum(scored.bytes) / math.log(2),
         "PPL floor": lambda: math.exp(-math.fsum(known) / math.fsum(scored.tokens)),
+        "PPL ratio": lambda: math.exp((total + math.fsum(known)) / math.fsum(scored.tokens)),
+        "ELBO floor": lambda: -math.fsum(known) / n,
+        "Excess": lambda: math.fsum([total, *known]) / n,
         "ESS": lambda: math.fsum(effective) / n,
     }[metric.name]()
 
@@ -80,7 +83,10 @@ METRICS: tuple[LikelihoodMetric, ...] = (
     Perplexity(),
     WordPerplexity(),
     BitsPerByte(),
-    KnownFloor(),
+    PerplexityFloor(),
+    PerplexityRatio(),
+    ELBOFloor(),
+    Excess(),
     EffectiveSampleSize(),
 )
 each_metric = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -117,7 +123,13 @@ def test_intervals_are_of_the_metric_on_resampled_texts(metric: LikelihoodMetric
         (Perplexity(), "PPL|est:iw|K:5|sum:groups|den:tokens+eos|tok:bpe300@abcdef|n:7|v:1"),
         (WordPerplexity(), "PPL word|est:iw|K:5|sum:groups|den:words+eos|tok:bpe300@abcdef|n:7|v:1"),
         (BitsPerByte(), "BPB|est:iw|K:5|sum:groups|den:bytes|tok:bpe300@abcdef|n:7|v:1"),
-        (KnownFloor(), "PPL floor|est:exact|den:tokens+eos|tok:bpe300@abcdef|n:7|v:1"),
+        (PerplexityFloor(), "PPL floor|est:exact|den:tokens+eos|tok:bpe300@abcdef|n:7|v:1"),
+        (
+            PerplexityRatio(),
+            "PPL ratio|est:iw|K:5|sum:groups|over:exact|den:tokens+eos|tok:bpe300@abcdef|n:7|v:1",
+        ),
+        (ELBOFloor(), "ELBO floor|est:exact|n:7|v:1"),
+        (Excess(), "Excess|est:iw|K:5|sum:groups|over:exact|tok:bpe300@abcdef|n:7|v:1"),
         (EffectiveSampleSize(), "ESS|K:5|sum:groups|n:7|v:1"),
     ],
     ids=lambda value: getattr(value, "name", ""),
@@ -220,7 +232,7 @@ def test_with_the_exact_posterior_every_weight_is_p_of_x(model: LinearGaussian) 
     for k in (1, 3, 8):
         np.testing.assert_allclose(importance_bound(scored, k), exact, atol=1e-10)
     assert EffectiveSampleSize().score(scored).value == pytest.approx(8.0, abs=1e-8)
-    assert Perplexity().score(scored).value == pytest.approx(KnownFloor().score(scored).value, rel=1e-10)
+    assert Perplexity().score(scored).value == pytest.approx(PerplexityFloor().score(scored).value, rel=1e-10)
     assert Perplexity().score(scored).value == pytest.approx(math.exp(-exact.mean() / 4), rel=1e-10)
 
 
@@ -296,13 +308,7 @@ def test_without_latent_variables_the_bound_is_exact_for_any_number_of_samples()
     assert (
         KL().supports(alike) == KL(1).supports(alike) == EffectiveSampleSize().supports(alike) == "no latent variable"
     )
-    assert all(metric.supports(alike) is None for metric in (ELBO(), Perplexity(), KnownFloor()))
-
-
-def test_the_floor_is_known_for_grammars_only() -> None:
-    assert KnownFloor().supports(random_scored()) is None
-    reason = "the true distribution of real text is not known"
-    assert KnownFloor().supports(random_scored(known=False)) == reason
+    assert all(metric.supports(alike) is None for metric in (ELBO(), Perplexity(), PerplexityFloor()))
 
 
 def test_one_dominant_weight_leaves_one_effective_sample() -> None:

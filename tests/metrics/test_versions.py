@@ -10,7 +10,7 @@ import pytest
 from scored_cases import random_scored
 from test_text_golden import Golden, moved
 
-from bench.metrics.latent import model_metrics
+from bench.metrics.model import model_metrics
 
 GOLDEN = Path(__file__).with_name("golden_model.json")
 COMMAND = "python tests/metrics/test_versions.py > tests/metrics/golden_model.json"

@@ -110,6 +110,21 @@ def test_the_default_layout_shows_no_column_that_a_task_never_measured(make_run,
     ]
 
 
+def test_an_optional_column_is_shown_only_where_a_run_has_a_value(make_run, make_score):
+    layout = Layout.model_validate(
+        {"rows": ["a"], "tasks": ["ptb", "quora"], "metrics": ["PPL", "KL", {"name": "Excess", "optional": True}]}
+    )
+    runs = [
+        make_run("a", "ptb", scores=[make_score("PPL", 1.0), make_score("Excess", 1.0)]),
+        make_run("a", "quora", scores=[make_score("PPL", 1.0)]),
+    ]
+    table = build_table(runs, layout)
+    assert [(group.task, [column.metric for column in group.columns]) for group in table.groups] == [
+        ("ptb", ["PPL", "KL", "Excess"]),
+        ("quora", ["PPL", "KL"]),
+    ]
+
+
 def test_a_layout_is_found_by_name_or_by_path(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("title: Mine\nlayout: {rows: [della], tasks: [ptb], metrics: [PPL]}\n")

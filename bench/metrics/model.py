@@ -1,0 +1,41 @@
+"""The metrics of a model: all that follows from one pass of scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.metrics.floor import ELBOFloor, Excess, PerplexityFloor, PerplexityRatio
+from bench.metrics.latent import ActiveUnits, MutualInformation
+from bench.metrics.likelihood import (
+    ELBO,
+    KL,
+    BitsPerByte,
+    EffectiveSampleSize,
+    Perplexity,
+    Reconstruction,
+    ScoredTexts,
+    WordPerplexity,
+)
+from bench.score import Metric
+
+
+def model_metrics(groups: Sequence[int]) -> tuple[Metric[ScoredTexts], ...]:
+    """Returns every metric that scored texts allow, those of single latent groups included where there are several."""
+    numbers = range(1, len(groups) + 1) if len(groups) > 1 else ()
+    return (
+        Perplexity(),
+        PerplexityFloor(),
+        PerplexityRatio(),
+        WordPerplexity(),
+        BitsPerByte(),
+        ELBO(),
+        ELBOFloor(),
+        Excess(),
+        Reconstruction(),
+        KL(),
+        MutualInformation(),
+        ActiveUnits(),
+        EffectiveSampleSize(),
+        *(KL(group) for group in numbers),
+        *(ActiveUnits(group=group) for group in numbers),
+    )

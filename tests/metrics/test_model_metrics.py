@@ -1,0 +1,28 @@
+"""Which metrics a model is asked for, and why some do not apply."""
+
+from __future__ import annotations
+
+import pytest
+from scored_cases import random_scored
+
+from bench.metrics.model import model_metrics
+
+
+@pytest.mark.parametrize(("groups", "of_groups"), [((), 0), ((32,), 0), ((4, 4, 4), 3)])
+def test_single_groups_are_measured_where_there_are_several(groups: tuple[int, ...], of_groups: int) -> None:
+    names = [metric.name for metric in model_metrics(groups)]
+    assert len(names) == len(set(names))
+    assert {"PPL", "PPL floor", "ELBO", "Excess", "Rec", "KL", "MI", "AU", "ESS"} <= set(names)
+    numbered = {name for name in names if name.endswith("]")}
+    assert numbered == {f"{name}[{number}]" for name in ("KL", "AU") for number in range(1, of_groups + 1)}
+
+
+def test_what_a_plain_language_model_of_real_text_is_not_asked() -> None:
+    scored = random_scored(groups=(), known=False)
+    reasons = {metric.name: metric.supports(scored) for metric in model_metrics(())}
+    latent = dict.fromkeys(("KL", "MI", "AU", "ESS"), "no latent variable")
+    unknown = "the true distribution of real text is not known"
+    assert {name: reason for name, reason in reasons.items() if reason} == {
+        **latent,
+        **dict.fromkeys(("PPL floor", "PPL ratio", "ELBO floor", "Excess"), unknown),
+    }
