@@ -17,9 +17,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from bench.errors import BenchError, unknown_name
+from bench.records.published import Published, PublishedFigure
 from bench.records.schema import Record, RecordedScore
 from bench.report.layout import Layout, MetricLayout, RowLayout, TaskLayout, default_layout
-from bench.report.published import Published, PublishedFigure
 from bench.report.table import Cell, ColumnGroup, HeaderCell, Row, SignatureLine, Table
 from bench.score import Direction, Interval, Signature
 from bench.spec import NO_IDENTITY

@@ -9,7 +9,7 @@ from functools import cached_property
 from string import ascii_lowercase
 from typing import Literal
 
-from bench.report.published import PublishedFigure
+from bench.records.published import PublishedFigure
 from bench.score import Direction, Interval
 
 State = Literal["measured", "floor", "skipped", "diverged", "missing"]

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from bench.errors import BenchError
-from bench.report.published import COLUMNS, Published, published_folder
+from bench.records.published import COLUMNS, Published, published_folder
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_rows_come_in_printed_order(published):
 def test_the_installed_folder_goes_before_the_checkout(tmp_path, monkeypatch):
     assert published_folder().joinpath("della-2022.csv").is_file()
     (tmp_path / "published").mkdir()
-    monkeypatch.setattr("bench.report.published.files", lambda package: tmp_path)
+    monkeypatch.setattr("bench.records.published.files", lambda package: tmp_path)
     assert published_folder() == tmp_path / "published"
 
 

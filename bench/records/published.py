@@ -73,7 +73,7 @@ class Published:
             BenchError: a file has other columns than ``COLUMNS``, or a direction that is neither up, down nor empty.
         """
         papers = [file for file in (folder or published_folder()).iterdir() if file.name.endswith(".csv")]
-        return cls(figure for file in sorted(papers, key=lambda file: file.name) for figure in _read_paper(file))
+        return cls(figure for file in sorted(papers, key=lambda file: file.name) for figure in read_paper(file))
 
     def citation(self, key: str, table: str) -> str:
         """Returns how the paper of a table is cited.
@@ -105,12 +105,20 @@ class Published:
 
 def published_folder() -> Traversable:
     """Returns the folder of the published figures: inside the installed package, or ``results/`` of a checkout."""
-    installed = files("bench.report") / "published"
+    installed = files("bench.records") / "published"
     return installed if installed.is_dir() else Path(__file__).parents[2] / "results" / "published"
 
 
-def _read_paper(file: Traversable) -> list[PublishedFigure]:
-    rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+def read_paper(file: Traversable) -> list[PublishedFigure]:
+    """Reads the figures of one paper.
+
+    Raises:
+        BenchError: no text in UTF-8, other columns than ``COLUMNS``, or a direction that is neither up, down nor empty.
+    """
+    try:
+        rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError:
+        raise BenchError(f"{file}: not UTF-8") from None
     if tuple(rows.fieldnames or ()) != COLUMNS:
         raise BenchError(f"{file}: expected the columns {', '.join(COLUMNS)}")
     figures = []
