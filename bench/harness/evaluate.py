@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,7 +48,7 @@ def score_texts(
     n_samples = scoring.n_importance_samples if system.groups else 1
     batches = batches_of_similar_length(texts.lengths, scoring.batch_tokens)
     order = [index for indices in batches for index in indices]
-    columns: dict[str, list[Array]] = {"log_likelihood": [], "log_ratio": [], "kl": [], "mean": [], "noise": []}
+    columns = defaultdict[str, list[Array]](list)
     posteriors: list[Posterior] = []
     first_samples: list[LatentPath] = []
     for done, indices in enumerate(batches):
@@ -68,7 +69,8 @@ def score_texts(
         columns["kl"].append(_array(path.kl.double().mean(1)))
         mean = _joined(path.mean, len(indices), path.n)
         columns["mean"].append(mean.mean(axis=1))
-        columns["noise"].append(mean.var(axis=1, ddof=min(1, path.n - 1)) / path.n)
+        columns["mean_noise"].append(mean.var(axis=1, ddof=min(1, path.n - 1)) / path.n)
+        columns["first_mean"].append(mean[:, 0])
         report("score", (done + 1) / len(batches))
     own, aggregated = _aggregated_posterior(posteriors, first_samples)
     back = np.argsort(order)
@@ -84,7 +86,8 @@ def score_texts(
         log_ratio=ordered["log_ratio"].repeat(repeats, axis=1),
         kl=ordered["kl"],
         mean=ordered["mean"],
-        mean_noise=ordered["noise"],
+        mean_noise=ordered["mean_noise"],
+        first_mean=ordered["first_mean"],
         log_q=own[back],
         log_q_aggregated=aggregated[back],
         cut=texts.cut,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.metrics.likelihood import LatentLikelihoodMetric, ScoredTexts
-from bench.score import Array, Bootstrap, Metric, Score, Signature, signature
+from bench.score import Array, Bootstrap, Interval, Metric, Score, Signature, signature
 
 
 class MutualInformation(LatentLikelihoodMetric):
@@ -30,8 +30,45 @@ class MutualInformation(LatentLikelihoodMetric):
         return (inputs.log_q - inputs.log_q_aggregated)[:, None]
 
 
+def count_active(mean: Array, noise: Array, delta: float, bootstrap: Bootstrap | None) -> tuple[float, Interval | None]:
+    """Returns how many dimensions have means that vary over texts by more than ``delta``, with its interval.
+
+    Args:
+        mean: means (N x D).
+        noise: part of each mean's variance that is sampling noise, subtracted on average (N x D).
+        delta: threshold on the unbiased variance (N - 1).
+        bootstrap: resampling behind the interval; None for none.
+    """
+    centred = mean - mean.mean(axis=0)  # the variance does not move, its rounding error shrinks
+    rows = np.concatenate([centred, centred**2, noise], axis=1)
+
+    def count(means: Array, n: int) -> Array:
+        first, second, error = np.split(means, 3, axis=-1)
+        variance = (second - first**2) * n / (n - 1) - error
+        active: Array = (variance > delta).sum(axis=-1).astype(np.float64)
+        return active
+
+    interval = bootstrap.interval(rows, count) if bootstrap is not None else None
+    return float(count(rows.mean(axis=0), len(rows))), interval
+
+
+class OfLatentVariance(Metric[ScoredTexts]):
+    """A metric that says in how many latent dimensions texts differ."""
+
+    version = 1
+    unit = "count"
+    direction = "up"
+    tolerance = 0.1
+
+    def supports(self, inputs: ScoredTexts) -> str | None:
+        """Needs at least one latent group, and two texts to vary over."""
+        if not inputs.groups:
+            return "no latent variable"
+        return None if len(inputs) > 1 else "one text has no variance"
+
+
 @dataclass(frozen=True)
-class ActiveUnits(Metric[ScoredTexts]):
+class ActiveUnits(OfLatentVariance):
     """Number of latent dimensions whose posterior mean varies over texts by more than ``delta`` (Burda et al. 2016).
 
     Below the first group the mean depends on sampled ancestors. It is averaged over K samples of them, and what
@@ -43,22 +80,19 @@ class ActiveUnits(Metric[ScoredTexts]):
         group: number of the only group counted, from 1, or None for all.
     """
 
-    version = 1
-    unit = "count"
-    direction = "up"
-    tolerance = 0.1
-
     delta: float = 0.01
     group: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "name", "AU" if self.group is None else f"AU[{self.group}]")
+        threshold = "" if self.delta == ActiveUnits.delta else f"({self.delta:g})"
+        group = "" if self.group is None else f"[{self.group}]"
+        object.__setattr__(self, "name", f"AU{threshold}{group}")
 
     def supports(self, inputs: ScoredTexts) -> str | None:
-        """Needs at least one latent group, and two texts to vary over."""
-        if not inputs.groups:
-            return "no latent variable"
-        return None if len(inputs) > 1 else "one text has no variance"
+        """Needs two samples of the ancestors, where there are any."""
+        if len(inputs.groups) > 1 and inputs.n_samples == 1:
+            return "the noise of sampled ancestors cannot be told from one sample"
+        return super().supports(inputs)
 
     def signature(self, inputs: ScoredTexts) -> Signature:
         """States threshold and statistic."""
@@ -81,19 +115,8 @@ class ActiveUnits(Metric[ScoredTexts]):
     def score(self, inputs: ScoredTexts, bootstrap: Bootstrap | None = None) -> Score:
         """Returns the number of active units and, with ``bootstrap``, its interval over texts."""
         columns = self._columns(inputs)
-        mean, noise = inputs.mean[:, columns], inputs.mean_noise[:, columns]
-        centred = mean - mean.mean(axis=0)  # the variance does not move, its rounding error shrinks
-        size = mean.shape[1]
-
-        def count(means: Array, n: int) -> Array:
-            first, second, error = means[..., :size], means[..., size : 2 * size], means[..., 2 * size :]
-            variance = (second - first**2) * n / (n - 1) - error
-            active: Array = (variance > self.delta).sum(axis=-1).astype(np.float64)
-            return active
-
-        rows = np.concatenate([centred, centred**2, noise], axis=1)
-        interval = bootstrap.interval(rows, count) if bootstrap is not None else None
-        return self._score(inputs, float(count(rows.mean(axis=0), len(rows))), len(rows), interval)
+        value, interval = count_active(inputs.mean[:, columns], inputs.mean_noise[:, columns], self.delta, bootstrap)
+        return self._score(inputs, value, len(inputs), interval)
 
     def _columns(self, inputs: ScoredTexts) -> slice:
         if self.group is None:

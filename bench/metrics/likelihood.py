@@ -30,6 +30,7 @@ class ScoredTexts:
         kl: analytic KL of each group, averaged over the samples of its ancestors (N x G).
         mean: posterior means, averaged over the samples of their ancestors (N x D).
         mean_noise: squared standard error of ``mean``: variance over samples / K (N x D).
+        first_mean: posterior means given the first sample of their ancestors (N x D).
         log_q: log q(z_1 | x) of each text's first sample (N).
         log_q_aggregated: log of the average of q(z_1 | x') over all N texts x' (N).
         cut: number of texts that were too long and lost their end.
@@ -46,6 +47,7 @@ class ScoredTexts:
     kl: Array
     mean: Array
     mean_noise: Array
+    first_mean: Array
     log_q: Array
     log_q_aggregated: Array
     cut: int = 0

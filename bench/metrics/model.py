@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.metrics.della_2022 import ReleasedActiveUnits, ReleasedELBO, ReleasedKL, ReleasedPerplexity
 from bench.metrics.floor import ELBOFloor, Excess, PerplexityFloor, PerplexityRatio
 from bench.metrics.latent import ActiveUnits, MutualInformation
 from bench.metrics.likelihood import (
@@ -34,8 +35,12 @@ def model_metrics(groups: Sequence[int]) -> tuple[Metric[ScoredTexts], ...]:
         Reconstruction(),
         KL(),
         MutualInformation(),
-        ActiveUnits(),
+        *(ActiveUnits(delta) for delta in (0.01, 0.1, 0.2)),
         EffectiveSampleSize(),
+        ReleasedPerplexity(),
+        ReleasedELBO(),
+        ReleasedKL(),
+        ReleasedActiveUnits(),
         *(KL(group) for group in numbers),
         *(ActiveUnits(group=group) for group in numbers),
     )

@@ -73,6 +73,7 @@ def test_terms_are_those_of_each_text_alone_in_the_order_of_the_texts(micro: Mak
             np.testing.assert_allclose(scored.log_ratio[index], ratio, rtol=1e-5, atol=1e-4)
             np.testing.assert_allclose(scored.kl[index], path.kl[0].double().mean(0), rtol=1e-5, atol=1e-5)
             np.testing.assert_allclose(scored.mean[index], mean.mean(0), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(scored.first_mean[index], mean[0], rtol=1e-4, atol=1e-5)
             np.testing.assert_allclose(scored.mean_noise[index], mean.var(axis=0, ddof=1) / n, rtol=1e-3, atol=1e-7)
     assert scored.tokens.tolist() == [length - 1 for length in texts.lengths]
 

@@ -24,10 +24,11 @@ def random_scored(
         log_likelihood=-tokens[:, None] * 3 + rng.normal(size=(n, k)),
         log_ratio=rng.normal(-2.0, 1.0, (n, k)) * bool(groups),
         kl=rng.gamma(2.0, 1.0, (n, len(groups))),
-        mean=rng.normal(size=(n, sum(groups))) * np.geomspace(0.03, 1.0, sum(groups)),
+        mean=(mean := rng.normal(size=(n, sum(groups))) * np.geomspace(0.03, 1.0, sum(groups))),
         mean_noise=rng.gamma(1.0, 0.01, (n, sum(groups))),
         log_q=rng.normal(size=n),
         log_q_aggregated=rng.normal(-2.0, 1.0, n),
+        first_mean=mean + 0.3 * rng.normal(size=mean.shape),
         known_log_p=-tokens * 2.5 if known else None,
     )
 

@@ -134,12 +134,15 @@ class TestActiveUnits:
         assert ActiveUnits().supports(random_scored(groups=())) == "no latent variable"
         assert ActiveUnits().supports(random_scored(n=1)) == "one text has no variance"
         assert ActiveUnits().supports(random_scored(n=2)) is None
+        alone = "the noise of sampled ancestors cannot be told from one sample"
+        assert ActiveUnits().supports(random_scored(k=1)) == alone
+        assert ActiveUnits().supports(random_scored(k=1, groups=(5,))) is None
 
     def test_signatures(self) -> None:
         scored = random_scored()
         assert str(ActiveUnits().signature(scored)) == "AU|delta:0.01|stat:var-of-means|noise:removed|group:all|n:7|v:1"
         other = ActiveUnits(delta=0.2, group=2)
-        assert str(other.signature(scored)) == "AU[2]|delta:0.2|stat:var-of-means|noise:removed|group:2|n:7|v:1"
+        assert str(other.signature(scored)) == "AU(0.2)[2]|delta:0.2|stat:var-of-means|noise:removed|group:2|n:7|v:1"
 
 
 def test_groups_add_up_to_the_whole() -> None:

@@ -20,7 +20,8 @@ def test_single_groups_are_measured_where_there_are_several(groups: tuple[int, .
 def test_what_a_plain_language_model_of_real_text_is_not_asked() -> None:
     scored = random_scored(groups=(), known=False)
     reasons = {metric.name: metric.supports(scored) for metric in model_metrics(())}
-    latent = dict.fromkeys(("KL", "MI", "AU", "ESS"), "no latent variable")
+    of_latents = ("KL", "MI", "AU", "AU(0.1)", "AU(0.2)", "ESS", "KL@della-2022", "AU@della-2022")
+    latent = dict.fromkeys(of_latents, "no latent variable")
     unknown = "the true distribution of real text is not known"
     assert {name: reason for name, reason in reasons.items() if reason} == {
         **latent,

@@ -9,7 +9,7 @@ from bench.report.layout import MAIN_METRICS, default_layout
 PRINTED = {"table1": ("yelp", "yahoo"), "table8": ("ptb", "snli")}
 
 
-@pytest.mark.parametrize("suite", ["table1", "table8", "all"])
+@pytest.mark.parametrize("suite", ["table1", "table8", "all", "protocols"])
 def test_every_suite_has_a_layout_that_can_be_filled(suite, make_run, make_score):
     layout = load_layout(suite)
     labels = [row.label for row in layout.rows]
