@@ -168,6 +168,9 @@ def score(
     train: Annotated[Path | None, typer.Option(help="The training texts.")] = None,
     metrics: Annotated[str, typer.Option(help="Text metrics, comma-separated; all that apply by default.")] = "",
     pairs: Annotated[bool | None, typer.Option(help="Whether line i of the references belongs to line i.")] = None,
+    per_source: Annotated[
+        int | None, typer.Option(min=1, help="How many lines in a row are generated from one source.")
+    ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Tokenizer of n-grams, for metrics that have the choice.")
     ] = None,
@@ -184,6 +187,7 @@ def score(
         train,
         _split(metrics) or None,
         pairs=pairs,
+        per_source=per_source,
         tokenizer=tokenizer,
         encoder=encoder,
         bootstrap=Bootstrap(),

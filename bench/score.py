@@ -174,11 +174,17 @@ class PerTextMetric(Metric[InputT]):
     def aggregate(self, means: Array, n: int) -> Array:
         """Returns the value for column means (... x columns) over ``n`` texts; leading axes are bootstrap samples."""
 
+    def cluster_size(self, inputs: InputT) -> int:
+        """Returns how many rows in a row depend on each other, and are therefore resampled as one."""
+        return 1
+
     def score(self, inputs: InputT, bootstrap: Bootstrap | None = None) -> Score:
         """Returns the score and, with ``bootstrap``, its percentile interval over texts."""
         rows = np.asarray(self.statistics(inputs), dtype=np.float64)
         value = float(self.aggregate(rows.mean(axis=0), len(rows)))
-        interval = bootstrap.interval(rows, self.aggregate) if bootstrap is not None and len(rows) > 1 else None
+        size = self.cluster_size(inputs)
+        enough = bootstrap is not None and len(rows) > size
+        interval = bootstrap.interval(rows, self.aggregate, size) if bootstrap is not None and enough else None
         return self._score(inputs, value, len(rows), interval)
 
 
@@ -196,24 +202,28 @@ class Bootstrap:
     seed: int = 12345
     level: float = 0.95
 
-    def means(self, rows: Array) -> Array:
+    def means(self, rows: Array, cluster_size: int = 1) -> Array:
         """Returns resampled column means (samples x columns).
 
-        A resample is a multinomial count per text, so one matrix product replaces an index per draw. The product
-        is made in blocks to bound memory at 100 x texts.
+        A resample is a multinomial count per text (or cluster of so many texts in a row, the last perhaps of fewer),
+        so one matrix product replaces an index per draw. The product is made in blocks to bound memory at 100 x texts.
         """
-        n = len(rows)
+        starts = np.arange(0, len(rows), cluster_size)
+        sums, sizes = np.add.reduceat(rows, starts), np.diff(starts, append=len(rows))
+        n = len(starts)
         rng = np.random.Generator(np.random.PCG64(self.seed))
         p = np.full(n, 1.0 / n)
         blocks = [min(100, self.samples - start) for start in range(0, self.samples, 100)]
-        return np.concatenate([rng.multinomial(n, p, size=size) @ rows for size in blocks]) / n
+        counts = (rng.multinomial(n, p, size=size) for size in blocks)
+        return np.concatenate([count @ sums / (count @ sizes)[:, None] for count in counts])
 
-    def interval(self, rows: Array, aggregate: Callable[[Array, int], Array]) -> Interval:
-        """Returns the percentile interval of ``aggregate`` over resampled texts."""
-        values = aggregate(self.means(rows), len(rows))
+    def interval(self, rows: Array, aggregate: Callable[[Array, int], Array], cluster_size: int = 1) -> Interval:
+        """Returns the percentile interval of ``aggregate`` over resampled texts, or clusters of texts."""
+        values = aggregate(self.means(rows, cluster_size), len(rows))
         tail = 50.0 * (1.0 - self.level)
         low, high = np.percentile(values, [tail, 100.0 - tail])
-        return Interval(float(low), float(high), self.level, f"bootstrap:{self.samples}:{self.seed}")
+        clusters = f":clusters-of-{cluster_size}" if cluster_size > 1 else ""
+        return Interval(float(low), float(high), self.level, f"bootstrap:{self.samples}:{self.seed}{clusters}")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from bench.harness.processes import end_with_parent, interrupts_held_back
 from bench.harness.run import run
 from bench.records.schema import Record
 from bench.spec import RunSpec
-from bench.tasks.task import load_task
+from bench.tasks.task import load_texts
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def check_data(specs: Sequence[RunSpec], data_folder: Path | None) -> None:
         BenchError: names the folder, file and line.
     """
     for task in {spec.task.name: spec.task for spec in specs if spec.task.source == "files"}.values():
-        load_task(task.name, source="files", folder=data_folder, limits=task.limits)
+        load_texts(task, data_folder)
 
 
 def check_folder(out: Path) -> None:

@@ -12,6 +12,7 @@ from bench.metrics.model import model_metrics
 from bench.metrics.text import TextSet, text_metrics
 from bench.records.schema import RecordedScore, Skipped
 from bench.score import Array, Bootstrap, Metric, PerTextMetric
+from bench.spec import ScoringSpec
 from bench.tasks.task import TaskData
 
 InputT = TypeVar("InputT")
@@ -49,27 +50,30 @@ class Measurement:
                 self.statistics[metric.name] = metric.statistics(inputs)
 
 
-def measure(
-    scored: ScoredTexts, generations: Sequence[Generation], data: TaskData, bootstrap: Bootstrap | None
-) -> Measurement:
+def measure(scored: ScoredTexts, texts: TextSet | None, data: TaskData, bootstrap: Bootstrap | None) -> Measurement:
     """Applies every metric of the suite to a run.
 
     Args:
         scored: terms of the test texts.
-        generations: texts decoded from samples of the prior.
+        texts: texts decoded from samples of the prior; None for none.
         data: the task's texts.
         bootstrap: resampling behind the intervals; None for none.
     """
     scored = with_truth(scored, data)
     measurement = Measurement()
     measurement.apply(model_metrics(scored.groups), scored, bootstrap, keep=True)
-    apply_text_metrics(measurement, generations, data, bootstrap)
+    apply_text_metrics(measurement, texts, bootstrap)
     return measurement
 
 
 def with_truth(scored: ScoredTexts, data: TaskData) -> ScoredTexts:
     """Returns the scored test texts with what is known of them: their exact probability, if a grammar drew them."""
     return scored if data.log_p is None else replace(scored, known_log_p=data.log_p(data.splits["test"]))
+
+
+def bootstrap_of(scoring: ScoringSpec, seed: int) -> Bootstrap | None:
+    """Returns the resampling behind the intervals of a run; None where it asks for none."""
+    return Bootstrap(scoring.bootstrap_samples, seed) if scoring.bootstrap_samples else None
 
 
 def beside_sources(texts: Sequence[str], data: TaskData, per_source: int) -> list[Generation]:
@@ -83,13 +87,27 @@ def beside_sources(texts: Sequence[str], data: TaskData, per_source: int) -> lis
     ]
 
 
-def apply_text_metrics(
-    measurement: Measurement, generations: Sequence[Generation], data: TaskData, bootstrap: Bootstrap | None
-) -> None:
-    """Applies every text metric to generated texts, beside their references and the test and training texts."""
+def text_set(generations: Sequence[Generation], data: TaskData, per_source: int) -> TextSet | None:
+    """Returns generated texts beside their references and the test and training texts; None where there are none.
+
+    Args:
+        generations: as ``beside_sources`` returns them.
+        data: the task's texts.
+        per_source: samples of each source, on conditional tasks.
+    """
     if not generations:
-        return
+        return None
     corpus, train = (tuple(example.target for example in data.splits[split]) for split in ("test", "train"))
-    references = tuple((one["reference"],) for one in generations if "reference" in one)
-    texts = TextSet(tuple(one["text"] for one in generations), references=references, corpus=corpus, train=train)
-    measurement.apply((text_metrics.get(name)() for name in text_metrics.names()), texts, bootstrap, keep=False)
+    return TextSet(
+        tuple(one["text"] for one in generations),
+        references=tuple((one["reference"],) for one in generations if "reference" in one),
+        corpus=corpus,
+        train=train,
+        per_source=per_source if data.kind == "conditional" else None,
+    )
+
+
+def apply_text_metrics(measurement: Measurement, texts: TextSet | None, bootstrap: Bootstrap | None) -> None:
+    """Applies every text metric to generated texts, if there are any."""
+    if texts is not None:
+        measurement.apply((text_metrics.get(name)() for name in text_metrics.names()), texts, bootstrap, keep=False)

@@ -18,7 +18,7 @@ from bench.metrics.model import model_metrics
 from bench.records.schema import DataFacts
 from bench.registry import SYSTEMS
 from bench.spec import RunSpec, validated
-from bench.tasks.task import Split, TaskData, get_task, load_task
+from bench.tasks.task import Split, TaskData, get_task, load_texts
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,7 @@ def prepare(spec: RunSpec, data_folder: Path | None = None) -> Prepared:
     Raises:
         BenchError: bad data.
     """
-    folder = data_folder if spec.task.source == "files" else None
-    data = load_task(spec.task.name, source=spec.task.source, folder=folder, limits=spec.task.limits)
+    data = load_texts(spec.task, data_folder)
     tokenizer = build_tokenizer(spec.tokenizer, _training_texts(data))
     sources = spec.task.max_source_tokens if spec.task.conditional else None
     longest = _longest_text(spec, sources or 0)

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.harness.measure import Generation, Measurement, apply_text_metrics
+from bench.harness.measure import Generation, Measurement, apply_text_metrics, bootstrap_of, text_set
 from bench.metrics.text import text_metrics
 from bench.records.schema import Record
 from bench.records.store import GENERATIONS, RecordStore, StoredRun
-from bench.score import Bootstrap
 from bench.spec import RunSpec, validated
-from bench.tasks.task import load_task
+from bench.tasks.task import load_texts
 
 
 def rescore(runs: Sequence[StoredRun], data_folder: Path | None = None) -> list[Record]:
@@ -37,16 +36,14 @@ def rescore(runs: Sequence[StoredRun], data_folder: Path | None = None) -> list[
 
 def _rescore(run: StoredRun, generations: Sequence[Generation], data_folder: Path | None) -> Record:
     spec = validated(RunSpec, run.record.spec, str(run.path))
-    folder = data_folder if spec.task.source == "files" else None
-    data = load_task(spec.task.name, source=spec.task.source, folder=folder, limits=spec.task.limits)
+    data = load_texts(spec.task, data_folder)
     if data.sha256 != run.record.data.sha256:
         raise BenchError(
             f"{run.path}: its texts ({run.record.data.sha256[:12]}) are not those here ({data.sha256[:12]})."
         )
-    samples = spec.scoring.bootstrap_samples
-    bootstrap = Bootstrap(samples, run.record.seeds["bootstrap"]) if samples else None
+    texts = text_set(generations, data, spec.decoding.samples_per_source)
     measurement = Measurement()
-    apply_text_metrics(measurement, generations, data, bootstrap)
+    apply_text_metrics(measurement, texts, bootstrap_of(spec.scoring, run.record.seeds["bootstrap"]))
     replaced = set(text_metrics.names())
     kept = [score for score in run.record.metrics if score.name not in replaced]
     skipped = [one for one in run.record.skipped if one.metric not in replaced]

@@ -12,14 +12,13 @@ import bench
 from bench.harness import provenance, train
 from bench.harness.evaluate import score_texts
 from bench.harness.generate import generate_texts
-from bench.harness.measure import beside_sources, measure
+from bench.harness.measure import beside_sources, bootstrap_of, measure, text_set
 from bench.harness.prepare import Prepared, prepare
 from bench.interface import System
 from bench.objectives import build_objective
 from bench.records.schema import SPEED, ModelFacts, Record
 from bench.records.store import RecordStore
 from bench.registry import SYSTEMS
-from bench.score import Bootstrap
 from bench.seeds import named_seeds
 from bench.spec import RunSpec
 
@@ -85,10 +84,14 @@ def run(
                 report,
             )
         with watch.phase("metrics"):
-            samples = spec.scoring.bootstrap_samples
-            bootstrap = Bootstrap(samples, seeds["bootstrap"]) if samples else None
-            generated = beside_sources(texts, prepared.data, spec.decoding.samples_per_source)
-            measured = measure(scored, generated, prepared.data, bootstrap)
+            per_source = spec.decoding.samples_per_source
+            generated = beside_sources(texts, prepared.data, per_source)
+            measured = measure(
+                scored,
+                text_set(generated, prepared.data, per_source),
+                prepared.data,
+                bootstrap_of(spec.scoring, seeds["bootstrap"]),
+            )
         record = Record(
             created=datetime.now(UTC),
             metrics=tuple(measured.scores),

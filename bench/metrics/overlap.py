@@ -14,13 +14,13 @@ import numpy as np
 from sacrebleu.metrics import bleu as sacrebleu
 
 from bench.metrics.ngrams import check_order, closest_lengths, matches_with_references, ngram_totals, sentence_bleu
-from bench.metrics.text import MeanOverTexts, OfPairs, TextSet
+from bench.metrics.text import MeanOverTexts, OfPairs, PerSampleMetric, TextSet
 from bench.metrics.tokens import load_tokenizer
-from bench.score import Array, PerTextMetric, Signature, signature
+from bench.score import Array, Signature, signature
 
 
 @dataclass(frozen=True)
-class CorpusBLEU(PerTextMetric[TextSet]):
+class CorpusBLEU(PerSampleMetric):
     """BLEU from summed counts; columns: length, closest reference length, matches and totals by order.
 
     Attributes:

@@ -45,6 +45,7 @@ def score_files(
     metrics: Sequence[str] | None = None,
     *,
     pairs: bool | None = None,
+    per_source: int | None = None,
     tokenizer: str | None = None,
     encoder: str | Path | None = None,
     bootstrap: Bootstrap | None = None,
@@ -58,6 +59,7 @@ def score_files(
         metrics: names in the table of `bench.metrics.text`; None for all that apply to the files.
         pairs: whether line i of the references belongs to line i of the generations; None: yes if a named metric
             needs pairs, or if none is named and the files have equally many lines.
+        per_source: how many lines in a row are generated from one source; None where there are no sources.
         tokenizer: for all metrics that have the choice; None for the default of each.
         encoder: for MAUVE and BERTScore, see `bench.metrics.encoders.find_encoder`.
         bootstrap: resampling behind the intervals; None for none.
@@ -82,6 +84,7 @@ def score_files(
         references=groups if pairs else (),
         corpus=tuple(text for group in groups for text in group),
         train=read_texts(train) if train else (),
+        per_source=per_source,
     )
     scores, skipped = [], {}
     for name, metric in chosen.items():

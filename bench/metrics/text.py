@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from types import MappingProxyType
@@ -25,15 +25,17 @@ class TextSet:
         references: for each sample the one or more texts it should equal (pairs); empty without pairs.
         corpus: texts of the domain, the test split for example, in no relation to single samples.
         train: the training texts.
+        per_source: samples of each source, which stand side by side; None where samples have no source.
 
     Raises:
-        BenchError: no samples, or pairs that do not match the samples in number.
+        BenchError: no samples, pairs that do not match the samples in number, or a source without all its samples.
     """
 
     samples: tuple[str, ...]
     references: tuple[tuple[str, ...], ...] = ()
     corpus: tuple[str, ...] = ()
     train: tuple[str, ...] = ()
+    per_source: int | None = None
     _tokens: dict[tuple[Part, str, int | None], Tokens] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -46,6 +48,8 @@ class TextSet:
             raise BenchError(f"pairs: {len(self.samples)} generated texts but {len(self.references)} references")
         if not all(self.references):
             raise BenchError(f"pairs: generated text {self.references.index(()) + 1} has no reference")
+        if self.per_source is not None and (self.per_source < 1 or len(self.samples) % self.per_source):
+            raise BenchError(f"sources: {len(self.samples)} generated texts are not {self.per_source} for each source")
 
     @property
     def comparison(self) -> tuple[str, ...]:
@@ -70,6 +74,20 @@ class TextSet:
             self._tokens[key] = Tokens.intern(texts, load_tokenizer(tokenizer), vocabulary)
         return self._tokens[key]
 
+    def by_source(self, tokenizer: str) -> Iterator[TextSet]:
+        """Yields the samples of each source as a set of their own, already tokenized.
+
+        Sources are told apart by their place, since two of them may be the same text.
+
+        Args:
+            tokenizer: see `bench.metrics.tokens`.
+        """
+        size = self.per_source or len(self.samples)
+        for number, tokens in enumerate(self.tokens("samples", tokenizer).portions(size)):
+            texts = TextSet(self.samples[number * size : (number + 1) * size])
+            texts._tokens["samples", tokenizer, None] = tokens
+            yield texts
+
     def lacks(self, *, pairs: bool = False, corpus: bool = False, train: bool = False, samples: int = 1) -> str | None:
         """Returns what is missing of the named needs, or None; the wording is a reason for an empty cell."""
         needs = {
@@ -81,6 +99,14 @@ class TextSet:
         return next((reason for reason, met in needs.items() if not met), None)
 
 
+class PerSampleMetric(PerTextMetric[TextSet]):
+    """A metric with one row of statistics per sample; the samples of a source are resampled as one."""
+
+    def cluster_size(self, inputs: TextSet) -> int:
+        """Returns the number of samples per source."""
+        return inputs.per_source or 1
+
+
 class OfPairs(Metric[TextSet]):
     """A metric that compares each sample with its own references."""
 
@@ -89,7 +115,7 @@ class OfPairs(Metric[TextSet]):
         return inputs.lacks(pairs=True)
 
 
-class MeanOverTexts(PerTextMetric[TextSet]):
+class MeanOverTexts(PerSampleMetric):
     """A metric that is the mean of one number per text; fractions become percent where the unit is ``%``."""
 
     def aggregate(self, means: Array, n: int) -> Array:
@@ -120,6 +146,11 @@ TEXT_METRICS: Mapping[str, str] = MappingProxyType(
         "Jaccard-3": f"{_ROOM}.diversity:Jaccard3",
         "Diversity": f"{_ROOM}.diversity:Diversity",
         "Novelty": f"{_ROOM}.diversity:Novelty",
+        "Self-BLEU[source]": f"{_ROOM}.within_source:SelfBLEUWithinSource",
+        "Dist-1[source]": f"{_ROOM}.within_source:Dist1WithinSource",
+        "Dist-2[source]": f"{_ROOM}.within_source:Dist2WithinSource",
+        "Jaccard[source]": f"{_ROOM}.within_source:JaccardWithinSource",
+        "Diversity[source]": f"{_ROOM}.within_source:DiversityWithinSource",
         "CND": f"{_ROOM}.divergence:CND",
         "CND-log": f"{_ROOM}.divergence:LogCND",
         "MAUVE": f"{_ROOM}.divergence:MAUVE",

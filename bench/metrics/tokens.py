@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -97,3 +98,9 @@ class Tokens:
 
     def __add__(self, other: Tokens) -> Tokens:
         return Tokens(np.concatenate([self.ids, other.ids]), np.concatenate([self.lengths, other.lengths]))
+
+    def portions(self, size: int) -> Iterator[Tokens]:
+        """Yields every ``size`` texts in a row on their own."""
+        starts = np.arange(size, len(self), size)
+        ids = np.split(self.ids, np.cumsum(self.lengths)[starts - 1])
+        return itertools.starmap(Tokens, zip(ids, np.split(self.lengths, starts), strict=True))

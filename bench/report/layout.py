@@ -19,6 +19,7 @@ MAIN_METRICS = (
     *("PPL", "ELBO", "Excess", "KL", "MI", "AU"),
     *("BLEU", "ROUGE-1", "ROUGE-2", "ROUGE-L", "BERTScore"),
     *("CND", "MAUVE", "Self-BLEU", "Dist-2", "Jaccard"),
+    *("Self-BLEU[source]", "Dist-2[source]", "Jaccard[source]"),
 )
 """The columns of the papers' tables, and the distance to the known floor; a default layout shows those measured."""
 

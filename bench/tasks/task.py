@@ -15,12 +15,23 @@ from typing import Literal
 from bench.errors import BenchError, unknown_name
 from bench.registry import Registry
 from bench.seeds import derive_seed
-from bench.spec import BackboneKind
+from bench.spec import BackboneKind, TaskSpec
 from bench.tasks.data import SPLITS, Example, Kind, LogP, Split, TaskData, checksum, repetitions
 from bench.tasks.files import read_folder
 from bench.tasks.grammar import Grammar
 
-__all__ = ["Example", "Kind", "Source", "Split", "Task", "TaskData", "get_task", "load_task", "task_names"]
+__all__ = [
+    "Example",
+    "Kind",
+    "Source",
+    "Split",
+    "Task",
+    "TaskData",
+    "get_task",
+    "load_task",
+    "load_texts",
+    "task_names",
+]
 
 Source = Literal["grammar", "files"]
 
@@ -105,6 +116,20 @@ def load_task(
     if source not in _LOADERS:
         raise unknown_name("source of texts", source, _LOADERS)
     return _LOADERS[source](task, folder, limits, seed)
+
+
+def load_texts(spec: TaskSpec, data_folder: Path | None) -> TaskData:
+    """Returns the texts of a run.
+
+    Args:
+        spec: the task as the run has it.
+        data_folder: holds the task's folder; read only where the spec's source is ``files``.
+
+    Raises:
+        BenchError: as ``load_task``.
+    """
+    folder = data_folder if spec.source == "files" else None
+    return load_task(spec.name, source=spec.source, folder=folder, limits=spec.limits)
 
 
 def _from_grammar(task: Task, folder: Path | None, limits: Mapping[Split, int], seed: int) -> TaskData:

@@ -119,6 +119,20 @@ def test_bootstrap_is_index_resampling_and_blocks_change_nothing(samples: int) -
     np.testing.assert_allclose(bootstrap.means(rows), index_resampling(rows, bootstrap), **ROUNDING)
 
 
+@pytest.mark.parametrize(("n", "size"), [(36, 4), (37, 4), (3, 7)])
+def test_a_cluster_is_drawn_whole(n: int, size: int) -> None:
+    rows, bootstrap = two_columns(n), Bootstrap(150, seed=5)
+    clusters = [np.arange(first, min(first + size, n)) for first in range(0, n, size)]
+    draws = np.random.Generator(np.random.PCG64(5)).multinomial(
+        len(clusters), [1 / len(clusters)] * len(clusters), size=150
+    )
+    expected = [
+        rows[np.concatenate([cluster for cluster, times in zip(clusters, draw, strict=True) for _ in range(times)])]
+        for draw in draws
+    ]
+    np.testing.assert_allclose(bootstrap.means(rows, size), [one.mean(axis=0) for one in expected], **ROUNDING)
+
+
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.95])
 def test_interval_is_the_percentiles_of_the_resampled_scores(level: float) -> None:
     inputs, bootstrap = two_columns(50), Bootstrap(400, seed=1, level=level)

@@ -16,7 +16,7 @@ from bench.backbones import load_tokenizer
 from bench.errors import BenchError
 from bench.harness import run as run_module
 from bench.harness.evaluate import score_texts
-from bench.harness.measure import measure
+from bench.harness.measure import bootstrap_of, measure
 from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.harness.train import load_weights
@@ -126,7 +126,7 @@ def test_the_scored_weights_can_be_loaded_and_scored_again(micro: MakeSpec, tmp_
     system = prepared.system(seeds["init"] + 1)
     load_weights(system, folder / "model.safetensors")
     scored = score_texts(system, prepared.texts["test"], spec.scoring, spec.training, seeds["latent"])
-    measured = measure(scored, [], prepared.data, Bootstrap(spec.scoring.bootstrap_samples, seeds["bootstrap"]))
+    measured = measure(scored, None, prepared.data, bootstrap_of(spec.scoring, seeds["bootstrap"]))
     assert tuple(measured.scores) == record.metrics
     assert tuple(measured.skipped) == record.skipped
 
@@ -284,6 +284,6 @@ def test_the_bootstrap_seed_moves_intervals_and_no_score(micro: MakeSpec) -> Non
     spec = micro("embed")
     prepared = prepare(spec)
     scored = score_texts(prepared.system(0), prepared.texts["test"], spec.scoring, spec.training, 0)
-    one, other = (measure(scored, [], prepared.data, Bootstrap(50, seed)).scores for seed in (1, 2))
+    one, other = (measure(scored, None, prepared.data, Bootstrap(50, seed)).scores for seed in (1, 2))
     assert [score.value for score in one] == [score.value for score in other]
     assert [score.interval for score in one] != [score.interval for score in other]

@@ -37,7 +37,9 @@ REFERENCES = (
     "the rain fell on the harbour .",
     "W zatoce padał śnieg - 冬 .",
 )
-INPUTS = TextSet(SAMPLES, tuple((text,) for text in REFERENCES), train=(*REFERENCES[:3], "nobody  said anything ."))
+INPUTS = TextSet(
+    SAMPLES, tuple((text,) for text in REFERENCES), train=(*REFERENCES[:3], "nobody  said anything ."), per_source=4
+)
 
 Golden = dict[str, dict[str, float | int | str]]
 

@@ -66,6 +66,7 @@ def test_pairs_without_names_get_all_that_applies(write: Write) -> None:
         "Copy rate": "needs the training texts",
         "MAUVE": "needs an encoder: name one",
         "Novelty": "needs the training texts",
+        **{name: "needs several samples per source" for name in TEXT_METRICS if name.endswith("[source]")},
     }
     assert all(score.n == 3 for score in found.scores)
 
@@ -82,6 +83,14 @@ def test_a_corpus_of_another_size_is_no_pairs(write: Write) -> None:
 def test_pairs_can_be_denied(write: Write) -> None:
     generations, corpus = write("g.txt", "a b\nb c\n"), write("r.txt", "a b\nc d\n")
     assert "ROUGE-1" in score_files(generations, corpus, pairs=False).skipped
+
+
+def test_lines_in_a_row_may_belong_to_one_source(write: Write) -> None:
+    generations = write("g.txt", "a b\na b\nc d\ne f\n")
+    (score,) = score_files(generations, metrics=["Jaccard[source]"], per_source=2).scores
+    assert (score.value, score.n) == (50.0, 2)
+    expected = "sources: 4 generated texts are not 3 for each source"
+    assert error_of(generations, metrics=["Jaccard[source]"], per_source=3) == expected
 
 
 def test_named_metrics_keep_their_order_and_any_case(write: Write) -> None:

@@ -14,8 +14,13 @@ from bench.metrics.tokens import TOKENIZERS
 from bench.score import Bootstrap, PerTextMetric, Signature
 
 CORE = sorted(set(TEXT_METRICS) - {"MAUVE", "BERTScore"})
+SOURCES = 5
 FULL = TextSet(
-    AWKWARD, tuple((text, "a cat") for text in reversed(AWKWARD)), (*AWKWARD, *random_texts(30, 1)), random_texts(30, 2)
+    AWKWARD,
+    tuple((text, "a cat") for text in reversed(AWKWARD)),
+    (*AWKWARD, *random_texts(30, 1)),
+    random_texts(30, 2),
+    per_source=len(AWKWARD) // SOURCES,
 )
 
 
@@ -32,14 +37,14 @@ def test_a_score_says_what_it_is(name: str) -> None:
     metric = text_metrics.get(name)()
     assert metric.supports(FULL) is None
     score = metric.score(FULL, Bootstrap(samples=50))
-    assert score.n == len(AWKWARD)
+    assert score.n == (SOURCES if name.endswith("[source]") else len(AWKWARD))
     parsed = Signature.parse(score.signature)
     assert parsed == metric.signature(FULL)
     assert (parsed.metric, parsed.version) == (name, metric.version)
     if isinstance(metric, PerTextMetric):
         assert score.interval is not None
         assert score.interval.low <= score.value <= score.interval.high
-        assert len(metric.statistics(FULL)) == len(AWKWARD)
+        assert len(metric.statistics(FULL)) == score.n
     else:
         assert score.interval is None
 
@@ -48,7 +53,7 @@ def test_a_score_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("samples", [("",), ("", ""), ("", "a"), ("word",) * 3], ids=repr)
 def test_every_set_of_texts_gets_a_finite_score_or_a_reason(name: str, samples: tuple[str, ...]) -> None:
     metric = text_metrics.get(name)()
-    inputs = TextSet(samples, tuple(("",) for _ in samples), ("", "word"), ("",))
+    inputs = TextSet(samples, tuple(("",) for _ in samples), ("", "word"), ("",), per_source=len(samples))
     reason = metric.supports(inputs)
     if reason is None:
         assert 0.0 <= metric.score(inputs).value <= 100.0

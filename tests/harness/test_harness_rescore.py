@@ -1,0 +1,100 @@
+"""Text metrics of recorded runs anew: the same from the same texts, right where a metric was not measured before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.harness.rescore import rescore
+from bench.harness.run import run
+from bench.metrics.text import TEXT_METRICS
+from bench.records.schema import Record
+from bench.records.store import GENERATIONS, RecordStore, StoredRun
+from bench.spec import RunSpec
+
+MakeSpec = Callable[..., RunSpec]
+
+
+@pytest.fixture
+def paraphrases(micro: MakeSpec, tmp_path: Path) -> Callable[[str], StoredRun]:
+    """Runs a system on the paraphrases, three for each of four questions."""
+
+    def stored(label: str) -> StoredRun:
+        spec = micro(
+            label,
+            "quora",
+            training={"epochs": 1},
+            scoring={"n_generations": 4},
+            decoding={"max_tokens": 8, "samples_per_source": 3},
+        )
+        run(spec, tmp_path / label)
+        (only,) = RecordStore(tmp_path / label).read_all()
+        return only
+
+    return stored
+
+
+def without_within(record: Record) -> Record:
+    """Returns the record as it would be from before there were metrics within sources."""
+    return record.model_copy(
+        update={"metrics": tuple(score for score in record.metrics if not score.name.endswith("[source]"))}
+    )
+
+
+@pytest.mark.parametrize("label", ["lm", "embed"])
+def test_a_run_measures_within_sources_and_rescoring_repeats_it(
+    paraphrases: Callable[[str], StoredRun], label: str
+) -> None:
+    stored = paraphrases(label)
+    within = {score.name: score for score in stored.record.metrics if score.name.endswith("[source]")}
+    assert within.keys() == {name for name in TEXT_METRICS if name.endswith("[source]")}
+    for score in within.values():
+        assert score.n == 4
+        assert score.signature.endswith("|within:source|samples:3|v:1")
+        assert score.interval is not None
+        assert "clusters" not in score.interval.method
+    (bleu,) = (score for score in stored.record.metrics if score.name == "BLEU")
+    assert bleu.n == 12
+    assert bleu.interval is not None
+    assert bleu.interval.method.endswith(":clusters-of-3")
+
+    before = stored.record
+    stored.path.write_text(without_within(before).model_dump_json())
+    (earlier,) = RecordStore(stored.path.parent.parent).read_all()
+    (after,) = rescore([earlier])
+    assert after == before
+    assert RecordStore(stored.path.parent.parent).read_all()[0].record == before
+
+
+def test_other_generations_give_other_scores_of_texts_only(paraphrases: Callable[[str], StoredRun]) -> None:
+    stored = paraphrases("embed")
+    path = stored.path.with_name(GENERATIONS)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({**line, "text": line["reference"]}) + "\n" for line in lines))
+    (after,) = rescore([stored])
+    old, new = ({score.name: score for score in record.metrics} for record in (stored.record, after))
+    assert {name for name, score in new.items() if score != old.get(name)} <= set(TEXT_METRICS)
+    values = {name: score.value for name, score in new.items()}
+    assert values["BLEU"] == pytest.approx(100)
+    assert values["Self-BLEU[source]"] == pytest.approx(100)
+
+
+def test_one_sample_per_source_leaves_a_reason(micro: MakeSpec, tmp_path: Path) -> None:
+    record = run(micro("lm", "quora", training={"epochs": 1}, scoring={"n_generations": 3}), tmp_path)
+    reasons = {skipped.metric: skipped.reason for skipped in record.skipped}
+    assert reasons["Self-BLEU[source]"] == reasons["Dist-2[source]"] == "needs several samples per source"
+    assert "Self-BLEU" in {score.name for score in record.metrics}
+
+
+def test_other_texts_than_the_records_are_refused(paraphrases: Callable[[str], StoredRun]) -> None:
+    stored = paraphrases("lm")
+    data = stored.record.data.model_copy(update={"sha256": "0" * 64})
+    stored.path.write_text(stored.record.model_copy(update={"data": data}).model_dump_json())
+    (other,) = RecordStore(stored.path.parent.parent).read_all()
+    with pytest.raises(BenchError, match="its texts \\(000000000000\\) are not those here") as error:
+        rescore([other])
+    assert "\n" not in str(error.value)
