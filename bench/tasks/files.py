@@ -50,7 +50,8 @@ def read_folder(
         raise BenchError(f"task {task!r}: no folder {folder}.")
     home = folder / task if (folder / task).is_dir() else folder
     splits: dict[Split, tuple[Example, ...]] = {}
-    notes = []
+    # Other texts than a task is named for may be put in their place; a reader of the results must see it.
+    notes = [] if (name := home.resolve().name) == task else [f"texts of the folder {name!r}"]
     for split in SPLITS:
         path = _find(home, task, split, kind)
         with closing(_lines(path)) as all_lines:

@@ -54,14 +54,14 @@ def test_an_object_per_line_is_a_text(tmp_path, name):
 
 def test_pairs_are_read_for_a_conditional_task(tmp_path):
     two = pairs({"source": "s 1", "target": "t 1"}, {"target": "t 2", "source": " s 2", "more": None})
-    folder = write(tmp_path, train_jsonl=two, **GOOD_PAIRS)
+    folder = write(tmp_path / "quora", train_jsonl=two, **GOOD_PAIRS)
     splits, notes = read_folder(folder, "quora", "conditional", {})
     assert splits["train"] == (Example("t 1", "s 1"), Example("t 2", " s 2"))
     assert notes == ()
 
 
 def test_labels_are_dropped_where_the_first_line_has_one(tmp_path):
-    folder = write(tmp_path, train_txt="0\tgood food .\n4\tbad .\n", **GOOD)
+    folder = write(tmp_path / "yelp", train_txt="0\tgood food .\n4\tbad .\n", **GOOD)
     splits, notes = read_folder(folder, "yelp", "unconditional", {})
     assert splits["train"] == (Example("good food ."), Example("bad ."))
     assert notes == ("train: a label before every text was dropped",)
@@ -84,12 +84,12 @@ def test_the_folder_may_hold_the_task_or_be_its_own(tmp_path):
     assert inner.splits == {"train": (Example("a"),), "valid": (Example("c"),), "test": (Example("d"),)}
 
 
-def test_a_folder_of_another_name_is_taken_as_it_is(tmp_path):
+def test_a_folder_of_another_name_is_taken_as_it_is_and_named(tmp_path):
     folder = write(tmp_path / "dialogues", train_jsonl=pairs({"source": "s 1", "target": "t 1"}), **GOOD_PAIRS)
     data = load_task("cnn_dailymail", source="files", folder=folder)
     assert (data.task, data.kind, data.log_p) == ("cnn_dailymail", "conditional", None)
     assert data.splits["train"] == (Example("t 1", "s 1"),)
-    assert data.notes == ("test repeats 1 of the texts of valid",)
+    assert data.notes == ("texts of the folder 'dialogues'", "test repeats 1 of the texts of valid")
 
 
 def test_limits_keep_the_first_texts_and_read_no_further(tmp_path):
@@ -100,7 +100,7 @@ def test_limits_keep_the_first_texts_and_read_no_further(tmp_path):
 
 
 def test_repeated_texts_are_noted(tmp_path):
-    folder = write(tmp_path, train_txt="a\nb\n", valid_txt="b\nc\nb\n", test_txt="d\n")
+    folder = write(tmp_path / "yelp", train_txt="a\nb\n", valid_txt="b\nc\nb\n", test_txt="d\n")
     assert load_task("yelp", source="files", folder=folder).notes == ("valid repeats 2 of the texts of train",)
 
 
@@ -235,17 +235,10 @@ REAL_PAIRS = {
 }
 
 
-@pytest.fixture(scope="module")
-def real_folder() -> Path:
-    if "DELLA_BENCH_DATA" not in os.environ:
-        pytest.skip("DELLA_BENCH_DATA does not name a folder of real texts")
-    return Path(os.environ["DELLA_BENCH_DATA"])
-
-
 @pytest.mark.real_data
 @pytest.mark.parametrize(("name", "sizes"), REAL.items(), ids=REAL)
-def test_real_texts_load_in_full(real_folder, name, sizes):
-    data = load_task(name, source="files", folder=real_folder)
+def test_real_texts_load_in_full(real_data, name, sizes):
+    data = load_task(name, source="files", folder=real_data)
     assert tuple(len(data.splits[split]) for split in SPLITS) == sizes
     # The standard split of PTB shares short sentences; the other folders were split without repeats.
     assert all(note.startswith(("valid repeats", "test repeats")) for note in data.notes)
@@ -253,11 +246,10 @@ def test_real_texts_load_in_full(real_folder, name, sizes):
 
 
 @pytest.mark.real_data
-@pytest.mark.real_data
 @pytest.mark.parametrize(("where", "sizes"), REAL_PAIRS.items(), ids=["-".join(where) for where in REAL_PAIRS])
-def test_real_pairs_load_in_full(real_folder, where, sizes):
+def test_real_pairs_load_in_full(real_data, where, sizes):
     name, folder = where
-    data = load_task(name, source="files", folder=real_folder / folder)
+    data = load_task(name, source="files", folder=real_data / folder)
     assert tuple(len(data.splits[split]) for split in SPLITS) == sizes
     assert all(example.source for split in SPLITS for example in data.splits[split])
-    assert data.notes == ()
+    assert data.notes == ((f"texts of the folder {folder!r}",) if folder else ())
