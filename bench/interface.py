@@ -10,7 +10,7 @@ summed over groups, weighted or clamped for display inside a system: the harness
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -86,6 +86,8 @@ class LatentPath:
         log_q: log q(z_g | z_<g, x) of each group (B x n x G).
         log_p: log p(z_g | z_<g, c) of each group (B x n x G).
         kl: analytic KL(q || p) of each group given the sampled ancestors (B x n x G).
+        kl_dimensions: the same of every dimension (G tensors B x n x D), where the distributions factorise; None
+            where they do not.
     """
 
     z: tuple[Tensor, ...]
@@ -93,6 +95,7 @@ class LatentPath:
     log_q: Tensor
     log_p: Tensor
     kl: Tensor
+    kl_dimensions: tuple[Tensor, ...] | None = None
 
     @property
     def n(self) -> int:
@@ -101,32 +104,38 @@ class LatentPath:
 
     def narrow(self, start: int, stop: int) -> LatentPath:
         """Returns samples ``start`` to ``stop`` of every text."""
-        return LatentPath(
-            tuple(z[:, start:stop] for z in self.z),
-            tuple(mean[:, start:stop] for mean in self.mean),
-            self.log_q[:, start:stop],
-            self.log_p[:, start:stop],
-            self.kl[:, start:stop],
-        )
+        return self._mapped(lambda term: term[:, start:stop])
+
+    def shared(self) -> LatentPath:
+        """Returns all B x n samples as samples of one text (1 x B n), so that any posterior can score them all."""
+        return self._mapped(lambda term: term.flatten(0, 1)[None])
 
     @classmethod
     def concatenate(cls, paths: Sequence[LatentPath]) -> LatentPath:
         """Returns the samples of several paths as more samples of the same texts, along n."""
-        groups = range(len(paths[0].z))
+
+        def joined(groups: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+            return tuple(torch.cat(terms, dim=1) for terms in zip(*groups, strict=True))
+
+        dimensions = [path.kl_dimensions for path in paths if path.kl_dimensions is not None]
+        log_q, log_p, kl = joined((path.log_q, path.log_p, path.kl) for path in paths)
         return cls(
-            tuple(torch.cat([path.z[group] for path in paths], dim=1) for group in groups),
-            tuple(torch.cat([path.mean[group] for path in paths], dim=1) for group in groups),
-            torch.cat([path.log_q for path in paths], dim=1),
-            torch.cat([path.log_p for path in paths], dim=1),
-            torch.cat([path.kl for path in paths], dim=1),
+            joined(path.z for path in paths),
+            joined(path.mean for path in paths),
+            log_q,
+            log_p,
+            kl,
+            joined(dimensions) if len(dimensions) == len(paths) else None,
         )
 
-    def shared(self) -> LatentPath:
-        """Returns all B x n samples as samples of one text (1 x B n), so that any posterior can score them all."""
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> LatentPath:
         return LatentPath(
-            tuple(z.flatten(0, 1)[None] for z in self.z),
-            tuple(mean.flatten(0, 1)[None] for mean in self.mean),
-            *(term.flatten(0, 1)[None] for term in (self.log_q, self.log_p, self.kl)),
+            tuple(map(change, self.z)),
+            tuple(map(change, self.mean)),
+            change(self.log_q),
+            change(self.log_p),
+            change(self.kl),
+            None if self.kl_dimensions is None else tuple(map(change, self.kl_dimensions)),
         )
 
 

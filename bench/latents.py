@@ -42,11 +42,11 @@ class Gaussian:
         square = (z - self.mean).square() * (-self.log_variance).exp()
         return -0.5 * (square + self.log_variance + LOG_2PI).sum(-1)
 
-    def kl(self, other: Gaussian) -> Tensor:
-        """Returns KL(self || other) summed over the last axis, in nats."""
+    def kl_dimensions(self, other: Gaussian) -> Tensor:
+        """Returns KL(self || other) of every dimension, in nats."""
         ratio = self.log_variance - other.log_variance
         square = (self.mean - other.mean).square() * (-other.log_variance).exp()
-        return 0.5 * (ratio.exp() + square - 1.0 - ratio).sum(-1)
+        return 0.5 * (ratio.exp() + square - 1.0 - ratio)
 
 
 def standard_gaussian(like: Tensor) -> Gaussian:
@@ -80,7 +80,9 @@ class GaussianPosterior(Posterior):
         p = standard_gaussian(q.mean) if self.p is None else self.p.per_sample()
         batch, size = self.q.mean.shape
         z = q.draw(draw_noise(batch, n, size, generator, self.q.mean))
-        return path_of([z], [q.mean.expand_as(z)], [q.log_prob(z)], [p.log_prob(z)], [q.kl(p).expand(-1, n)])
+        return path_of(
+            [z], [q.mean.expand_as(z)], [q.log_prob(z)], [p.log_prob(z)], [q.kl_dimensions(p).expand(-1, n, -1)]
+        )
 
     def log_prob(self, path: LatentPath) -> Tensor:
         """Scores samples under every text's posterior (B x n x 1)."""
@@ -93,13 +95,12 @@ def sample_gaussian_prior(p: Gaussian, n: int, generator: Generators) -> LatentP
     batch, _, size = p.mean.shape
     z = p.draw(draw_noise(batch, n, size, generator, p.mean))
     log_p = p.log_prob(z)
-    return path_of([z], [p.mean.expand_as(z)], [log_p], [log_p], [torch.zeros_like(log_p)])
+    return path_of([z], [p.mean.expand_as(z)], [log_p], [log_p], [torch.zeros_like(z)])
 
 
 def path_of(
     z: Sequence[Tensor], mean: Sequence[Tensor], log_q: Sequence[Tensor], log_p: Sequence[Tensor], kl: Sequence[Tensor]
 ) -> LatentPath:
-    """Builds a path from one entry per group: samples and means (B x n x D), terms (B x n)."""
-    return LatentPath(
-        tuple(z), tuple(mean), torch.stack(list(log_q), -1), torch.stack(list(log_p), -1), torch.stack(list(kl), -1)
-    )
+    """Builds a path from one entry per group: samples, means and KL terms (B x n x D), log densities (B x n)."""
+    terms = [torch.stack(list(term), -1) for term in (log_q, log_p, [one.sum(-1) for one in kl])]
+    return LatentPath(tuple(z), tuple(mean), terms[0], terms[1], terms[2], tuple(kl))

@@ -130,7 +130,7 @@ class LatentHierarchy(nn.Module):
             return z[-1]
 
         self.walk(batch, n, features, choose)
-        return path_of(z, mean, log_p, log_p, [torch.zeros_like(term) for term in log_p])
+        return path_of(z, mean, log_p, log_p, [torch.zeros_like(sample) for sample in z])
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class HierarchicalPosterior(Posterior):
             p = net.prior_of(group, self.prior_features[:, None, group], ancestors)
             z.append(q.draw(draw_noise(batch, n, net.size, generator, q.mean)))
             mean.append(q.mean)
-            terms.append((q.log_prob(z[-1]), p.log_prob(z[-1]), q.kl(p)))
+            terms.append((q.log_prob(z[-1]), p.log_prob(z[-1]), q.kl_dimensions(p)))
             return z[-1]
 
         net.walk(batch, n, self.features, choose)

@@ -16,6 +16,7 @@ from bench.harness.measure import beside_sources, bootstrap_of, measure, text_se
 from bench.harness.prepare import Prepared, prepare
 from bench.interface import System
 from bench.objectives import build_objective
+from bench.objectives.probe import Probe
 from bench.records.schema import SPEED, ModelFacts, Record
 from bench.records.store import RecordStore
 from bench.registry import SYSTEMS
@@ -52,15 +53,17 @@ def run(
         return found.record
     facts = _facts(prepared, place)
     if (reason := SYSTEMS.get(spec.system.name).supports(spec)) is not None:
-        record = Record(created=datetime.now(UTC), status="skipped", reason=reason, **facts)
-        return store.write(record).record
+        return _skipped(reason, facts, store)
 
-    seeds = named_seeds(spec.seed)
+    seeds, objective = named_seeds(spec.seed), build_objective(spec.objective)
     system = prepared.system(seeds["init"]).to(place)
+    first = prepared.texts["train"].batch([0], system.backbone.tokenizer.pad).to(place)
+    if (reason := objective.unsupported(Probe.of(system, first))) is not None:
+        return _skipped(reason, facts, store)
+
     folder = store.path(facts["spec"], prepared.run_id)
     folder.mkdir(parents=True, exist_ok=True)
     prepared.tokenizer.save(folder / "tokenizer.json")
-    objective = build_objective(spec.objective)
     with watch.phase("train"):
         trainer = train.Trainer(system, prepared.texts, objective, spec.training, seeds, folder, report)
         progress = trainer.run()
@@ -103,6 +106,11 @@ def run(
         stored = store.write(record, measured.statistics, generated, progress.curve)
     trainer.checkpoint.unlink(missing_ok=True)
     return stored.record
+
+
+def _skipped(reason: str, facts: dict[str, Any], store: RecordStore) -> Record:
+    """Records that a run makes no sense, and why."""
+    return store.write(Record(created=datetime.now(UTC), status="skipped", reason=reason, **facts)).record
 
 
 def _facts(prepared: Prepared, device: torch.device) -> dict[str, Any]:

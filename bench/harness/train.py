@@ -170,7 +170,7 @@ class Trainer:
             path = self.system.encode(batch).sample(1, noise)
             log_likelihood = self.system.log_likelihood(batch, path)
         clock = Clock(step, self.steps_per_epoch, self.total_steps)
-        loss = self.objective.loss(log_likelihood, path.kl.double(), clock).sum()
+        loss = self.objective.loss(log_likelihood, path, clock).sum()
         # A fixed divisor, not the batch's own token count, keeps every text's weight the same in every batch.
         (loss / self.spec.batch_tokens).backward()
         torch.nn.utils.clip_grad_norm_(self.system.parameters(), self.spec.clip_norm)

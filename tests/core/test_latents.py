@@ -6,6 +6,7 @@ Everything runs in float64; 1e-12 leaves room for the order of a sum.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -39,13 +40,15 @@ def test_density_and_divergence_equal_torchs(shape: tuple[int, ...]) -> None:
     p, q = gaussian(*shape), gaussian(*shape, seed=1)
     z = torch.randn(4, *shape, dtype=torch.float64)
     torch.testing.assert_close(p.log_prob(z), torchs(p).log_prob(z), **EXACT)
-    torch.testing.assert_close(q.kl(p), kl_divergence(torchs(q), torchs(p)), **EXACT)
+    torch.testing.assert_close(q.kl_dimensions(p).sum(-1), kl_divergence(torchs(q), torchs(p)), **EXACT)
+    dimensions = kl_divergence(torchs(q).base_dist, torchs(p).base_dist)
+    torch.testing.assert_close(q.kl_dimensions(p), dimensions, **EXACT)
 
 
 def test_divergence_is_zero_from_itself_and_positive_from_others() -> None:
     p = gaussian(200, 3)
-    assert torch.equal(p.kl(p), torch.zeros(200, dtype=torch.float64))
-    assert (gaussian(200, 3, seed=1).kl(p) > 0).all()
+    assert torch.equal(p.kl_dimensions(p), torch.zeros(200, 3, dtype=torch.float64))
+    assert (gaussian(200, 3, seed=1).kl_dimensions(p) > 0).all()
 
 
 def test_divergence_is_the_expected_log_ratio() -> None:
@@ -53,7 +56,8 @@ def test_divergence_is_the_expected_log_ratio() -> None:
     q, p = gaussian(4, seed=2), gaussian(4, seed=3)
     z = q.draw(torch.randn(200_000, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
     ratio = q.log_prob(z) - p.log_prob(z)
-    assert float(ratio.mean()) == pytest.approx(float(q.kl(p)), abs=5 * float(ratio.std()) / math.sqrt(len(ratio)))
+    kl = float(q.kl_dimensions(p).sum())
+    assert float(ratio.mean()) == pytest.approx(kl, abs=5 * float(ratio.std()) / math.sqrt(len(ratio)))
 
 
 def test_a_draw_is_mean_plus_deviation_times_noise() -> None:
@@ -117,6 +121,9 @@ def test_a_posteriors_path_has_its_terms() -> None:
     torch.testing.assert_close(path.log_p[..., 0], prior.log_prob(z), **EXACT)
     standard = Independent(Normal(torch.zeros_like(q.mean), torch.ones_like(q.mean)), 1)
     torch.testing.assert_close(path.kl[..., 0], kl_divergence(torchs(q), standard)[:, None].expand(-1, 5), **EXACT)
+    (dimensions,) = path.kl_dimensions or ()
+    expected = kl_divergence(torchs(q).base_dist, standard.base_dist)
+    torch.testing.assert_close(dimensions, expected[:, None].expand(-1, 5, -1), **EXACT)
 
 
 def test_a_posterior_scores_its_own_samples_and_everybodys() -> None:
@@ -174,10 +181,13 @@ def test_samples_of_a_prior_score_themselves() -> None:
 
 def test_groups_stand_side_by_side_in_a_path() -> None:
     z, terms = torch.zeros(2, 3, 4), [torch.full((2, 3), float(group)) for group in range(3)]
-    path = path_of([z] * 3, [z] * 3, terms, terms, terms)
+    kl = [torch.full((2, 3, size), float(size)) for size in (4, 2, 1)]
+    path = path_of([z] * 3, [z] * 3, terms, terms, kl)
     assert len(path.z) == len(path.mean) == 3
-    assert path.kl.shape == (2, 3, 3)
-    assert path.kl[0, 0].tolist() == [0.0, 1.0, 2.0]
+    assert path.log_q.shape == path.kl.shape == (2, 3, 3)
+    assert path.log_q[0, 0].tolist() == [0.0, 1.0, 2.0]
+    assert path.kl[0, 0].tolist() == [16.0, 4.0, 1.0]
+    assert path.kl_dimensions == tuple(kl)
 
 
 def test_concatenated_paths_are_more_samples_of_the_same_texts() -> None:
@@ -186,5 +196,13 @@ def test_concatenated_paths_are_more_samples_of_the_same_texts() -> None:
     assert all(torch.equal(whole, parts) for whole, parts in zip(tensors(path), tensors(again), strict=True))
 
 
+def test_a_path_of_paths_without_dimensions_has_none() -> None:
+    path = GaussianPosterior(gaussian(3, 4)).sample(2, torch.Generator().manual_seed(0))
+    without = replace(path, kl_dimensions=None)
+    assert LatentPath.concatenate([path, without]).kl_dimensions is None
+    assert without.narrow(0, 1).kl_dimensions is None
+    assert without.shared().kl_dimensions is None
+
+
 def tensors(path: LatentPath) -> list[Tensor]:
-    return [*path.z, *path.mean, path.log_q, path.log_p, path.kl]
+    return [*path.z, *path.mean, path.log_q, path.log_p, path.kl, *(path.kl_dimensions or ())]

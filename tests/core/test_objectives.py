@@ -15,25 +15,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from kl_paths import path_of_groups
 
 from bench.errors import BenchError
-from bench.objectives import (
-    OBJECTIVES,
-    Clock,
-    Constant,
-    Cyclical,
-    FirstGroup,
-    LastGroup,
-    Linear,
-    MeanGroups,
-    Objective,
-    Penalty,
-    Schedule,
-    SumGroups,
-    TwoEpochCycle,
-    build_objective,
-    resolve_objective,
-)
+from bench.objectives import OBJECTIVES, Clock, Objective, Reduction, Schedule, build_objective, resolve_objective
+from bench.objectives.reductions import FirstGroup, LastGroup, MeanGroups, SumGroups
+from bench.objectives.schedules import Constant, Cyclical, Linear, TwoEpochCycle
 from bench.registry import SYSTEMS
 from bench.spec import ObjectiveSpec, PartSpec
 
@@ -117,7 +104,7 @@ def test_weights_lie_between_0_and_1_and_end_at_1_or_in_the_floor(spe: int, epoc
 
 
 # What each group's KL counts for in the loss, by the number of groups.
-SHARES: dict[Penalty, Callable[[int], list[float]]] = {
+SHARES: dict[Reduction, Callable[[int], list[float]]] = {
     SumGroups(): lambda groups: [1.0] * groups,
     MeanGroups(): lambda groups: [1.0 / groups] * groups,
     FirstGroup(): lambda groups: [1.0, *[0.0] * (groups - 1)],
@@ -126,15 +113,17 @@ SHARES: dict[Penalty, Callable[[int], list[float]]] = {
 
 
 @pytest.mark.parametrize("groups", [0, 1, 3])
-@pytest.mark.parametrize("penalty", SHARES, ids=lambda penalty: type(penalty).__name__)
-def test_loss_and_gradients_are_the_formula(penalty: Penalty, groups: int) -> None:
+@pytest.mark.parametrize("reduction", SHARES, ids=lambda reduction: type(reduction).__name__)
+def test_loss_and_gradients_are_the_formula(reduction: Reduction, groups: int) -> None:
     torch.manual_seed(0)
     batch, n, weight = 3, 4, 0.7
     log_likelihood = torch.randn(batch, n, dtype=torch.float64, requires_grad=True)
     kl = torch.rand(batch, n, groups, dtype=torch.float64, requires_grad=True)
-    shares = SHARES[penalty](groups) if groups else []
+    shares = SHARES[reduction](groups) if groups else []
 
-    loss = Objective(Constant(weight=weight), penalty).loss(log_likelihood, kl, Clock(0, 1, 1))
+    loss = Objective(Constant(weight=weight), reduction=reduction).loss(
+        log_likelihood, path_of_groups(kl), Clock(0, 1, 1)
+    )
     values = (log_likelihood.tolist(), kl.tolist())
     for loss_of_text, ll, terms in zip(loss.tolist(), *values, strict=True):
         penalties = [sum(share * term for share, term in zip(shares, terms[k], strict=True)) for k in range(n)]
@@ -151,21 +140,22 @@ def test_averaging_groups_is_a_beta_vae_with_beta_divided_by_their_number(groups
     torch.manual_seed(0)
     log_likelihood, kl = torch.randn(5, 2, dtype=torch.float64), torch.rand(5, 2, groups, dtype=torch.float64)
     clock = Clock(0, 1, 1)
-    mean = Objective(Constant(weight=1.0), MeanGroups()).loss(log_likelihood, kl, clock)
-    beta = Objective(Constant(weight=1.0 / groups), SumGroups()).loss(log_likelihood, kl, clock)
+    mean = Objective(reduction=MeanGroups()).loss(log_likelihood, path_of_groups(kl), clock)
+    beta = Objective(Constant(weight=1.0 / groups)).loss(log_likelihood, path_of_groups(kl), clock)
     torch.testing.assert_close(mean, beta, rtol=0, atol=1e-12)
 
 
 def test_the_schedule_weighs_the_kl_alone() -> None:
     objective = Objective(TwoEpochCycle())
-    log_likelihood, kl = torch.tensor([[-3.0]]), torch.tensor([[[0.5, 1.5]]])
-    losses = [float(objective.loss(log_likelihood, kl, Clock(step, 4, 8))) for step in range(8)]
+    log_likelihood, path = torch.tensor([[-3.0]]), path_of_groups(torch.tensor([[[0.5, 1.5]]]))
+    losses = [float(objective.loss(log_likelihood, path, Clock(step, 4, 8))) for step in range(8)]
     assert losses == pytest.approx([3.0 + 2.0 * float(two_epoch_cycle(step, 4, 1e-5)) for step in range(8)], abs=1e-6)
 
 
 def test_without_parts_the_loss_is_the_negative_elbo() -> None:
     objective = build_objective(resolve_objective(()))
-    loss = objective.loss(torch.tensor([[-3.0, -5.0]]), torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), Clock(0, 1, 1))
+    path = path_of_groups(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
+    loss = objective.loss(torch.tensor([[-3.0, -5.0]]), path, Clock(0, 1, 1))
     assert loss.tolist() == [(3.0 + 3.0 + 5.0 + 7.0) / 2]
 
 
@@ -181,7 +171,7 @@ def test_parts_are_resolved_to_the_last_default() -> None:
 def test_a_stored_objective_is_the_one_that_was_resolved() -> None:
     spec = resolve_objective(["two-epoch-cycle:1e-4", "mean-groups"])
     stored = ObjectiveSpec.model_validate_json(spec.model_dump_json())
-    assert build_objective(stored) == Objective(TwoEpochCycle(floor=1e-4), MeanGroups())
+    assert build_objective(stored) == Objective(TwoEpochCycle(floor=1e-4), reduction=MeanGroups())
 
 
 def test_every_part_and_every_systems_default_resolves() -> None:
@@ -195,7 +185,7 @@ def test_every_part_and_every_systems_default_resolves() -> None:
     ("parts", "message"),
     [
         (["cyclical", "linear"], "objective 'cyclical+linear': 'cyclical' and 'linear' are both a schedule."),
-        (["sum-groups", "mean-groups"], "'sum-groups' and 'mean-groups' are both a penalty."),
+        (["sum-groups", "mean-groups"], "'sum-groups' and 'mean-groups' are both a reduction."),
         (["cyclic"], "unknown objective 'cyclic'. Did you mean 'cyclical'?"),
         (["cyclical:cycle=2"], "'cyclical:cycle=2': unknown key 'cycle'. Did you mean 'cycles'?"),
         (["cyclical:cycles=0"], "'cyclical:cycles=0': cycles: Input should be greater than or equal to 1 (got 0)."),

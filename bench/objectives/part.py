@@ -1,0 +1,77 @@
+"""What a piece of an objective is, kind by kind."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from bench.spec import Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.interface import LatentPath
+    from bench.objectives.probe import Probe
+
+Kind = Literal["schedule", "floor", "reduction"]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where training stands.
+
+    Attributes:
+        step: optimizer steps taken before this one.
+        steps_per_epoch: of this run.
+        total_steps: of this run.
+    """
+
+    step: int
+    steps_per_epoch: int
+    total_steps: int
+
+
+class Part(Spec):
+    """A piece of an objective; its fields are its options."""
+
+    kind: ClassVar[Kind]
+
+    def conflict(self, others: Sequence[Part]) -> str | None:
+        """Returns why this part means nothing beside one of the others, or None."""
+        return None
+
+    def unsupported(self, probe: Probe) -> str | None:
+        """Returns why this part means nothing for a system, or None; the reason becomes a footnote of its cells."""
+        return None
+
+
+class Schedule(Part):
+    """The weight of the KL term over time."""
+
+    kind = "schedule"
+
+    @abstractmethod
+    def beta(self, clock: Clock) -> float:
+        """Returns the KL weight of the step that the clock shows."""
+
+
+class Floor(Part):
+    """What the KL terms of a text are penalised for."""
+
+    kind = "floor"
+
+    @abstractmethod
+    def __call__(self, path: LatentPath) -> Tensor:
+        """Returns the penalised KL of each group (B x n x G), or of the whole text (B x n x 1), in nats."""
+
+
+class Reduction(Part):
+    """How the KL terms of a text's latent groups become one."""
+
+    kind = "reduction"
+
+    @abstractmethod
+    def __call__(self, kl: Tensor) -> Tensor:
+        """Returns the penalty (B x n) for the KL of each group (B x n x G), in nats."""

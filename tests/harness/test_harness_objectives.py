@@ -1,0 +1,111 @@
+"""Objectives in whole runs: every part trains, and what makes no sense for a system is skipped with its reason."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from baselines.transformer_vae import EmbedVAE
+from bench.harness.prepare import Prepared, prepare
+from bench.harness.run import run
+from bench.interface import Batch, LatentPath, Posterior, System
+from bench.objectives import OBJECTIVES, build_objective, resolve_objective
+from bench.objectives.probe import Probe
+from bench.records.schema import Record
+from bench.records.store import CURVE, RecordStore
+from bench.registry import SYSTEMS
+from bench.seeds import named_seeds
+from bench.spec import RunSpec
+
+MakeSpec = Callable[..., RunSpec]
+
+
+def curve(out: Path, record: Record) -> list[dict[str, Any]]:
+    path = RecordStore(out).path(record.spec, record.run_id) / CURVE
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def built(prepared: Prepared) -> tuple[System, Batch]:
+    system = prepared.system(named_seeds(prepared.spec.seed)["init"])
+    return system, prepared.texts["train"].batch(range(3), system.backbone.tokenizer.pad)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES.names())
+@pytest.mark.parametrize("system", ["embed", "della"])
+def test_every_part_trains_to_finite_scores(micro: MakeSpec, tmp_path: Path, system: str, name: str) -> None:
+    record = run(micro(f"{system}+{name}"), tmp_path)
+    assert record.status == "finished", record.reason
+    scores = {metric.name: metric.value for metric in record.metrics}
+    assert math.isfinite(scores["PPL"])
+    rows = curve(tmp_path, record)
+    assert len(rows) == 2
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+
+
+@pytest.mark.parametrize("name", [name for name in SYSTEMS.names() if name != "lm"])
+@pytest.mark.parametrize("task", ["snli", "quora"])
+def test_the_dimensions_of_every_posterior_add_up_to_its_groups(micro: MakeSpec, name: str, task: str) -> None:
+    system, batch = built(prepare(micro(name, task)))
+    path = system.encode(batch).sample(2, torch.Generator().manual_seed(0))
+    assert path.kl_dimensions is not None
+    assert tuple(one.shape for one in path.kl_dimensions) == tuple((3, 2, size) for size in system.groups)
+    torch.testing.assert_close(torch.stack([one.sum(-1) for one in path.kl_dimensions], dim=-1), path.kl)
+
+
+@pytest.mark.parametrize("floor", ["free-bits", "free-bits:8,per=text", "free-bits:1,per=group"])
+def test_free_bits_of_no_latent_variable_are_a_skipped_run(micro: MakeSpec, tmp_path: Path, floor: str) -> None:
+    record = run(micro(f"lm+{floor}"), tmp_path)
+    assert (record.status, record.reason) == ("skipped", "free bits need latent variables")
+    assert record.metrics == ()
+    assert record.model is None
+
+
+class Undivided(EmbedVAE):
+    """Gives the KL of its group as a whole."""
+
+    def encode(self, batch: Batch) -> Posterior:
+        posterior = super().encode(batch)
+
+        class Whole(Posterior):
+            def sample(self, n: int, generator: Any) -> LatentPath:
+                return replace(posterior.sample(n, generator), kl_dimensions=None)
+
+            def log_prob(self, path: LatentPath) -> torch.Tensor:
+                return posterior.log_prob(path)
+
+        return Whole()
+
+
+def test_free_bits_per_dimension_of_a_posterior_without_dimensions_have_a_reason(micro: MakeSpec) -> None:
+    prepared = prepare(micro("embed"))
+    system, batch = built(prepared)
+    undivided = Undivided(system.backbone, system.config)
+    probe = Probe.of(undivided, batch)
+    reasons = [
+        build_objective(resolve_objective([floor])).unsupported(probe)
+        for floor in ("free-bits", "free-bits:1,per=group", "free-bits:1,per=text")
+    ]
+    assert reasons == [
+        "free bits per dimension need a posterior that gives the KL of every dimension (kl_dimensions)",
+        None,
+        None,
+    ]
+
+
+def test_a_floor_that_everything_is_under_trains_without_the_kl(micro: MakeSpec, tmp_path: Path) -> None:
+    """With a mask over all of it the weights are those of an autoencoder; the raw KL is logged all the same."""
+    masked = run(micro("embed+constant+free-bits:1e6"), tmp_path / "masked")
+    unweighted = run(micro("embed+constant:0"), tmp_path / "unweighted")
+    assert masked.model is not None
+    assert unweighted.model is not None
+    assert masked.model.weights_sha256 == unweighted.model.weights_sha256
+    row = curve(tmp_path / "masked", masked)[-1]
+    assert row["train kl"] > 0
+    assert row["train loss"] == pytest.approx(row["train rec"], rel=1e-12)
