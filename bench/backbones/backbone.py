@@ -24,13 +24,17 @@ from transformers import (
 )
 
 from bench.backbones.injection import Injection
-from bench.backbones.tokenizers import Tokenizer
+from bench.backbones.tokenizers import SPECIAL_TOKENS, Tokenizer
+from bench.errors import BenchError
 from bench.interface import Batch, Seeds
 from bench.seeds import derive_seed
 from bench.spec import DecodingSpec
 
 # Rows of logits computed at once: bounds the memory of a 50k vocabulary to about 0.3 GB of float32.
 LOGITS_PER_CHUNK = 2**26
+
+# Vocabularies are padded to a multiple of at most so much, which suits some hardware.
+VOCABULARY_PADDING = 128
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
+        # How a pretrained model was last decoded is no part of it, but generate() fills in what a spec leaves open.
+        model.generation_config = GenerationConfig()
         self._chunk = max(1, LOGITS_PER_CHUNK // self.vocabulary_size)
 
     @property
@@ -126,6 +132,10 @@ class Backbone(nn.Module, ABC):
         self.model.config.tie_word_embeddings = False
         self.model.lm_head = head
 
+    def next_token_logits(self, hidden: Tensor) -> Tensor:
+        """Returns the scores of the token after each hidden state (P x vocabulary)."""
+        return cast(Tensor, self.model.lm_head(hidden))
+
     def log_likelihood(self, batch: Batch, injection: Injection, n: int = 1) -> Tensor:
         """Returns log p(x | injection, condition) summed over the predicted tokens, in nats (B x n).
 
@@ -147,7 +157,7 @@ class Backbone(nn.Module, ABC):
         return total.index_add(0, rows, terms.double()).view(len(batch), n)
 
     def _token_log_likelihood(self, hidden: Tensor, targets: Tensor, rows: Tensor, shift: Tensor | None) -> Tensor:
-        logits = self.model.lm_head(hidden)
+        logits = self.next_token_logits(hidden)
         if shift is not None:
             logits = logits + shift[rows]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -214,6 +224,22 @@ def sampling_processors(decoding: DecodingSpec, seeds: Sequence[int]) -> LogitsP
         processors.append(TopPLogitsWarper(decoding.top_p))
     processors.append(GumbelNoise(seeds))
     return processors
+
+
+def fit_vocabulary(model: PreTrainedModel, tokenizer: Tokenizer, where: str) -> None:
+    """Gives a pretrained model room for the special tokens that its vocabulary lacks.
+
+    Raises:
+        BenchError: the tokenizer has so many more or fewer tokens that it cannot be the model's own.
+    """
+    size, tokens = model.config.vocab_size, len(tokenizer)
+    if not size - VOCABULARY_PADDING < tokens <= size + len(SPECIAL_TOKENS):
+        raise BenchError(
+            f"{where}: weights for a vocabulary of {size} tokens, but the tokenizer has {tokens};"
+            " pretrained weights need their own tokenizer (tokenizer.kind 'folder')."
+        )
+    if size < tokens:
+        model.resize_token_embeddings(tokens, mean_resizing=False)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions
 
-from bench.backbones.backbone import Backbone, Encoded, block_outputs
+from bench.backbones.backbone import Backbone, Encoded, block_outputs, fit_vocabulary
 from bench.backbones.injection import ATTENTION, Injection
 from bench.backbones.tokenizers import Tokenizer
 from bench.interface import Batch
@@ -177,8 +177,7 @@ def pretrained_gpt2(spec: BackboneSpec, where: str, tokenizer: Tokenizer) -> Dec
     model = InjectedGPT2.from_pretrained(
         where, revision=spec.revision, attn_implementation=ATTENTION, use_safetensors=True, **_dropout(spec)
     )
-    if model.config.vocab_size < len(tokenizer):
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    fit_vocabulary(model, tokenizer, where)
     return DecoderOnly(model, tokenizer)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import BartConfig, BartForConditionalGeneration
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
-from bench.backbones.backbone import Backbone, Encoded, block_outputs
+from bench.backbones.backbone import Backbone, Encoded, block_outputs, fit_vocabulary
 from bench.backbones.injection import ATTENTION, Injection
 from bench.backbones.tokenizers import Tokenizer
 from bench.errors import BenchError
@@ -127,6 +127,10 @@ class EncoderDecoder(Backbone):
         )
         return output.last_hidden_state, torch.zeros(len(batch), dtype=torch.long, device=batch.ids.device)
 
+    def next_token_logits(self, hidden: Tensor) -> Tensor:
+        """Returns the scores of the token after each hidden state (P x vocabulary), with BART's fixed bias."""
+        return super().next_token_logits(hidden) + self.model.final_logits_bias[0]
+
     def prompt(self, n: int, condition: Batch | None) -> dict[str, Tensor]:
         """Returns the sources for the encoder and BOS for the decoder."""
         if condition is None:
@@ -154,7 +158,8 @@ def scratch_bart(spec: BackboneSpec, tokenizer: Tokenizer) -> EncoderDecoder:
         # BART's 0.02 belongs to a width of 768 (base); scaled so that a narrower model starts with signals as strong.
         init_std=0.02 * (768 / spec.width) ** 0.5,
         attn_implementation=ATTENTION,
-        **_settings(spec, tokenizer),
+        **_dropout(spec),
+        **_special_tokens(tokenizer),
     )
     return EncoderDecoder(InjectedBart(config), tokenizer)
 
@@ -162,20 +167,31 @@ def scratch_bart(spec: BackboneSpec, tokenizer: Tokenizer) -> EncoderDecoder:
 def pretrained_bart(spec: BackboneSpec, where: str, tokenizer: Tokenizer) -> EncoderDecoder:
     """Loads BART from a folder or the hub; its vocabulary grows by the special tokens that it lacks."""
     model = InjectedBart.from_pretrained(
-        where, revision=spec.revision, attn_implementation=ATTENTION, use_safetensors=True, **_settings(spec, tokenizer)
+        where, revision=spec.revision, attn_implementation=ATTENTION, use_safetensors=True, **_dropout(spec)
     )
-    if model.config.vocab_size < len(tokenizer):
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    if model.config.encoder_layers != model.config.decoder_layers:
+        raise BenchError(
+            f"{where}: {model.config.encoder_layers} encoder and {model.config.decoder_layers} decoder layers;"
+            " an encoder-decoder backbone takes as many of one as of the other."
+        )
+    fit_vocabulary(model, tokenizer, where)
+    # Padding may have been another token, which is one like all others now; its embedding was kept from learning.
+    model.config.update(_special_tokens(tokenizer))
+    for module in model.modules():
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            module.padding_idx = tokenizer.pad
     return EncoderDecoder(model, tokenizer)
 
 
-def _settings(spec: BackboneSpec, tokenizer: Tokenizer) -> dict[str, float | int | None]:
+def _dropout(spec: BackboneSpec) -> dict[str, float]:
+    dropped = {"dropout": spec.dropout, "attention_dropout": spec.dropout}
+    return {**dropped, "activation_dropout": 0.0, "encoder_layerdrop": 0.0, "decoder_layerdrop": 0.0}
+
+
+def _special_tokens(tokenizer: Tokenizer) -> dict[str, int]:
     return {
         "pad_token_id": tokenizer.pad,
         "bos_token_id": tokenizer.bos,
         "eos_token_id": tokenizer.eos,
         "decoder_start_token_id": tokenizer.bos,
-        "forced_eos_token_id": None,
-        "dropout": spec.dropout,
-        "attention_dropout": spec.dropout,
     }

@@ -8,21 +8,18 @@ test says otherwise everything runs in float64, where both sides agree to roundi
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from scipy.stats import chisquare
 from torch import Tensor
-from transformers import BertConfig, BertModel, DynamicCache, GPT2Config, GPT2LMHeadModel
+from transformers import DynamicCache, GPT2LMHeadModel
 
-from bench.backbones import Backbone, Injection, Tokenizer, backbone, build_backbone, load_tokenizer
-from bench.errors import BenchError
+from bench.backbones import Backbone, Injection, Tokenizer, backbone, build_backbone
 from bench.interface import Batch
 from bench.spec import BackboneSpec, DecodingSpec
 
@@ -438,93 +435,3 @@ class TestWeights:
         training = make_backbone(dropout=0.25).train()
         values = [float(training.log_likelihood(batch, Injection()).sum()) for _ in range(2)]
         assert values[0] != values[1]
-
-
-@pytest.fixture
-def saved(tmp_path: Path, tokenizer: Tokenizer) -> tuple[Path, Tokenizer, GPT2LMHeadModel]:
-    """A tiny GPT-2 as transformers saves it, for a vocabulary of bytes without the suite's special tokens."""
-    torch.manual_seed(0)
-    (tmp_path / "vocab.json").write_text("{" + ", ".join(f'"{chr(0x100 + i)}": {i}' for i in range(256)) + "}")
-    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
-    config = GPT2Config(
-        vocab_size=256, n_positions=40, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0, resid_pdrop=0.3
-    )
-    model = GPT2LMHeadModel(config).eval()
-    model.save_pretrained(tmp_path)
-    return tmp_path, load_tokenizer(tmp_path), model
-
-
-class TestPretrained:
-    def test_a_folder_gives_the_same_model_with_room_for_the_special_tokens(
-        self, saved: tuple[Path, Tokenizer, GPT2LMHeadModel]
-    ) -> None:
-        folder, tokenizer, model = saved
-        made = build_backbone(BackboneSpec(source="folder", path=folder, dropout=0.0, layers=9, width=999), tokenizer)
-        made.eval()
-        assert (made.n_layers, made.width, made.positions, made.vocabulary_size) == (2, 16, 40, 259)
-        assert made.model.lm_head.weight is made.model.transformer.wte.weight
-        assert made.model.config.resid_pdrop == 0.0
-        ids = torch.randint(256, (3, 20), generator=torch.Generator().manual_seed(0))
-        # The same float32 weights through another attention kernel.
-        torch.testing.assert_close(made.model(ids).logits[..., :256], model(ids).logits, rtol=0, atol=1e-5)
-        assert torch.equal(made.model.transformer.wte.weight[:256], model.transformer.wte.weight)
-
-    def test_new_tokens_begin_like_all_others(self, saved: tuple[Path, Tokenizer, GPT2LMHeadModel]) -> None:
-        folder, tokenizer, _ = saved
-        torch.manual_seed(0)
-        made = build_backbone(BackboneSpec(source="folder", path=folder), tokenizer)
-        rows = made.model.transformer.wte.weight[256:]
-        # 48 draws from N(0, 0.02²): their standard deviation has a standard error of 10%.
-        assert float(rows.std()) == pytest.approx(0.02, rel=0.5)
-
-    def test_a_vocabulary_that_is_large_enough_stays(
-        self, saved: tuple[Path, Tokenizer, GPT2LMHeadModel], tmp_path: Path
-    ) -> None:
-        _, tokenizer, _ = saved
-        config = GPT2Config(
-            vocab_size=270, n_positions=40, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
-        )
-        GPT2LMHeadModel(config).save_pretrained(tmp_path / "large")
-        assert build_backbone(BackboneSpec(source="folder", path=tmp_path / "large"), tokenizer).vocabulary_size == 270
-
-    @pytest.mark.parametrize(
-        ("spec", "message"),
-        [
-            (BackboneSpec(source="folder"), "backbone.source is 'folder' but backbone.path is not set."),
-            (BackboneSpec(source="hub"), "backbone.source is 'hub' but backbone.name is not set."),
-            (
-                BackboneSpec(source="folder", path=Path("/nowhere")),
-                "no model in /nowhere: expected config.json and model.safetensors.",
-            ),
-            (BackboneSpec(source="hub", name="nobody/nothing"), "cannot load the backbone from nobody/nothing: "),
-            (BackboneSpec(width=15), "backbone.width is 15, no multiple of backbone.heads, 2."),
-        ],
-    )
-    def test_what_cannot_be_built_is_one_line(self, tokenizer: Tokenizer, spec: BackboneSpec, message: str) -> None:
-        with pytest.raises(BenchError, match=f"^{re.escape(message)}") as caught:
-            build_backbone(spec, tokenizer)
-        assert "\n" not in str(caught.value)
-
-    @pytest.mark.parametrize(
-        ("name", "content"), [("model.safetensors", None), ("model.safetensors", b"junk"), ("config.json", b"{")]
-    )
-    def test_damaged_weights_are_one_line(
-        self, saved: tuple[Path, Tokenizer, GPT2LMHeadModel], name: str, content: bytes | None
-    ) -> None:
-        folder, tokenizer, _ = saved
-        (folder / name).unlink()
-        if content is not None:
-            (folder / name).write_bytes(content)
-        with pytest.raises(BenchError, match=f"^cannot load the backbone from {re.escape(str(folder))}: ") as caught:
-            build_backbone(BackboneSpec(source="folder", path=folder), tokenizer)
-        assert "\n" not in str(caught.value)
-
-    def test_weights_of_another_model_are_refused(self, tokenizer: Tokenizer, tmp_path: Path) -> None:
-        """Transformers would warn, and go on with random weights."""
-        config = BertConfig(
-            vocab_size=300, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
-        )
-        BertModel(config).save_pretrained(tmp_path)
-        message = f"{tmp_path}: a decoder-only backbone takes 'gpt2' weights, not 'bert'."
-        with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
-            build_backbone(BackboneSpec(source="folder", path=tmp_path), tokenizer)

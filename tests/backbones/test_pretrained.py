@@ -1,0 +1,317 @@
+"""GPT-2 and BART from a folder: transformers' own numbers, whatever else the folder holds; one line for what fails."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+)
+
+from bench.backbones import Backbone, Injection, Tokenizer, build_backbone, load_tokenizer
+from bench.errors import BenchError
+from bench.interface import Batch
+from bench.registry import SYSTEMS
+from bench.spec import BackboneKind, BackboneSpec, DecodingSpec
+
+BYTES, SPECIAL = 256, 3
+SOURCES = ("where is the cat ?", "who", "what does a dog do all day ?")
+TARGETS = ("on the mat", "nobody knows", "it runs")
+# The same float32 weights through another attention kernel.
+CLOSE = {"rtol": 0, "atol": 1e-5}
+
+KINDS: tuple[BackboneKind, ...] = ("decoder-only", "encoder-decoder")
+MODELS: dict[BackboneKind, type[PreTrainedModel]] = {
+    "decoder-only": GPT2LMHeadModel,
+    "encoder-decoder": BartForConditionalGeneration,
+}
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+Save = Callable[..., Path]
+
+
+def gpt2(vocab_size: int) -> GPT2LMHeadModel:
+    config = GPT2Config(
+        vocab_size=vocab_size,
+        n_positions=64,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=0,
+        eos_token_id=0,
+        initializer_range=0.3,
+        resid_pdrop=0.3,
+    )
+    return GPT2LMHeadModel(config)
+
+
+def bart(vocab_size: int, encoder_layers: int = 2) -> BartForConditionalGeneration:
+    config = BartConfig(
+        vocab_size=vocab_size,
+        max_position_embeddings=64,
+        d_model=16,
+        encoder_layers=encoder_layers,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=24,
+        decoder_ffn_dim=32,
+        init_std=0.3,
+        scale_embedding=True,
+        dropout=0.3,
+        activation_dropout=0.3,
+        decoder_layerdrop=0.3,
+    )
+    model = BartForConditionalGeneration(config)
+    model.final_logits_bias.normal_()
+    return model
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    """Saves a tiny model as transformers does, with the files of a tokenizer of bytes."""
+
+    def save(kind: BackboneKind, vocab_size: int = BYTES) -> Path:
+        folder = tmp_path / kind
+        torch.manual_seed(0)
+        {"decoder-only": gpt2, "encoder-decoder": bart}[kind](vocab_size).save_pretrained(folder)
+        alphabet = sorted(ByteLevel.alphabet())
+        (folder / "vocab.json").write_text(json.dumps({letter: place for place, letter in enumerate(alphabet)}))
+        (folder / "merges.txt").write_text("#version: 0.2\n")
+        return folder
+
+    return save
+
+
+def build(kind: BackboneKind, folder: Path, **changes: Any) -> Backbone:
+    spec = BackboneSpec(**{"kind": kind, "source": "folder", "path": folder, "dropout": 0.0, **changes})
+    torch.manual_seed(1)
+    return build_backbone(spec, load_tokenizer(folder)).eval()
+
+
+def theirs(kind: BackboneKind, folder: Path) -> PreTrainedModel:
+    return MODELS[kind].from_pretrained(folder).eval()
+
+
+def random_ids(rows: int, length: int, seed: int = 0) -> Tensor:
+    return torch.randint(BYTES, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def pairs(tokenizer: Tokenizer) -> Batch:
+    sources, targets = tokenizer.encode(SOURCES), tokenizer.encode(TARGETS)
+    return Batch.collate(targets, tokenizer.pad, Batch.collate(sources, tokenizer.pad))
+
+
+@each_kind
+def test_a_folder_gives_the_same_model_with_room_for_the_special_tokens(save: Save, kind: BackboneKind) -> None:
+    folder = save(kind)
+    # What the spec says of a model from scratch is not heeded.
+    made, expected = build(kind, folder, layers=9, width=999), theirs(kind, folder)
+    assert (made.n_layers, made.width, made.positions, made.vocabulary_size) == (2, 16, 64, BYTES + SPECIAL)
+    embedding = made.model.get_input_embeddings().weight
+    assert made.model.lm_head.weight is embedding
+    assert torch.equal(embedding[:BYTES], expected.get_input_embeddings().weight)
+    mask = (torch.arange(11) < torch.tensor([11, 4, 1])[:, None]).long()
+    inputs = {"input_ids": random_ids(3, 11), "attention_mask": mask}
+    if kind == "encoder-decoder":
+        inputs["decoder_input_ids"] = random_ids(3, 7, seed=1)
+    with torch.no_grad():
+        logits = made.model(**inputs).logits[..., :BYTES], expected(**inputs).logits
+    if kind == "decoder-only":  # rows of padding hold what they like
+        logits = tuple(one[mask.bool()] for one in logits)
+    torch.testing.assert_close(*logits, **CLOSE)
+
+
+@each_kind
+def test_likelihoods_are_those_of_transformers(save: Save, kind: BackboneKind) -> None:
+    """Of a folder that has room for the special tokens already, so that no embedding is new."""
+    folder = save(kind, BYTES + SPECIAL)
+    made, expected = build(kind, folder), theirs(kind, folder)
+    batch = pairs(made.tokenizer)
+    with torch.no_grad():
+        found = made.log_likelihood(batch, Injection())
+    encode = made.tokenizer.encode
+    for row, (source, target) in enumerate(zip(encode(SOURCES), encode(TARGETS), strict=True)):
+        with torch.no_grad():
+            if kind == "decoder-only":
+                logits = expected(torch.tensor([[*source, *target[:-1]]])).logits[0, len(source) :]
+            else:
+                logits = expected(torch.tensor([source]), decoder_input_ids=torch.tensor([target[:-1]])).logits[0]
+        log_p = logits.log_softmax(-1)[torch.arange(len(target) - 1), torch.tensor(target[1:])].sum()
+        torch.testing.assert_close(found[row, 0].float(), log_p, rtol=1e-5, atol=1e-5)
+
+
+@each_kind
+def test_new_tokens_begin_like_all_others(save: Save, kind: BackboneKind) -> None:
+    rows = build(kind, save(kind)).model.get_input_embeddings().weight[BYTES:]
+    # 48 draws from N(0, 0.3²): their standard deviation has a standard error of 10%.
+    assert float(rows.detach().std()) == pytest.approx(0.3, rel=0.5)
+
+
+@each_kind
+def test_dropout_is_the_specs(save: Save, kind: BackboneKind) -> None:
+    config = build(kind, save(kind), dropout=0.125).model.config.to_dict()
+    rates = {name: rate for name, rate in config.items() if name.endswith(("pdrop", "dropout", "layerdrop"))}
+    of_the_spec = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout", "attention_dropout")
+    elsewhere = ("activation_dropout", "encoder_layerdrop", "decoder_layerdrop")
+    assert {rates[name] for name in of_the_spec if name in rates} == {0.125}
+    assert {rates[name] for name in elsewhere if name in rates} <= {0.0}
+
+
+def test_every_token_but_padding_learns(save: Save) -> None:
+    """Token 1 is BART's own padding, which no gradient reaches; in a folder with another tokenizer it is a letter."""
+    made = build("encoder-decoder", save("encoder-decoder"))
+    assert made.model.config.pad_token_id == made.tokenizer.pad == BYTES
+    source = made.model.model.encoder
+    batch = Batch.collate([[made.tokenizer.bos, 1, 2], [made.tokenizer.bos]], made.tokenizer.pad)
+    source(batch.ids, attention_mask=batch.mask.long()).last_hidden_state[0].square().sum().backward()
+    norms = made.model.get_input_embeddings().weight.grad.norm(dim=1)
+    assert (norms > 0).nonzero().flatten().tolist() == [1, 2, made.tokenizer.bos]
+
+
+HABITS = {
+    "no_repeat_ngram_size": 1,
+    "forced_bos_token_id": 5,
+    "length_penalty": 3.0,
+    "min_length": 9,
+    "early_stopping": True,
+    "suppress_tokens": [token for token in range(BYTES + SPECIAL) if token not in (2, 5)],
+}
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [DecodingSpec(strategy="greedy", max_tokens=12), DecodingSpec(strategy="beam", beams=3, max_tokens=12)],
+    ids=["greedy", "beam"],
+)
+@each_kind
+def test_decoding_is_the_specs_and_not_the_folders(save: Save, kind: BackboneKind, decoding: DecodingSpec) -> None:
+    """Models that summarise come with n-gram bans and forced tokens, which no spec and no signature would name."""
+    folder = save(kind)
+    plain = build(kind, folder)
+    config = folder / "generation_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **HABITS}))
+    condition = pairs(plain.tokenizer).condition
+    one, other = (
+        backbone.generate(1, Injection(), decoding, 0, condition) for backbone in (plain, build(kind, folder))
+    )
+    assert one == other
+    assert theirs(kind, folder).generation_config.suppress_tokens == HABITS["suppress_tokens"]
+
+
+@pytest.mark.parametrize("name", SYSTEMS.names())
+@each_kind
+def test_every_system_stands_on_it(save: Save, kind: BackboneKind, name: str) -> None:
+    backbone, cls = build(kind, save(kind)), SYSTEMS.get(name)
+    system = cls(backbone, cls.Config(), conditional=True).eval()
+    batch = pairs(backbone.tokenizer)
+    stream = torch.Generator().manual_seed(0)
+    path = system.encode(batch).sample(2, stream)
+    loss = path.kl.sum() - system.log_likelihood(batch, path).sum()
+    loss.backward()
+    assert loss.isfinite()
+    assert [name for name, parameter in system.named_parameters() if parameter.grad is None] == []
+    with torch.no_grad():
+        prior = system.sample_prior(2, batch.condition, stream)
+        texts = system.generate(prior, batch.condition, DecodingSpec(max_tokens=5), 0)
+    assert len(texts) == 2 * len(TARGETS)
+    assert len(set(map(tuple, texts))) > 1
+
+
+# --- mistakes -----------------------------------------------------------------------------------------------------
+
+
+def one_line(kind: BackboneKind, folder: Path) -> str:
+    with pytest.raises(BenchError) as caught:
+        build(kind, folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (BackboneSpec(source="folder"), "backbone.source is 'folder' but backbone.path is not set."),
+        (BackboneSpec(source="hub"), "backbone.source is 'hub' but backbone.name is not set."),
+        (
+            BackboneSpec(source="folder", path=Path("/nowhere")),
+            "no model in /nowhere: expected config.json and model.safetensors.",
+        ),
+        (BackboneSpec(source="hub", name="nobody/nothing"), "cannot load the backbone from nobody/nothing: "),
+        (BackboneSpec(width=15), "backbone.width is 15, no multiple of backbone.heads, 2."),
+    ],
+)
+def test_what_cannot_be_built_is_one_line(tokenizer: Tokenizer, spec: BackboneSpec, message: str) -> None:
+    with pytest.raises(BenchError, match=f"^{re.escape(message)}") as caught:
+        build_backbone(spec, tokenizer)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("model.safetensors", None), ("model.safetensors", b"junk"), ("config.json", b"{")]
+)
+@each_kind
+def test_missing_and_damaged_files_are_one_line(
+    save: Save, kind: BackboneKind, name: str, content: bytes | None
+) -> None:
+    folder = save(kind)
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    assert one_line(kind, folder).startswith(f"cannot load the backbone from {folder}: ")
+
+
+@each_kind
+def test_a_missing_configuration_is_one_line(save: Save, kind: BackboneKind) -> None:
+    folder = save(kind)
+    (folder / "config.json").unlink()
+    assert one_line(kind, folder) == f"no model in {folder}: expected config.json and model.safetensors."
+
+
+def test_weights_of_another_model_are_refused(save: Save) -> None:
+    """Transformers would warn, and go on with random weights."""
+    folders = {kind: save(kind) for kind in KINDS}
+    found = one_line("encoder-decoder", folders["decoder-only"])
+    assert found == f"{folders['decoder-only']}: a encoder-decoder backbone takes 'bart' weights, not 'gpt2'."
+    bert = BertConfig(vocab_size=300, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+    BertModel(bert).save_pretrained(folders["decoder-only"])
+    found = one_line("decoder-only", folders["decoder-only"])
+    assert found == f"{folders['decoder-only']}: a decoder-only backbone takes 'gpt2' weights, not 'bert'."
+
+
+@pytest.mark.parametrize(("vocab_size", "fits"), [(255, False), (256, True), (386, True), (387, False)])
+@each_kind
+def test_the_vocabulary_of_another_tokenizer_is_refused(
+    save: Save, kind: BackboneKind, vocab_size: int, fits: bool
+) -> None:
+    """The tokenizer has 259 tokens; three of them may be new to the weights, and 127 of the weights' be padding."""
+    folder = save(kind, vocab_size)
+    if fits:
+        assert build(kind, folder).vocabulary_size == max(vocab_size, 259)
+    else:
+        assert one_line(kind, folder) == (
+            f"{folder}: weights for a vocabulary of {vocab_size} tokens, but the tokenizer has 259;"
+            " pretrained weights need their own tokenizer (tokenizer.kind 'folder')."
+        )
+
+
+def test_an_encoder_that_is_deeper_than_the_decoder_is_refused(save: Save) -> None:
+    folder = save("encoder-decoder")
+    bart(BYTES, encoder_layers=3).save_pretrained(folder)
+    assert one_line("encoder-decoder", folder) == (
+        f"{folder}: 3 encoder and 2 decoder layers; an encoder-decoder backbone takes as many of one as of the other."
+    )
