@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.spec import DecodingSpec, RunSpec, SystemConfig
+from bench.spec import DecodingSpec, EncoderKind, RunSpec, SystemConfig
 
 if TYPE_CHECKING:
-    from bench.backbones import Backbone
+    from bench.backbones import Backbone, EncoderOnly, Stack
 
 Generators = torch.Generator | Sequence[torch.Generator]
 """One stream for a whole batch, or one per text: then a text's noise does not depend on its batch."""
@@ -39,20 +39,28 @@ class Batch:
         mask: True at tokens, False at padding (B x T).
         predicted: flat indices into B x (T-1) of the tokens that are predicted: all but BOS and padding.
         condition: the texts conditioned on, or None.
+        encoder: the same texts in the tokens of the system's own encoder, or None.
     """
 
     ids: Tensor
     mask: Tensor
     predicted: Tensor
     condition: Batch | None = None
+    encoder: Batch | None = None
 
     @classmethod
-    def collate(cls, texts: Sequence[Sequence[int]], pad: int, condition: Batch | None = None) -> Batch:
+    def collate(
+        cls,
+        texts: Sequence[Sequence[int]],
+        pad: int,
+        condition: Batch | None = None,
+        encoder: Batch | None = None,
+    ) -> Batch:
         """Pads token ids on the right to the longest text."""
         longest = max(map(len, texts))
         ids = torch.tensor([[*text, *[pad] * (longest - len(text))] for text in texts])
         mask = torch.arange(longest) < torch.tensor([len(text) for text in texts])[:, None]
-        return cls(ids, mask, mask[:, 1:].flatten().nonzero().squeeze(1), condition)
+        return cls(ids, mask, mask[:, 1:].flatten().nonzero().squeeze(1), condition, encoder)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -69,11 +77,11 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Returns the batch on ``device``."""
-        condition = None if self.condition is None else self.condition.to(device)
         ids, mask, predicted = (
             tensor.to(device, non_blocking=True) for tensor in (self.ids, self.mask, self.predicted)
         )
-        return Batch(ids, mask, predicted, condition)
+        condition, encoder = (None if part is None else part.to(device) for part in (self.condition, self.encoder))
+        return Batch(ids, mask, predicted, condition, encoder)
 
 
 @dataclass(frozen=True)
@@ -161,11 +169,14 @@ class System(nn.Module, ABC):
     Class attributes:
         Config: pydantic model of the options, with defaults.
         default_objective: objective used unless the run names one.
+        encoder_kind: the kind of encoder it has of its own, which then is a further argument of its making and reads
+            ``Batch.encoder``; None if the backbone encodes.
         paper_decoding: how the DELLA paper decodes its texts (appendix A.1), which it mixes between systems.
         version: rises whenever the same spec computes something else.
 
     Attributes:
         backbone: the Transformer stack it stands on.
+        own_encoder: the encoder of its own, or None.
         config: its options.
         conditional: whether texts come with conditions.
         groups: sizes of the latent groups; () for a plain language model.
@@ -173,15 +184,28 @@ class System(nn.Module, ABC):
 
     Config: ClassVar[type[SystemConfig]] = SystemConfig
     default_objective: ClassVar[str] = "two-epoch-cycle"
+    encoder_kind: ClassVar[EncoderKind | None] = None
     paper_decoding: ClassVar[str] = "sample:top_k=50"
     version: ClassVar[int] = 1
     groups: tuple[int, ...]
 
-    def __init__(self, backbone: Backbone, config: SystemConfig, conditional: bool = False) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        config: SystemConfig,
+        conditional: bool = False,
+        encoder: EncoderOnly | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.own_encoder = encoder
         self.config = config
         self.conditional = conditional
+
+    @property
+    def reader(self) -> Stack:
+        """The stack that encodes texts: the encoder of its own, else the backbone."""
+        return self.backbone if self.own_encoder is None else self.own_encoder
 
     @classmethod
     def supports(cls, spec: RunSpec) -> str | None:

@@ -20,11 +20,13 @@ from bench.errors import BenchError, did_you_mean
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Source = Literal["grammar", "files"]
 BackboneKind = Literal["decoder-only", "encoder-decoder"]
+EncoderKind = Literal["bert"]
 
 
 NO_IDENTITY = (
     ("tokenizer", "path"),
     ("backbone", "path"),
+    ("encoder", "path"),
     ("training", "checkpoint_seconds"),
     ("scoring", "batch_tokens"),
 )
@@ -102,11 +104,11 @@ class TokenizerSpec(Spec):
     path: Path | None = None
 
 
-class BackboneSpec(Spec):
-    """The Transformer stack every system stands on.
+class StackSpec(Spec):
+    """A Transformer stack and where its weights come from.
 
     Attributes:
-        kind: ``decoder-only`` (GPT-2, encoder and decoder in one) or ``encoder-decoder`` (BART).
+        kind: of stack.
         source: ``scratch`` (random weights of the given size), ``folder`` or ``hub`` (pretrained).
         layers: number of blocks, from scratch.
         width: hidden size, from scratch.
@@ -118,7 +120,7 @@ class BackboneSpec(Spec):
         revision: pinned commit on the hub.
     """
 
-    kind: BackboneKind = "decoder-only"
+    kind: str
     source: Literal["scratch", "folder", "hub"] = "scratch"
     layers: int = Field(2, ge=1)
     width: int = Field(64, ge=1)
@@ -128,6 +130,42 @@ class BackboneSpec(Spec):
     path: Path | None = None
     name: str | None = None
     revision: str | None = None
+
+    def location(self, section: str) -> str:
+        """Returns the folder of the weights, or their name on the hub.
+
+        Raises:
+            BenchError: it is not set; ``section`` is named.
+        """
+        key = "path" if self.source == "folder" else "name"
+        if (value := getattr(self, key)) is None:
+            raise BenchError(f"{section}.source is {self.source!r} but {section}.{key} is not set.")
+        return str(value)
+
+
+class BackboneSpec(StackSpec):
+    """The Transformer stack every system stands on.
+
+    Attributes:
+        kind: ``decoder-only`` (GPT-2, encoder and decoder in one) or ``encoder-decoder`` (BART).
+    """
+
+    kind: BackboneKind = "decoder-only"
+
+
+class EncoderSpec(StackSpec):
+    """The encoder of a system that has one of its own, with a tokenizer of its own.
+
+    A pretrained encoder brings its tokenizer; for one from scratch WordPiece is trained on the training split. Texts
+    longer than ``positions`` are cut for the encoder alone.
+
+    Attributes:
+        kind: ``bert``.
+        vocabulary_size: of the WordPiece tokenizer, from scratch.
+    """
+
+    kind: EncoderKind = "bert"
+    vocabulary_size: int = Field(2048, ge=4)
 
 
 class TrainingSpec(Spec):
@@ -197,7 +235,10 @@ class DecodingSpec(Spec):
 
 
 class RunSpec(Spec):
-    """One run: system x objective x task x scale x seed, resolved to the last default."""
+    """One run: system x objective x task x scale x seed, resolved to the last default.
+
+    ``encoder`` is there only for a system that has one of its own.
+    """
 
     system: SystemSpec
     objective: ObjectiveSpec
@@ -205,6 +246,7 @@ class RunSpec(Spec):
     scale: str
     tokenizer: TokenizerSpec = TokenizerSpec()
     backbone: BackboneSpec = BackboneSpec()
+    encoder: EncoderSpec | None = Field(None, exclude_if=lambda encoder: encoder is None)
     training: TrainingSpec = TrainingSpec()
     scoring: ScoringSpec = ScoringSpec()
     decoding: DecodingSpec = DecodingSpec()
@@ -226,7 +268,7 @@ class RunSpec(Spec):
         """
         spec = self.model_dump(mode="json")
         for section, key in NO_IDENTITY:
-            del spec[section][key]
+            spec.get(section, {}).pop(key, None)
         return digest({"spec": spec, "components": dict(components), "data": data_sha256})[:12]
 
 

@@ -1,19 +1,25 @@
 """The Transformer stacks and tokenizers that every system stands on."""
 
 from bench.backbones.backbone import Backbone
-from bench.backbones.build import build_backbone
+from bench.backbones.build import build_backbone, build_encoder
+from bench.backbones.encoder_only import EncoderOnly
 from bench.backbones.injection import Injection
 from bench.backbones.pooling import AttentionPooling
+from bench.backbones.stack import Stack
 from bench.backbones.system import InjectedSystem
-from bench.backbones.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
+from bench.backbones.tokenizers import Tokenizer, build_encoder_tokenizer, build_tokenizer, load_tokenizer
 
 __all__ = [
     "AttentionPooling",
     "Backbone",
+    "EncoderOnly",
     "InjectedSystem",
     "Injection",
+    "Stack",
     "Tokenizer",
     "build_backbone",
+    "build_encoder",
+    "build_encoder_tokenizer",
     "build_tokenizer",
     "load_tokenizer",
 ]

@@ -5,11 +5,10 @@ N is the number of texts times samples, P the number of predicted tokens of the 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from transformers import (
 )
 
 from bench.backbones.injection import Injection
+from bench.backbones.stack import Stack
 from bench.backbones.tokenizers import SPECIAL_TOKENS, Tokenizer
 from bench.errors import BenchError
 from bench.interface import Batch, Seeds
@@ -37,67 +37,18 @@ LOGITS_PER_CHUNK = 2**26
 VOCABULARY_PADDING = 128
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """Hidden states of an encoder pass.
-
-    Attributes:
-        layers: output of every block (L of B x T x width).
-        last: output of the whole stack, after its final layer norm if it has one (B x T x width).
-    """
-
-    layers: tuple[Tensor, ...]
-    last: Tensor
-
-
-class Backbone(nn.Module, ABC):
-    """A Hugging Face model as encoder and decoder of a text VAE.
-
-    Attributes:
-        model: the Hugging Face model, with a language-modelling head.
-        tokenizer: its tokenizer, which supplies BOS, EOS and padding.
-    """
+class Backbone(Stack):
+    """A Hugging Face model with a language-modelling head as encoder and decoder of a text VAE."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
-        super().__init__()
-        self.model = model
-        self.tokenizer = tokenizer
+        super().__init__(model, tokenizer)
         # How a pretrained model was last decoded is no part of it, but generate() fills in what a spec leaves open.
         model.generation_config = GenerationConfig()
         self._chunk = max(1, LOGITS_PER_CHUNK // self.vocabulary_size)
 
-    @property
-    @abstractmethod
-    def width(self) -> int:
-        """Hidden size."""
-
-    @property
-    @abstractmethod
-    def n_layers(self) -> int:
-        """Number of blocks of the decoder, and of the encoder."""
-
-    @property
-    @abstractmethod
-    def positions(self) -> int:
-        """Longest sequence the decoder takes."""
-
-    @property
-    @abstractmethod
-    def initial_std(self) -> float:
-        """Standard deviation of the backbone's weights before any training; what is added to it begins alike."""
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of token ids, special tokens included."""
-        return int(self.model.config.vocab_size)
-
     @abstractmethod
     def decoder_attention(self) -> Sequence[nn.Module]:
         """Returns the self-attention of every decoder block; ``gate_index`` and ``memory_index`` are set on these."""
-
-    @abstractmethod
-    def encode(self, batch: Batch) -> Encoded:
-        """Runs the encoder over the texts, every token seeing every other; padding is seen by none."""
 
     @abstractmethod
     def merged_values(self, injection: Injection) -> dict[str, Tensor]:
@@ -254,18 +205,6 @@ def swapped(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     finally:
         for name, tensor in kept.items():
             parameters[name].data = tensor
-
-
-def block_outputs(blocks: nn.ModuleList, run: Callable[[], Any]) -> tuple[tuple[Tensor, ...], Any]:
-    """Returns the output of every block during ``run``, and what it returned."""
-    outputs: list[Tensor] = []
-    hooks = [block.register_forward_hook(lambda module, inputs, output: outputs.append(output)) for block in blocks]
-    try:
-        result = run()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return tuple(outputs), result
 
 
 def _until(ids: list[int], end: int, special: set[int]) -> list[int]:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions
 
-from bench.backbones.backbone import Backbone, Encoded, block_outputs, fit_vocabulary
+from bench.backbones.backbone import Backbone, fit_vocabulary
 from bench.backbones.injection import ATTENTION, Injection
+from bench.backbones.stack import Encoded, block_outputs, scaled_std
 from bench.backbones.tokenizers import Tokenizer
 from bench.interface import Batch
 from bench.spec import BackboneSpec
@@ -88,7 +89,8 @@ class DecoderOnly(Backbone):
         layers, result = block_outputs(
             gpt2.h, lambda: gpt2(batch.ids, attention_mask=batch.mask[:, None, None], use_cache=False)
         )
-        return Encoded(layers, result.last_hidden_state)
+        last = result.last_hidden_state
+        return Encoded(layers, last, last[:, 0], batch.mask)
 
     def merged_values(self, injection: Injection) -> dict[str, Tensor]:
         """Returns the fused query-key-value weights of the gated layers, W_v merged into the values."""
@@ -161,9 +163,8 @@ def scratch_gpt2(spec: BackboneSpec, tokenizer: Tokenizer) -> DecoderOnly:
         n_embd=spec.width,
         n_layer=spec.layers,
         n_head=spec.heads,
-        # GPT-2's 0.02 belongs to its width of 768; scaled so that a narrower model starts with signals as strong.
         activation_function="gelu_pytorch_tanh",  # the formula of gelu_new in one kernel
-        initializer_range=0.02 * (768 / spec.width) ** 0.5,
+        initializer_range=scaled_std(spec.width),
         bos_token_id=tokenizer.bos,
         eos_token_id=tokenizer.eos,
         attn_implementation=ATTENTION,

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from transformers import BartConfig, BartForConditionalGeneration
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
-from bench.backbones.backbone import Backbone, Encoded, block_outputs, fit_vocabulary
+from bench.backbones.backbone import Backbone, fit_vocabulary
 from bench.backbones.injection import ATTENTION, Injection
+from bench.backbones.stack import Encoded, block_outputs, scaled_std
 from bench.backbones.tokenizers import Tokenizer
 from bench.errors import BenchError
 from bench.interface import Batch
@@ -87,7 +88,8 @@ class EncoderDecoder(Backbone):
         """Runs the encoder over the texts themselves (sources or targets)."""
         encoder = self.model.model.encoder
         layers, result = block_outputs(encoder.layers, lambda: encoder(batch.ids, attention_mask=batch.mask.long()))
-        return Encoded(layers, result.last_hidden_state)
+        last = result.last_hidden_state
+        return Encoded(layers, last, last[:, 0], batch.mask)
 
     def merged_values(self, injection: Injection) -> dict[str, Tensor]:
         """Returns the value projections of the gated layers' self-attention composed with W_v."""
@@ -155,8 +157,7 @@ def scratch_bart(spec: BackboneSpec, tokenizer: Tokenizer) -> EncoderDecoder:
         decoder_attention_heads=spec.heads,
         encoder_ffn_dim=4 * spec.width,
         decoder_ffn_dim=4 * spec.width,
-        # BART's 0.02 belongs to a width of 768 (base); scaled so that a narrower model starts with signals as strong.
-        init_std=0.02 * (768 / spec.width) ** 0.5,
+        init_std=scaled_std(spec.width),
         attn_implementation=ATTENTION,
         **_dropout(spec),
         **_special_tokens(tokenizer),

@@ -1,26 +1,34 @@
-"""Tokenizers: byte-level BPE trained on the task's own training split, or a pretrained one from a folder.
+"""Tokenizers: trained on the task's own training split, or pretrained ones.
 
-Both end in the same three special tokens: padding, begin and end of text. Byte-level BPE knows every text, so nothing
-is out of vocabulary and perplexities per word or per byte are comparable between tokenizers.
+What is predicted is byte-level BPE, which knows every text: nothing is out of vocabulary, and perplexities per word or
+per byte are comparable between tokenizers. An encoder of a system's own reads WordPiece.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
 from tokenizers import Tokenizer as Engine
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from bench.errors import BenchError
-from bench.spec import TokenizerSpec, digest
+from bench.spec import EncoderSpec, TokenizerSpec, digest
 from bench.storage import atomic_write, cache_folder
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
+"""Padding, begin and end of text."""
+
+BERT_TOKENS = ("[PAD]", "[CLS]", "[SEP]")
+"""The same of BERT."""
+
+UNKNOWN = "[UNK]"
+WORDPIECE_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
 
 
 class Tokenizer:
@@ -32,14 +40,14 @@ class Tokenizer:
         pad, bos, eos: ids of the special tokens.
     """
 
-    def __init__(self, engine: Engine, kind: str) -> None:
-        engine.add_special_tokens(list(SPECIAL_TOKENS))
+    def __init__(self, engine: Engine, kind: str, special: Sequence[str] = SPECIAL_TOKENS) -> None:
+        engine.add_special_tokens(list(special))
         engine.encode_special_tokens = True  # a text that spells "<eos>" does not end there
         # What a pretrained tokenizer was last used with is no part of it; texts are cut and padded by the harness.
         engine.no_truncation()
         engine.no_padding()
         self._engine = engine
-        self.pad, self.bos, self.eos = (int(engine.token_to_id(token) or 0) for token in SPECIAL_TOKENS)
+        self.pad, self.bos, self.eos = (int(engine.token_to_id(token) or 0) for token in special)
         self.digest = hashlib.sha256(engine.to_str().encode()).hexdigest()
         self.name = f"{kind}{len(self)}@{self.digest[:6]}"
 
@@ -72,24 +80,77 @@ def build_tokenizer(spec: TokenizerSpec, training_texts: Sequence[str]) -> Token
         if spec.path is None:
             raise BenchError("tokenizer.kind is 'folder' but tokenizer.path is not set.")
         return load_tokenizer(spec.path)
-    key = digest({"texts": list(training_texts), "size": spec.vocabulary_size, "version": 1})[:16]
-    cached = cache_folder() / f"bpe-{key}.json"
+    return _trained("bpe", _train_bpe, SPECIAL_TOKENS, training_texts, spec.vocabulary_size)
+
+
+def build_encoder_tokenizer(spec: EncoderSpec, training_texts: Sequence[str]) -> Tokenizer:
+    """Returns the tokenizer of a system's own encoder: WordPiece of the training texts, or the pretrained encoder's.
+
+    Raises:
+        BenchError: a pretrained encoder without tokenizer.
+    """
+    if spec.source == "scratch":
+        return _trained("wordpiece", _train_wordpiece, BERT_TOKENS, training_texts, spec.vocabulary_size)
+    if spec.source == "folder":
+        return load_wordpiece(Path(spec.location("encoder")))
+    name = spec.location("encoder")
+    try:
+        folder = snapshot_download(name, revision=spec.revision, allow_patterns=list(WORDPIECE_FILES))
+    except (OSError, ValueError) as error:
+        raise BenchError(f"cannot load the tokenizer of {name}: {str(error).splitlines()[0]}") from error
+    return load_wordpiece(Path(folder))
+
+
+def _trained(
+    kind: str,
+    train: Callable[[Sequence[str], int], Engine],
+    special: Sequence[str],
+    texts: Sequence[str],
+    size: int,
+) -> Tokenizer:
+    """Returns a trained tokenizer, from the cache if these texts were seen before."""
+    key = digest({"texts": list(texts), "size": size, "version": 1})[:16]
+    cached = cache_folder() / f"{kind}-{key}.json"
     if cached.is_file():
         with suppress(BenchError):  # a damaged file is trained anew
-            return Tokenizer(_read_engine(cached), "bpe")
+            return Tokenizer(_read_engine(cached), kind, special)
+    tokenizer = Tokenizer(train(texts, size), kind, special)
+    tokenizer.save(cached)
+    return tokenizer
+
+
+def _train_bpe(texts: Sequence[str], size: int) -> Engine:
     engine = Engine(models.BPE())
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     engine.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=spec.vocabulary_size,
+        vocab_size=size,
         show_progress=False,
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    engine.train_from_iterator(training_texts, trainer, length=len(training_texts))
-    tokenizer = Tokenizer(engine, "bpe")
-    tokenizer.save(cached)
-    return tokenizer
+    engine.train_from_iterator(texts, trainer, length=len(texts))
+    return engine
+
+
+def _train_wordpiece(texts: Sequence[str], size: int) -> Engine:
+    engine = _wordpiece({}, lower_case=False)
+    letters = sorted({letter for text in texts for letter in engine.normalizer.normalize_str(text)} - {" "})
+    # Left to itself the trainer numbers letters inside words as it comes across them, in another order every time, and
+    # decides between equally frequent pieces by these numbers.
+    numbered = [BERT_TOKENS[0], UNKNOWN, *BERT_TOKENS[1:], *(f"##{letter}" for letter in letters)]
+    trainer = trainers.WordPieceTrainer(vocab_size=size, show_progress=False, special_tokens=numbered)
+    engine.train_from_iterator(texts, trainer, length=len(texts))
+    return _wordpiece(engine.get_vocab(), lower_case=False)
+
+
+def _wordpiece(vocabulary: dict[str, int], lower_case: bool) -> Engine:
+    """Returns WordPiece as BERT has it: texts are cleaned and split at blanks and punctuation, words into pieces."""
+    engine = Engine(models.WordPiece(vocabulary, unk_token=UNKNOWN))
+    engine.normalizer = normalizers.BertNormalizer(lowercase=lower_case)
+    engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    engine.decoder = decoders.WordPiece()
+    return engine
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -111,6 +172,26 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     engine.decoder = decoders.ByteLevel()
     return Tokenizer(engine, folder.resolve().name)
+
+
+def load_wordpiece(folder: Path) -> Tokenizer:
+    """Reads the tokenizer of a pretrained BERT: ``tokenizer.json``, or ``vocab.txt``.
+
+    Raises:
+        BenchError: the folder does not exist or holds neither, a file is damaged, or it is no tokenizer of BERT's.
+    """
+    whole, vocabulary, settings = (folder / name for name in WORDPIECE_FILES)
+    if whole.is_file():
+        engine = _read_engine(whole)
+    elif vocabulary.is_file():
+        said = _read_json(settings) if settings.is_file() else {}
+        words = vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        engine = _wordpiece({word: place for place, word in enumerate(words)}, bool(said.get("do_lower_case", True)))
+    else:
+        raise BenchError(f"no tokenizer in {folder}: expected tokenizer.json, or vocab.txt.")
+    if missing := [token for token in BERT_TOKENS if engine.token_to_id(token) is None]:
+        raise BenchError(f"the tokenizer in {folder} is not BERT's: it lacks {', '.join(missing)}.")
+    return Tokenizer(engine, _kind(engine), BERT_TOKENS)
 
 
 def _read_engine(path: Path) -> Engine:

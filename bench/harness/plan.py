@@ -15,6 +15,8 @@ from bench.registry import SYSTEMS
 from bench.spec import (
     BackboneSpec,
     DecodingSpec,
+    EncoderKind,
+    EncoderSpec,
     RunSpec,
     ScoringSpec,
     Source,
@@ -61,6 +63,7 @@ class Scale(Spec):
         limits: first n texts of each split.
         max_tokens: longest text.
         max_source_tokens: longest source.
+        encoder: of systems that have one of their own; what is not said of it is as for the backbone.
         tasks: by task name, entries that differ for it.
     """
 
@@ -70,6 +73,7 @@ class Scale(Spec):
     max_source_tokens: int = 256
     tokenizer: TokenizerSpec = TokenizerSpec()
     backbone: BackboneSpec = BackboneSpec()
+    encoder: EncoderSpec = EncoderSpec()
     training: TrainingSpec = TrainingSpec()
     scoring: ScoringSpec = ScoringSpec()
     decoding: DecodingSpec = DecodingSpec()
@@ -79,6 +83,14 @@ class Scale(Spec):
         """Returns the scale with the entries that differ for ``task`` put in."""
         base = self.model_dump(exclude={"tasks"}, exclude_unset=True)
         return validated(Scale, _merged(base, self.tasks.get(task, {})), f"scale entries of task {task!r}")
+
+    def encoder_for(self, kind: EncoderKind | None) -> EncoderSpec | None:
+        """Returns the encoder of a system that has one of ``kind``, in what is not said of it the backbone's size."""
+        if kind is None:
+            return None
+        sizes = self.backbone.model_dump(include={"layers", "width", "heads", "positions", "dropout"})
+        said = self.encoder.model_dump(exclude_unset=True)
+        return EncoderSpec(**{"vocabulary_size": self.tokenizer.vocabulary_size, **sizes, **said, "kind": kind})
 
 
 def load_suite(name: str) -> Suite:
@@ -184,6 +196,7 @@ def run_spec(
         scale=Path(scale_name).stem,
         tokenizer=scale.tokenizer,
         backbone=scale.backbone.model_copy(update={"kind": definition.backbone}),
+        encoder=scale.encoder_for(system.encoder_kind),
         training=scale.training,
         scoring=scale.scoring,
         decoding=resolve_decoding(decoding, system, scale.decoding),

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from bench.backbones import Tokenizer, build_backbone, build_tokenizer
+from bench.backbones import Tokenizer, build_backbone, build_encoder, build_encoder_tokenizer, build_tokenizer
 from bench.errors import BenchError
 from bench.harness import evaluate, generate, train
-from bench.harness.data import TokenizedTexts, tokenize
+from bench.harness.data import EncoderTokens, TokenizedTexts, tokenize
 from bench.harness.provenance import file_sha256
 from bench.interface import System
 from bench.metrics.model import model_metrics
@@ -30,6 +30,7 @@ class Prepared:
         data: its texts and what is known of them.
         tokenizer: its tokenizer.
         texts: the texts as ids.
+        encoder_tokens: what the system's own encoder takes, None for a system without.
         components: version or content digest of what decides the result besides spec and texts.
     """
 
@@ -37,6 +38,7 @@ class Prepared:
     data: TaskData
     tokenizer: Tokenizer
     texts: Mapping[Split, TokenizedTexts]
+    encoder_tokens: EncoderTokens | None
     components: Mapping[str, int | str]
 
     @property
@@ -46,11 +48,11 @@ class Prepared:
 
     def data_facts(self) -> DataFacts:
         """Returns what the record says of the texts."""
-        cuts = [f"{one.cut} of {len(one)} {split} texts were cut" for split, one in self.texts.items() if one.cut]
-        cuts += [
-            f"{one.sources_cut} of {len(one)} {split} sources were cut"
+        cuts = [
+            f"{cut} of {len(one)} {split} {what}"
+            for what in self.texts["train"].cuts
             for split, one in self.texts.items()
-            if one.sources_cut
+            if (cut := one.cuts[what])
         ]
         tokens = {split: int(one.predicted.sum()) for split, one in self.texts.items()}
         return DataFacts(
@@ -71,7 +73,10 @@ class Prepared:
             torch.manual_seed(seed)
             backbone = build_backbone(self.spec.backbone, self.tokenizer)
             options = validated(cls.Config, self.spec.system.options, f"system {self.spec.system.label!r}")
-            return cls(backbone, options, self.spec.task.conditional)
+            if self.spec.encoder is None or self.encoder_tokens is None:
+                return cls(backbone, options, self.spec.task.conditional)
+            encoder = build_encoder(self.spec.encoder, self.encoder_tokens.tokenizer)
+            return cls(backbone, options, self.spec.task.conditional, encoder)
 
 
 def prepare(spec: RunSpec, data_folder: Path | None = None) -> Prepared:
@@ -85,11 +90,15 @@ def prepare(spec: RunSpec, data_folder: Path | None = None) -> Prepared:
         BenchError: bad data.
     """
     data = load_texts(spec.task, data_folder)
-    tokenizer = build_tokenizer(spec.tokenizer, _training_texts(data))
+    training_texts = _training_texts(data)
+    tokenizer = build_tokenizer(spec.tokenizer, training_texts)
+    encoder = None
+    if spec.encoder is not None:
+        encoder = EncoderTokens(build_encoder_tokenizer(spec.encoder, training_texts), spec.encoder.positions)
     sources = spec.task.max_source_tokens if spec.task.conditional else None
     longest = _longest_text(spec, sources or 0)
-    texts = {split: tokenize(examples, tokenizer, longest, sources) for split, examples in data.splits.items()}
-    return Prepared(spec, data, tokenizer, texts, _components(spec, data, tokenizer))
+    texts = {split: tokenize(examples, tokenizer, longest, sources, encoder) for split, examples in data.splits.items()}
+    return Prepared(spec, data, tokenizer, texts, encoder, _components(spec, data, tokenizer, encoder))
 
 
 def _training_texts(data: TaskData) -> list[str]:
@@ -111,7 +120,9 @@ def _longest_text(spec: RunSpec, source_tokens: int) -> int:
     return min(spec.task.max_tokens, room)
 
 
-def _components(spec: RunSpec, data: TaskData, tokenizer: Tokenizer) -> dict[str, int | str]:
+def _components(
+    spec: RunSpec, data: TaskData, tokenizer: Tokenizer, encoder: EncoderTokens | None
+) -> dict[str, int | str]:
     versions: dict[str, int | str] = {
         f"system {spec.system.name}": SYSTEMS.get(spec.system.name).version,
         f"task {data.task}": data.version,
@@ -121,6 +132,9 @@ def _components(spec: RunSpec, data: TaskData, tokenizer: Tokenizer) -> dict[str
         "generate": generate.VERSION,
         **{f"metric {metric.name}": metric.version for metric in model_metrics(())},
     }
-    if spec.backbone.path is not None:
-        versions["backbone"] = file_sha256(spec.backbone.path / "model.safetensors")[:12]
+    if encoder is not None:
+        versions["encoder tokenizer"] = encoder.tokenizer.digest[:12]
+    for section, stack in (("backbone", spec.backbone), ("encoder", spec.encoder)):
+        if stack is not None and stack.path is not None:
+            versions[section] = file_sha256(stack.path / "model.safetensors")[:12]
     return versions

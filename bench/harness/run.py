@@ -64,6 +64,8 @@ def run(
     folder = store.path(facts["spec"], prepared.run_id)
     folder.mkdir(parents=True, exist_ok=True)
     prepared.tokenizer.save(folder / "tokenizer.json")
+    if prepared.encoder_tokens is not None:
+        prepared.encoder_tokens.tokenizer.save(folder / "encoder_tokenizer.json")
     with watch.phase("train"):
         trainer = train.Trainer(system, prepared.texts, objective, spec.training, seeds, folder, report)
         progress = trainer.run()

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from bench.errors import BenchError
 from bench.spec import (
+    EncoderSpec,
     ObjectiveSpec,
     PartSpec,
     RunSpec,
@@ -92,6 +93,21 @@ OTHERS: dict[str, Any] = {
 }
 NO_IDENTITY = {"tokenizer.path", "backbone.path", "training.checkpoint_seconds", "scoring.batch_tokens"}
 
+# A run of a system with an encoder of its own.
+ENCODING = RUN.model_copy(update={"encoder": EncoderSpec()})
+OTHER_ENCODERS: dict[str, Any] = {
+    "encoder.source": "folder",
+    "encoder.layers": 3,
+    "encoder.width": 32,
+    "encoder.heads": 4,
+    "encoder.positions": 512,
+    "encoder.dropout": 0.0,
+    "encoder.path": "/elsewhere/encoder",
+    "encoder.name": "bert-base-cased",
+    "encoder.revision": "cd5ef92",
+    "encoder.vocabulary_size": 4096,
+}
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
@@ -108,8 +124,8 @@ def leaves(value: Mapping[str, Any], prefix: str = "") -> set[str]:
     }
 
 
-def changed(path: str, value: Any) -> RunSpec:
-    data = RUN.model_dump(mode="json")
+def changed(path: str, value: Any, run: RunSpec = RUN) -> RunSpec:
+    data = run.model_dump(mode="json")
     *parents, last = path.split(".")
     place = data
     for key in parents:
@@ -171,6 +187,19 @@ def test_every_other_value_is_another_run(path: str) -> None:
 @pytest.mark.parametrize("path", sorted(NO_IDENTITY))
 def test_places_pauses_and_portions_are_no_part_of_a_run(path: str) -> None:
     assert changed(path, OTHERS[path]).run_id(COMPONENTS, DATA) == SAME
+
+
+def test_an_encoder_is_part_of_a_run_that_has_one() -> None:
+    """Others say nothing of it: their specs and identities are what they were before there were encoders."""
+    assert "encoder" not in RUN.model_dump(mode="json")
+    assert RunSpec.model_validate_json(ENCODING.model_dump_json()) == ENCODING
+    every = leaves(ENCODING.model_dump(mode="json")) - leaves(RUN.model_dump(mode="json"))
+    assert every == {*OTHER_ENCODERS, "encoder.kind"}  # there is one kind
+    same = ENCODING.run_id(COMPONENTS, DATA)
+    assert same != SAME
+    for path, value in OTHER_ENCODERS.items():
+        other = changed(path, value, ENCODING).run_id(COMPONENTS, DATA)
+        assert (other == same) == (path == "encoder.path"), path
 
 
 @pytest.mark.parametrize(

