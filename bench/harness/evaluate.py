@@ -90,6 +90,7 @@ def score_texts(
         first_mean=ordered["first_mean"],
         log_q=own[back],
         log_q_aggregated=aggregated[back],
+        conditional=bool(texts.sources),
         cut=texts.cut,
     )
 

@@ -94,7 +94,7 @@ class ReleasedActiveUnits(OfLatentVariance):
 
     def signature(self, inputs: ScoredTexts) -> Signature:
         """States threshold, statistic and reduction over groups."""
-        fields = {"delta": DELTA, "stat": "var-of-means", "noise": "kept", "mean": "groups"}
+        fields = {"delta": DELTA, "stat": "var-of-means", "noise": "kept", "mean": "groups", "of": inputs.varied}
         return signature(self.name, self.version, **fields, n=len(inputs))
 
     def score(self, inputs: ScoredTexts, bootstrap: Bootstrap | None = None) -> Score:

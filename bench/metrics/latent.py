@@ -15,6 +15,10 @@ class MutualInformation(LatentLikelihoodMetric):
 
     The aggregated posterior contains the sample's own text, so the estimate cannot exceed ln N; one sample of z per
     text is used, so a small value can come out negative (Hoffman & Johnson 2016; Li et al. 2019 for the estimator).
+
+    With sources it is I(x, c; z), as the signature says: the average is over pairs (x, c), and a posterior that only
+    follows its source has a large value. What z holds of a text beyond its source, I(x; z | c), would need several
+    texts per source; it is at most the KL.
     """
 
     name = "MI"
@@ -23,7 +27,7 @@ class MutualInformation(LatentLikelihoodMetric):
 
     def signature(self, inputs: ScoredTexts) -> Signature:
         """States the aggregate and its ceiling's N."""
-        return signature(self.name, self.version, aggregate="all", sum="groups", n=len(inputs))
+        return signature(self.name, self.version, aggregate="all", of=inputs.varied, sum="groups", n=len(inputs))
 
     def statistics(self, inputs: ScoredTexts) -> Array:
         """One column: log q(z | x) - log q(z)."""
@@ -73,7 +77,8 @@ class ActiveUnits(OfLatentVariance):
 
     Below the first group the mean depends on sampled ancestors. It is averaged over K samples of them, and what
     their noise adds to the variance over texts, the squared standard error, is subtracted: a collapsed posterior has
-    no active unit however noisy its ancestors. Variances are unbiased (N - 1).
+    no active unit however noisy its ancestors. Variances are unbiased (N - 1). With sources, a mean that only follows
+    its source varies too, as the signature says.
 
     Attributes:
         delta: threshold on the variance; 0.01 in Burda, He, Li and Optimus, 0.2 in the released DELLA code.
@@ -103,6 +108,7 @@ class ActiveUnits(OfLatentVariance):
             stat="var-of-means",
             noise="removed",
             group=self.group or "all",
+            of=inputs.varied,
             n=len(inputs),
         )
 

@@ -33,6 +33,7 @@ class ScoredTexts:
         first_mean: posterior means given the first sample of their ancestors (N x D).
         log_q: log q(z_1 | x) of each text's first sample (N).
         log_q_aggregated: log of the average of q(z_1 | x') over all N texts x' (N).
+        conditional: whether x is generated from a source c, and c is behind the bar of every density.
         cut: number of texts that were too long and lost their end.
         known_log_p: exact log p(x) of the whole texts under the true distribution, or None for real text (N).
     """
@@ -50,6 +51,7 @@ class ScoredTexts:
     first_mean: Array
     log_q: Array
     log_q_aggregated: Array
+    conditional: bool = False
     cut: int = 0
     known_log_p: Array | None = None
 
@@ -60,6 +62,11 @@ class ScoredTexts:
     def n_samples(self) -> int:
         """K."""
         return self.log_likelihood.shape[1]
+
+    @property
+    def varied(self) -> str | None:
+        """What differs between the scored texts besides themselves, for signatures of metrics that compare them."""
+        return "text+source" if self.conditional else None
 
     @property
     def rec(self) -> Array:

@@ -10,6 +10,7 @@ import pytest
 from scipy.special import logsumexp
 from scored_cases import random_scored, take
 
+from bench.metrics.della_2022 import ReleasedActiveUnits
 from bench.metrics.latent import ActiveUnits, MutualInformation
 from bench.metrics.likelihood import KL, ScoredTexts
 from bench.score import Array, Bootstrap
@@ -41,6 +42,28 @@ def hierarchical(signal: Array, noise: float, n: int, k: int, rng: np.random.Gen
         mean=means.mean(axis=1),
         mean_noise=means.var(axis=1, ddof=1) / k,
     )
+
+
+class TestWithSources:
+    """Posteriors N(source + text, I) with source from N(0, 1) and text from N(0, spread²)."""
+
+    @pytest.mark.parametrize("spread", [0.0, 1.0])
+    def test_mi_counts_what_z_says_of_the_source(self, spread: float) -> None:
+        rng = np.random.default_rng(0)
+        sources, texts = rng.normal(size=(1500, 1)), spread * rng.normal(size=(1500, 1))
+        scored = replace(with_posteriors(sources + texts, 1.0, rng), conditional=True)
+        error = MutualInformation().statistics(scored).std() / math.sqrt(1500)
+        # I(x, c; z) = 1/2 log(1 + 1 + spread²), although I(x; z | c) = 1/2 log(1 + spread²), which may be nothing.
+        assert MutualInformation().score(scored).value == pytest.approx(0.5 * math.log(2 + spread**2), abs=5 * error)
+
+    def test_signatures_say_so(self) -> None:
+        scored = random_scored(n=7)
+        metrics = (MutualInformation(), ActiveUnits(), ActiveUnits(group=1), ReleasedActiveUnits())
+        plain = [str(metric.signature(scored)) for metric in metrics]
+        paired = [str(metric.signature(replace(scored, conditional=True))) for metric in metrics]
+        assert not any("of:" in one for one in plain)
+        assert [one.replace("of:text+source|", "") for one in paired] == plain
+        assert all(one.count("of:text+source|") == 1 for one in paired)
 
 
 class TestMutualInformation:
