@@ -109,7 +109,7 @@ def test_files_are_read_once_a_task_before_anything_runs(
         return spec.model_copy(update={"task": spec.task.model_copy(update={"source": "files"})})
 
     read: list[str] = []
-    monkeypatch.setattr(grid, "load_task", lambda name, **settings: read.append(name))
+    monkeypatch.setattr(grid, "load_texts", lambda task, folder: read.append(task.name))
     specs = [micro(label, task) for task in ("snli", "ptb") for label in ("lm", "embed")]
     check_data(specs, tmp_path)
     assert read == []  # a grammar is no file
