@@ -69,7 +69,7 @@ def run(
     decoding: Annotated[str, typer.Option(help="sample, greedy, beam, each with :key=value,...; or paper.")] = "",
     jobs: Annotated[int, typer.Option(min=0, help="Runs side by side; 0 decides by itself.")] = 0,
 ) -> int:
-    """Train and score every system on every task, then print the table.
+    """Train and score every system on every task, print the table, and audit it.
 
     A run that is already recorded is not run again; one that was interrupted goes on from its checkpoint.
     """
@@ -102,7 +102,19 @@ def run(
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
         typer.echo(f"della-bench: {outcome.spec.title}: {outcome.error}", err=True)
-    return 1 if failed else 0
+    return 1 if _contradict(records, folder) or failed else 0
+
+
+def _contradict(records: list[Any], folder: Path) -> bool:
+    """Returns whether what was just recorded cannot be, and says why."""
+    from bench.records.audit import audit, render, rows_of_runs
+    from bench.records.store import RecordStore
+
+    store = RecordStore(folder)
+    findings = audit(rows_of_runs(filter(None, (store.find(record.run_id) for record in records))))
+    if findings:
+        typer.echo(f"della-bench: the audit of these records found:\n{render(findings, 'term')}", err=True, nl=False)
+    return any(finding.severity == "impossible" for finding in findings)
 
 
 def _write_tables(records: list[Any], layout: Layout | None, folder: Path) -> None:
@@ -159,6 +171,33 @@ def compare(
     counts = Counter(comparison.verdict for comparison in comparisons)
     typer.echo(", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict)))
     return exit_code(comparisons)
+
+
+@app.command()
+def audit(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Records, CSVs of published figures, or folders of either.")
+    ] = None,
+    rules: Annotated[bool, typer.Option("--rules", help="List the rules and why they hold.")] = False,
+    format: Annotated[str, typer.Option("--format", help="term, md or json.")] = "term",
+    into: Annotated[Path | None, typer.Option(help="Page whose part between the audit marks is replaced.")] = None,
+) -> int:
+    """Look for figures that cannot be, in records or in published tables; exit 1 if there are any."""
+    from bench.records.audit import RULES, load_rows, put_into, render
+    from bench.records.audit import audit as audit_rows
+
+    if rules:
+        typer.echo("\n\n".join(f"{rule.name}\n    {rule.explanation}" for rule in RULES))
+        return 0
+    if not paths:
+        raise BenchError("nothing to audit: name records, CSVs of published figures, or folders of either.")
+    findings = audit_rows(load_rows(paths))
+    text = render(findings, format)
+    if into is not None:
+        put_into(into, text)
+    else:
+        typer.echo(text, nl=False)
+    return int(any(finding.severity == "impossible" for finding in findings))
 
 
 @app.command()
