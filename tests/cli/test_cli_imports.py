@@ -32,6 +32,8 @@ LIGHT = [
     *(["table", "records", "--format", form] for form in ("md", "csv", "term", "latex", "html")),
     ["table", "records", "--layout", "table8"],
     ["compare", "records", "records"],
+    ["audit", "records"],
+    ["audit", "--rules"],
     *(["list", kind] for kind in ("systems", "tasks", "objectives", "metrics", "suites", "scales")),
     ["show", "table8"],
 ]

@@ -38,6 +38,10 @@ VALUES = {
     "seeds": ((*MINE, "--seeds", "x"), "--seeds: 'x' is not a seed; allowed are whole numbers from 0"),
     "negative seed": ((*MINE, "--seeds=0,-1"), "--seeds: '-1' is not a seed"),
     "jobs": ((*MINE, "--jobs", "two"), "Invalid value for '--jobs'"),
+    "nothing to audit": (
+        ("audit",),
+        "nothing to audit: name records, CSVs of published figures,",
+    ),
     "missing argument": (("run",), "Missing argument 'suite'."),
     "seed of a spec": (("show", "lm", "--seed", "-1"), "Invalid value for '--seed'"),
 }
@@ -49,6 +53,8 @@ PATHS = {
     "records": (("table", "nowhere"), "nowhere: no such record file or folder"),
     "folder without records": (("table", "."), "no records in ."),
     "file that is no record": (("table", "mine.yaml"), "mine.yaml: not JSON"),
+    "folder without anything to audit": (("audit", "."), "nothing to audit in .: neither records nor CSVs"),
+    "table to audit": (("audit", "nowhere.csv"), "cannot read nowhere.csv: No such file or directory."),
     "records to compare": (("compare", "nowhere", "."), "nowhere: no such record file or folder"),
     "out is a file": ((*MINE, "--out", "micro.yaml"), "cannot write to micro.yaml: File exists."),
     "out is below a file": ((*MINE, "--out", "micro.yaml/runs"), "cannot write to micro.yaml/runs: Not a directory."),

@@ -20,7 +20,7 @@ from bench.spec import RunSpec
 from bench.tasks import task_names
 
 DellaBench = Callable[..., Finished]
-VERBS = ("run", "table", "compare", "list", "show", "score", "rescore")
+VERBS = ("run", "table", "compare", "audit", "list", "show", "score", "rescore")
 
 
 def printed(done: Finished) -> str:
@@ -159,3 +159,38 @@ def test_a_failing_run_is_named_and_the_others_are_tabulated(della_bench: DellaB
     assert "The table lies in out/table.md" in done.out
     (run,) = load_runs([workplace / "out"])
     assert run.record.task == "snli"
+
+
+def test_audit(della_bench: DellaBench, workplace: Path) -> None:
+    head = "paper,table,dataset,model,variant,metric,value,direction,note"
+    lines = [
+        head,
+        *(f"Mine,Table 1,PTB,VAE,,{metric},{value},," for metric, value in (("KL", "-1.0"), ("PPL", "20.1"))),
+    ]
+    (workplace / "mine.csv").write_text("\n".join(lines))
+    done = della_bench("audit", "mine.csv")
+    assert (done.code, done.err) == (1, "")
+    assert done.out.splitlines()[0] == "impossible (out-of-range) mine, Table 1, PTB: VAE"
+    assert json.loads(della_bench("audit", "mine.csv", "--format", "json").out)[0]["figures"] == "KL -1.0"
+    (workplace / "mine.csv").write_text("\n".join(lines).replace("-1.0", "1.0"))
+    assert printed(della_bench("audit", "mine.csv")) == "0 impossible, 0 suspicious\n"
+    (workplace / "page.md").write_text("<!-- audit -->\n<!-- /audit -->\n")
+    assert printed(della_bench("audit", "mine.csv", "--format", "md", "--into", "page.md")) == ""
+    assert "0 impossible, 0 suspicious." in (workplace / "page.md").read_text()
+    assert "\nbelow-floor\n    A model gives texts more probability" in printed(della_bench("audit", "--rules"))
+
+
+def test_a_run_audits_itself(della_bench: DellaBench, workplace: Path) -> None:
+    """A record with a figure that cannot be fails the run that it belongs to, and its table is made all the same."""
+    command = ("run", "mine.yaml", "--scale", "micro.yaml", "--systems", "embed", "--out", "out")
+    first = della_bench(*command)
+    assert (first.code, "impossible" in first.err) == (0, False)
+    (run,) = load_runs([workplace / "out"])
+    record = json.loads(run.path.read_text())
+    (divergence,) = (score for score in record["metrics"] if score["name"] == "KL")
+    divergence["value"] += 1.0
+    run.path.write_text(json.dumps(record))
+    again = della_bench(*command)
+    assert again.code == 1
+    assert "The table lies in out/table.md" in again.out
+    assert f"impossible (sum-of-parts) records, micro, snli: embed seed 0 ({run.record.run_id})" in again.err

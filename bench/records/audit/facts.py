@@ -1,4 +1,4 @@
-"""What the audit must know of a paper beside its figures: ``paper.yaml`` next to ``paper.csv``."""
+"""What the audit must know of a paper beside its figures: ``paper.facts.yaml`` next to ``paper.csv``."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class PaperFacts(Spec):
         Raises:
             BenchError: the file is not what it should be.
         """
-        path = table.with_suffix(".yaml")
+        path = table.with_suffix(".facts.yaml")
         if not path.is_file():
             return cls()
         try:

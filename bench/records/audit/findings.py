@@ -55,12 +55,10 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the finding as JSON-ready values."""
-        place = {"source": self.place.source, "table": self.place.table, "dataset": self.place.dataset}
         return {
             "rule": self.rule,
             "severity": self.severity,
-            **place,
-            "row": self.place.row,
+            **vars(self.place),
             "figures": self.figures,
             "reason": self.reason,
         }

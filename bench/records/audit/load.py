@@ -61,7 +61,7 @@ def rows_of_figures(figures: Iterable[PublishedFigure], facts: PaperFacts) -> li
     """Returns the rows of a paper, in printed order."""
     cells: dict[tuple[str, str, str, str, str], dict[str, Figure]] = {}
     for one in figures:
-        unit = "%" if one.metric.startswith(PERCENTAGES) else ""
+        unit = "%" if one.metric.startswith(PERCENTAGES) else "count" if one.metric == "AU" else ""
         if (figure := Figure.printed(one.printed, unit)) is not None:
             cells.setdefault((one.key, one.table, one.dataset, one.model, one.variant), {})[one.metric] = figure
     rows = []
@@ -98,11 +98,11 @@ def rows_of_runs(runs: Iterable[StoredRun]) -> list[Row]:
 
 def _row(run: StoredRun) -> Row:
     record = run.record
-    scores = {score.name: score for score in record.metrics if score.split == "test" and _sums_groups(score)}
+    scores = {score.name: score for score in record.metrics if score.split == "test"}
     figures = {name: _figure(score) for name, score in scores.items()}
     for perplexity in ("PPL", "PPL floor"):
-        if perplexity in figures and (tokens := _tokens_per_text(record)) is not None:
-            figures[NATS[perplexity]] = _in_nats(figures[perplexity], tokens)
+        if (nats := _in_nats(figures.get(perplexity), _tokens_per_text(record))) is not None:
+            figures[NATS[perplexity]] = nats
     details = record.model.details if record.model else {}
     likelihood = scores.get("PPL")
     return Row(
@@ -119,19 +119,20 @@ def _row(run: StoredRun) -> Row:
     )
 
 
-def _sums_groups(score: RecordedScore) -> bool:
-    """Returns whether a score keeps to the arithmetic that the rules are about: log ratios summed over groups."""
-    return dict(Signature.parse(score.signature).fields).get("sum", "groups") == "groups"
-
-
 def _figure(score: RecordedScore) -> Figure:
     interval = (score.interval.low, score.interval.high) if score.interval else None
     return Figure(score.value, f"{score.value:.6g}", score.unit, interval=interval)
 
 
-def _in_nats(perplexity: Figure, tokens: float) -> Figure:
-    value, *ends = (math.log(one) * tokens for one in (perplexity.value, *(perplexity.interval or ())))
-    return Figure(value, f"{value:.6g}", "nats", interval=(ends[0], ends[1]) if ends else None)
+def _in_nats(perplexity: Figure | None, tokens: float | None) -> Figure | None:
+    """Returns minus the log-probability behind a perplexity; None where either is not known, or it is no perplexity."""
+    if perplexity is None or tokens is None:
+        return None
+    ends = perplexity.interval or (perplexity.value, perplexity.value)
+    if min(perplexity.value, *ends) <= 0:
+        return None
+    value, low, high = (math.log(one) * tokens for one in (perplexity.value, *ends))
+    return Figure(value, f"{value:.6g}", "nats", interval=(low, high) if perplexity.interval else None)
 
 
 def _tokens_per_text(record: Record) -> float | None:

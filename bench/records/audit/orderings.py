@@ -41,7 +41,8 @@ class Ordering:
         smaller: name of the figure that cannot exceed the other.
         larger: name of the other.
         reason: why, in a line.
-        noise: what sampling can explain where both are known for every text.
+        noise: what sampling can explain where both are known for every text; what exceeds five standard errors but
+            not this is suspicious.
         unpaired_noise: and where they are not.
         only_unconditional: whether it holds only for texts without conditions.
     """
@@ -58,20 +59,38 @@ class Ordering:
     def check(self, rows: Sequence[Row]) -> Iterator[Finding]:
         """Yields the rows that break it; merely suspicious are those of which too little is known to be sure."""
         for row in rows:
-            if self.only_unconditional and row.conditional:
-                continue
-            if self.smaller in row.per_text and self.larger in row.per_text:
-                differences = row.per_text[self.smaller] - row.per_text[self.larger]
-                excess: float = float(differences.mean())
-                noise: float | None = self.noise(differences)
-            elif self.smaller in row.figures and self.larger in row.figures:
-                excess = _least(row.figures[self.smaller]) - _most(row.figures[self.larger])
-                noise = self.unpaired_noise(row)
-            else:
-                continue
-            if excess > (noise or 0.0) + ROUNDING:
-                severity: Severity = "suspicious" if noise is None else "impossible"
+            excess = self._excess(row)
+            if excess is not None and (severity := excess.severity) is not None:
                 yield Finding(self.name, severity, row.place, row.shown(self.smaller, self.larger), self.reason)
+
+    def _excess(self, row: Row) -> _Excess | None:
+        """Returns by how much the one exceeds the other; None where they are not known or need not be ordered."""
+        if self.only_unconditional and row.conditional:
+            return None
+        if self.smaller in row.per_text and self.larger in row.per_text:
+            differences = row.per_text[self.smaller] - row.per_text[self.larger]
+            noise = self.noise(differences)
+            return _Excess(float(differences.mean()), noise, min(noise, standard_errors(differences)))
+        if self.smaller in row.figures and self.larger in row.figures:
+            excess = _least(row.figures[self.smaller]) - _most(row.figures[self.larger])
+            unpaired = self.unpaired_noise(row)
+            return _Excess(excess, unpaired, unpaired or 0.0)
+        return None
+
+
+@dataclass(frozen=True)
+class _Excess:
+    """By how much a figure exceeds one that bounds it, what sampling can explain of it, and from where on it is odd."""
+
+    value: float
+    noise: float | None
+    odd: float
+
+    @property
+    def severity(self) -> Severity | None:
+        if self.noise is not None and self.value > self.noise + ROUNDING:
+            return "impossible"
+        return "suspicious" if self.value > self.odd + ROUNDING else None
 
 
 def _least(figure: Figure) -> float:

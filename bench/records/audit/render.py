@@ -90,8 +90,8 @@ def put_into(page: Path, text: str) -> None:
     """
     try:
         before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchError(f"cannot read {page}: {error}.") from None
+    except OSError as error:
+        raise BenchError(f"cannot read {page}: {error.strerror}.") from None
     _, mark, after = rest.partition(MARKS[1])
     if not mark:
         raise BenchError(f"{page}: no line {MARKS[0]} with a line {MARKS[1]} after it.")

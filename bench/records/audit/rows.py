@@ -17,7 +17,7 @@ class Figure:
     Attributes:
         value: the number.
         text: as printed.
-        unit: ``%`` for a percentage; others matter to no rule.
+        unit: ``%`` and ``count`` bound it; others matter to no rule.
         rounding: by how much the number may differ from the one that was measured.
         interval: over texts, where it has one.
     """

@@ -6,8 +6,10 @@ Each is a theorem or names its premise, and none fires on what rounding or sampl
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from bench.records.audit.findings import Finding, Place, Severity
@@ -30,12 +32,19 @@ BOUNDS: Mapping[str, tuple[float, float, str]] = {
     "Rec": (0, math.inf, "the probability of a text is at most one"),
     "ELBO": (0, math.inf, "it bounds minus a log-probability from above"),
     "KL": (0, math.inf, "a divergence is not negative (Gibbs)"),
-    "AU": (0, math.inf, "it is a count"),
     "ESS": (1, math.inf, "one sample counts at least once (Cauchy-Schwarz)"),
 }
 """Least and largest value of metrics, and why; those of a single latent group are theirs too."""
 
-PER_CENT: Final = (0.0, 100.0, "it is a percentage")
+OF_UNIT: Mapping[str, tuple[float, float, str]] = {
+    "%": (0.0, 100.0, "it is a percentage"),
+    "count": (0.0, math.inf, "it is a count"),
+}
+"""The same for all metrics of a unit."""
+
+UNITS: Final = re.compile(r"AU(?:\(([\d.]+)\))?")
+"""Counts of active units of all groups, at the default threshold or the one in parentheses."""
+
 SIGNED: Final = ("BERTScore",)
 """Percentages that can be negative: means of cosines."""
 
@@ -113,7 +122,7 @@ def out_of_range(rows: Sequence[Row]) -> Iterator[Finding]:
     for row in rows:
         for name, figure in row.figures.items():
             metric = name.partition("[")[0]
-            low, high, reason = BOUNDS.get(metric, PER_CENT if figure.unit == "%" else (-math.inf, math.inf, ""))
+            low, high, reason = BOUNDS.get(metric) or OF_UNIT.get(figure.unit, (-math.inf, math.inf, ""))
             if metric in SIGNED:
                 low = -high
             if metric == "ESS" and row.n_samples is not None:
@@ -124,21 +133,26 @@ def out_of_range(rows: Sequence[Row]) -> Iterator[Finding]:
 
 
 def active_units(rows: Sequence[Row]) -> Iterator[Finding]:
-    """There are more active units than latent dimensions, or a fraction of one.
+    """There are more active units than latent dimensions, a fraction of one, or more at a higher threshold.
 
-    A unit is a dimension of the posterior mean, active or not. One run has a whole number of them; a fraction is only
-    suspicious in a paper, where it may be a mean over seeds or layers.
+    A unit is a dimension of the posterior mean, active if its variance exceeds a threshold. One run has a whole number
+    of them; a fraction is only suspicious in a paper, where it may be a mean over seeds or layers.
     """
     for row in rows:
-        units = row.figures.get("AU")
-        if units is None:
-            continue
-        if row.max_units is not None and units.low > row.max_units:
-            reason = f"there are {row.max_units} to count"
-            yield Finding("active-units", "impossible", row.place, row.shown("AU"), reason)
-        if row.n_groups == 1 and not units.value.is_integer():
-            severity: Severity = "impossible" if row.recorded else "suspicious"
-            yield Finding("active-units", severity, row.place, row.shown("AU"), "a run has a whole number of them")
+        counts = {float(match[1] or 0): name for name in row.figures if (match := UNITS.fullmatch(name))}
+        names = [counts[threshold] for threshold in sorted(counts)]
+        for name in names:
+            units = row.figures[name]
+            if row.max_units is not None and units.low > row.max_units:
+                reason = f"there are {row.max_units} to count"
+                yield Finding("active-units", "impossible", row.place, row.shown(name), reason)
+            if row.n_groups == 1 and not units.value.is_integer():
+                severity: Severity = "impossible" if row.recorded else "suspicious"
+                yield Finding("active-units", severity, row.place, row.shown(name), "a run has a whole number of them")
+        for lower, higher in pairwise(names):
+            if row.figures[higher].low > row.figures[lower].high:
+                reason = "what exceeds the higher threshold exceeds the lower one"
+                yield Finding("active-units", "impossible", row.place, row.shown(lower, higher), reason)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,138 @@
+"""The audit of the published figures: it finds every contradiction that is known of them, and the page says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.records.audit import Finding, Place, audit, load_rows, render
+from bench.records.audit.render import MARKS
+from bench.records.published import COLUMNS
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "audit-of-published-tables.md"
+
+KNOWN = {
+    "SNLI, DELLA: MI 16.58 > KL 5.86": ("mi-above-kl", "Table 8", "SNLI", "DELLA", "MI 16.58, KL 5.86"),
+    "GPT-2 medium, DELLA: MI 23.69 > KL 17.09": ("mi-above-kl", "Table 5", "Yelp", "medium", "MI 23.69, KL 17.09"),
+    "Softmax of 384: MI 7.15 > KL 5.04": ("mi-above-kl", "Table 4", "Yelp", "Softmax", "MI 7.15, KL 5.04"),
+    "Yelp: MI 10.78 > ln 10,000": ("mi-above-ln-n", "Table 1", "Yelp", "DELLA", "MI 10.78"),
+    "Yahoo: MI 12.31 > ln 10,000": ("mi-above-ln-n", "Table 1", "Yahoo", "DELLA", "MI 12.31"),
+    "PTB: MI 12.35 > ln 3,761": ("mi-above-ln-n", "Table 8", "PTB", "DELLA", "MI 12.35"),
+    "SNLI: MI 16.58 > ln 10,000": ("mi-above-ln-n", "Table 8", "SNLI", "DELLA", "MI 16.58"),
+    "GPT-2 medium: MI 23.69 > ln 10,000": ("mi-above-ln-n", "Table 5", "Yelp", "medium", "MI 23.69"),
+    "Yelp: at most 95.4 tokens": ("token-counts", "Table 1", "Yelp", "", "to 95.4 tokens: DELLA"),
+    "Yahoo: at most 82.5 tokens": ("token-counts", "Table 1", "Yahoo", "", "to 82.5 tokens: DELLA"),
+    "PTB: at most 25.1 tokens": ("token-counts", "Table 8", "PTB", "", "to 25.1 tokens: DELLA"),
+    "SNLI: at most 6.3 tokens": ("token-counts", "Table 8", "SNLI", "", "to 6.3 tokens: DELLA"),
+    "PTB, Optimus is the row of Yelp": ("copied-row", "Table 8", "PTB", "Optimus", "PPL 22.79, ELBO 344.10"),
+    "PTB, Embed is the row of Yelp": ("copied-row", "Table 8", "PTB", "Embed", "PPL 19.98, ELBO 327.28"),
+    "PTB, Optimus is misquoted": ("misquoted", "Table 8", "PTB", "Optimus", "PPL 22.79, MI 7.67"),
+    "SNLI, Memory is part of Yahoo's": ("copied-row", "Table 8", "SNLI", "Memory", "Self-BLEU 54.59, Dist 21.87, JS"),
+}
+
+
+@pytest.fixture(scope="module")
+def findings() -> list[Finding]:
+    return audit(load_rows([ROOT / "results" / "published"]))
+
+
+@pytest.mark.parametrize(("rule", "table", "dataset", "row", "figures"), KNOWN.values(), ids=KNOWN)
+def test_what_is_known_of_the_published_tables_is_found(findings, rule, table, dataset, row, figures):
+    found = [
+        one
+        for one in findings
+        if (one.rule, one.place.source, one.place.table, one.place.dataset) == (rule, "della-2022", table, dataset)
+    ]
+    assert any(row in one.place.row and figures in one.figures for one in found)
+
+
+@pytest.mark.parametrize(
+    ("table", "dataset", "tokens"), [("1", "Yelp", 109.2), ("1", "Yahoo", 92.4), ("8", "SNLI", 12.5)]
+)
+def test_the_rows_that_agree_need_as_many_tokens_as_the_texts_have(findings, table, dataset, tokens):
+    """The released Yahoo texts have 89.8 byte-pair tokens on average; the code counts begin and end too, 91.8."""
+    place = Place("della-2022", f"Table {table}", dataset)
+    (one,) = (finding for finding in findings if (finding.rule, finding.place) == ("token-counts", place))
+    low, high = map(float, one.figures.split("; ")[-1].partition(" tokens")[0].split(" to "))
+    assert low - 0.2 <= tokens <= high + 0.2
+
+
+def test_a_quotation_that_is_right_is_left_alone(findings):
+    misquoted = {one.place.dataset for one in findings if one.rule == "misquoted"}
+    assert misquoted == {"PTB"}
+
+
+def test_papers_whose_figures_fit_have_no_impossible_one(findings):
+    assert {one.place.source for one in findings if one.severity == "impossible"} == {"della-2022"}
+
+
+def test_what_an_estimator_at_its_ceiling_gives_is_not_called_impossible(findings):
+    saturated = [one for one in findings if one.place.source == "optimus-2020"]
+    assert {(one.rule, one.severity, one.figures) for one in saturated} == {
+        ("mi-above-ln-n", "suspicious", "MI 9.24"),
+        ("mi-above-ln-n", "suspicious", "MI 9.26"),
+    }
+
+
+def test_our_reference_records_hold_nothing_impossible():
+    rows = load_rows([ROOT / "results" / "reference"])
+    assert len(rows) >= 12
+    assert all(row.recorded and row.per_text for row in rows)
+    assert audit(rows) == []
+
+
+def test_the_page_is_what_the_command_makes(findings):
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(f"{MARKS[0]}\n")
+    block, mark, _ = rest.partition(MARKS[1])
+    assert before
+    assert mark
+    assert block == render(findings, "md")
+
+
+HEAD = f"{','.join(COLUMNS)}\n"
+
+
+def test_any_csv_of_published_figures_can_be_audited(tmp_path):
+    (tmp_path / "mine.csv").write_text(f"{HEAD}Mine,Table 1,PTB,VAE,,KL,1.0,,\nMine,Table 1,PTB,VAE,,MI,12.0,up,\n")
+    (finding,) = audit(load_rows([tmp_path / "mine.csv"]))
+    assert (finding.rule, finding.severity, str(finding.place)) == (
+        "mi-above-kl",
+        "suspicious",
+        "mine, Table 1, PTB: VAE",
+    )
+    (tmp_path / "mine.facts.yaml").write_text("datasets: {PTB: {texts: 3761}}\nrows: [{latent_size: 32}]\n")
+    findings = audit(load_rows([tmp_path]))
+    assert {(one.rule, one.severity) for one in findings} == {
+        ("mi-above-kl", "impossible"),
+        ("mi-above-ln-n", "impossible"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        ({}, "nothing to audit in"),
+        ({"mine.csv": "paper,value\nx,1\n"}, "mine.csv: expected the columns paper, table"),
+        ({"mine.csv": HEAD, "mine.facts.yaml": "dataset: {}"}, "unknown key 'dataset'. Did you mean 'datasets'?"),
+        ({"mine.csv": HEAD, "mine.facts.yaml": "- PTB"}, "mine.facts.yaml: expected keys and values, got list."),
+        ({"mine.csv": HEAD, "mine.facts.yaml": "datasets: ["}, "mine.facts.yaml: not YAML"),
+    ],
+)
+def test_what_cannot_be_audited_is_named(tmp_path, files, complaint):
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(BenchError) as caught:
+        load_rows([tmp_path])
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(BenchError, match=r"cannot read .*mine\.csv: No such file"):
+        load_rows([tmp_path / "mine.csv"])
+    (tmp_path / "mine.csv").write_bytes(HEAD.encode() + b"caf\xe9")
+    with pytest.raises(BenchError, match=r"mine\.csv: not UTF-8"):
+        load_rows([tmp_path / "mine.csv"])

@@ -1,0 +1,139 @@
+"""Records as the audit reads them, and findings as it prints them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from bench.errors import BenchError
+from bench.records.audit import Finding, Place, audit, put_into, render, rows_of_runs
+from bench.records.store import RecordStore
+from bench.score import Interval, Score
+
+STATISTICS = {
+    "PPL": np.array([[20.0, 5.0], [40.0, 10.0]]),
+    "ELBO": np.array([[21.0], [40.5]]),
+    "KL": np.array([[2.0], [3.0]]),
+    "MI": np.array([[0.5], [0.6]]),
+}
+
+
+def score(name: str, value: float, fields: str = "K:30", interval: Interval | None = None) -> Score:
+    return Score(name, value, "1", "down", 2, f"{name}|{fields}|n:2|v:1", interval=interval)
+
+
+@pytest.fixture
+def stored(tmp_path, make_record):
+    """Stores a record with these scores."""
+
+    def store(*scores, statistics=None, **changes):
+        metrics = [{**vars(one), "interval": one.interval and vars(one.interval)} for one in scores]
+        record = make_record(metrics=metrics, **changes)
+        return RecordStore(tmp_path).write(record, statistics)
+
+    return store
+
+
+def test_a_record_is_a_row(stored, make_record):
+    data = make_record().data.model_dump(mode="json")
+    data["statistics"] = {"tokens": {"test": 15}, "test": {"texts": 2}}
+    model = {"parameters": 1, "details": {"latent_groups": 2, "latent_dimensions": 64}}
+    run = stored(score("PPL", math.exp(4.0)), score("AU", 3.0), statistics=STATISTICS, data=data, model=model)
+    (row,) = rows_of_runs([run])
+    assert str(row.place) == f"records, smoke, ptb: della seed 0 ({run.record.run_id})"
+    assert row.figures["NLL"].value == pytest.approx(4.0 * 7.5)
+    assert (row.n_texts, row.n_samples, row.n_groups, row.latent_size, row.max_units) == (2, 30, 2, 64, 64)
+    assert (row.recorded, row.conditional) == (True, False)
+    assert {name: rows.tolist() for name, rows in row.per_text.items()} == {
+        "NLL": [20.0, 40.0],
+        "ELBO": [21.0, 40.5],
+        "KL": [2.0, 3.0],
+        "MI": [0.5, 0.6],
+    }
+
+
+def test_a_perplexity_that_is_none_is_found_and_not_tripped_over(stored, make_record):
+    data = {**make_record().data.model_dump(mode="json"), "statistics": {"tokens": {"test": 15}, "test": {"texts": 2}}}
+    (finding,) = audit(rows_of_runs([stored(score("PPL", 0.0), data=data)]))
+    assert (finding.rule, finding.figures) == ("out-of-range", "PPL 0")
+
+
+def test_runs_without_figures_are_no_rows(stored):
+    assert rows_of_runs([stored(status="diverged", reason="the loss was not finite by step 3")]) == []
+
+
+def test_a_record_without_statistics_is_judged_by_its_intervals(stored):
+    apart = [score("MI", 9.0, interval=Interval(8.9, 9.1)), score("KL", 1.0, interval=Interval(0.9, 1.1))]
+    model = {"parameters": 1, "details": {"latent_groups": 1, "latent_dimensions": 2}}
+    assert "mi-above-kl" in {one.rule for one in audit(rows_of_runs([stored(*apart, model=model)]))}
+    wide = [apart[0], score("KL", 8.0, interval=Interval(0.0, 20.0))]
+    assert "mi-above-kl" not in {one.rule for one in audit(rows_of_runs([stored(*wide, model=model)]))}
+
+
+def test_other_protocols_are_not_held_to_the_rules(stored):
+    """Numbers that bound nothing carry other names."""
+    released = [score("PPL@della-2022", 2.0), score("KL@della-2022", 0.1), score("MI", 0.2), score("KL", 0.3)]
+    assert audit(rows_of_runs([stored(*released)])) == []
+
+
+FINDINGS = [
+    Finding("mi-above-kl", "impossible", Place("paper", "Table 1", "PTB", "VAE"), "MI 2, KL 1", "it | cannot"),
+    Finding("token-counts", "impossible", Place("paper", "Table 2", "PTB"), "1 token: a; 2 tokens: b", "no number"),
+    Finding("copied-row", "suspicious", Place("paper", "Table 2", "PTB", "LM"), "PPL 3", "the same"),
+]
+
+
+def test_text():
+    assert render(FINDINGS, "term").splitlines() == [
+        "impossible (mi-above-kl) paper, Table 1, PTB: VAE",
+        "    MI 2, KL 1: it | cannot",
+        "impossible (token-counts) paper, Table 2, PTB",
+        "    1 token: a; 2 tokens: b: no number",
+        "suspicious (copied-row) paper, Table 2, PTB: LM",
+        "    PPL 3: the same",
+        "2 impossible, 1 suspicious",
+    ]
+    assert render([], "term") == "0 impossible, 0 suspicious\n"
+
+
+def test_json():
+    (first, *_) = json.loads(render(FINDINGS, "json"))
+    assert first == {
+        "rule": "mi-above-kl",
+        "severity": "impossible",
+        "source": "paper",
+        "table": "Table 1",
+        "dataset": "PTB",
+        "row": "VAE",
+        "figures": "MI 2, KL 1",
+        "reason": "it | cannot",
+    }
+
+
+def test_markdown():
+    text = render(FINDINGS, "md")
+    assert text.startswith("2 impossible, 1 suspicious.\n\n### Impossible\n\n**paper, Table 1**\n")
+    assert r"| PTB: VAE | MI 2, KL 1 | it \| cannot | `mi-above-kl` |" in text
+    assert "| PTB | 1 token: a<br>2 tokens: b | no number | `token-counts` |" in text
+    assert text.index("### Suspicious") < text.index("| PTB: LM |") < text.index("- `mi-above-kl`: MI exceeds KL.")
+    assert "- `below-floor`" not in text
+
+
+def test_an_unknown_format_is_named():
+    with pytest.raises(BenchError, match=r"unknown format 'mdd'\. Did you mean 'md'\?"):
+        render([], "mdd")
+
+
+def test_findings_are_put_into_a_page(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("Before\n<!-- audit -->\nold\n<!-- /audit -->\nAfter\n")
+    put_into(page, "new\n")
+    assert page.read_text() == "Before\n<!-- audit -->\nnew\n<!-- /audit -->\nAfter\n"
+    page.write_text("Before\n<!-- audit -->\nAfter\n")
+    with pytest.raises(BenchError, match=r"page\.md: no line <!-- audit --> with a line <!-- /audit --> after it\."):
+        put_into(page, "new\n")
+    with pytest.raises(BenchError, match=r"cannot read .*nowhere\.md"):
+        put_into(tmp_path / "nowhere.md", "new\n")
