@@ -86,10 +86,10 @@ def run(
         source="files" if data_dir else "grammar",
         decoding=decoding,
     )
-    from bench.harness.grid import check_data, check_folder, default_jobs, run_grid
+    from bench.harness.grid import check_folder, check_inputs, default_jobs, run_grid
     from bench.harness.progress import GridProgress
 
-    check_data(specs, data_dir)
+    check_inputs(specs, data_dir)
     folder = out or Path("runs") / f"{chosen.name}-{Path(scale).stem}"
     check_folder(folder)
     with GridProgress(len(specs)) as progress:

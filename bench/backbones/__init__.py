@@ -1,7 +1,7 @@
 """The Transformer stacks and tokenizers that every system stands on."""
 
 from bench.backbones.backbone import Backbone
-from bench.backbones.build import build_backbone, build_encoder
+from bench.backbones.build import build_backbone, build_encoder, check_backbone, check_encoder
 from bench.backbones.encoder_only import EncoderOnly
 from bench.backbones.injection import Injection
 from bench.backbones.pooling import AttentionPooling
@@ -21,5 +21,7 @@ __all__ = [
     "build_encoder",
     "build_encoder_tokenizer",
     "build_tokenizer",
+    "check_backbone",
+    "check_encoder",
     "load_tokenizer",
 ]

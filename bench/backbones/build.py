@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from safetensors import SafetensorError
-from transformers import PreTrainedConfig
+from transformers import BartConfig, BertConfig, GPT2Config, PreTrainedConfig
 
 from bench.backbones.backbone import Backbone
 from bench.backbones.decoder_only import pretrained_gpt2, scratch_gpt2
@@ -23,23 +24,29 @@ from bench.spec import BackboneKind, BackboneSpec, EncoderKind, EncoderSpec, Sta
 SpecT = TypeVar("SpecT", bound=StackSpec)
 StackT = TypeVar("StackT", bound=Stack)
 
+FILES = ("config.json", "model.safetensors")
+"""What a folder of pretrained weights holds."""
+
 
 @dataclass(frozen=True)
 class Maker(Generic[SpecT, StackT]):
     """How stacks of a kind are made.
 
     Attributes:
-        model_type: what the configuration of pretrained weights calls their model.
+        config: of the model whose weights it takes.
         scratch: makes one with random weights.
         pretrained: makes one from a folder or the hub.
     """
 
-    model_type: str
+    config: type[PreTrainedConfig]
     scratch: Callable[[SpecT, Tokenizer], StackT]
     pretrained: Callable[[SpecT, str, Tokenizer], StackT]
 
-    def __call__(self, spec: SpecT, tokenizer: Tokenizer, section: str) -> StackT:
-        """Makes the stack that ``section`` of a run's spec asks for.
+    def check(self, spec: SpecT, section: str) -> int:
+        """Checks that the stack that ``section`` of a run's spec asks for can be made, its weights apart.
+
+        Returns:
+            The longest sequence it takes.
 
         Raises:
             BenchError: as for ``build_backbone``.
@@ -47,27 +54,65 @@ class Maker(Generic[SpecT, StackT]):
         if spec.source == "scratch":
             if spec.width % spec.heads:
                 raise BenchError(f"{section}.width is {spec.width}, no multiple of {section}.heads, {spec.heads}.")
-            return self.scratch(spec, tokenizer)
+            return spec.positions
         where = spec.location(section)
-        if spec.source == "folder" and not Path(where, "config.json").is_file():
-            raise BenchError(f"no model in {where}: expected config.json and model.safetensors.")
-        try:
+        if spec.source == "folder" and not all(Path(where, file).is_file() for file in FILES):
+            raise BenchError(f"no model in {where}: expected {' and '.join(FILES)}.")
+        with _one_line(where, section):
             found = PreTrainedConfig.get_config_dict(where, revision=spec.revision)[0].get("model_type")
             # transformers would warn, and go on with random weights.
-            if found != self.model_type:
-                raise BenchError(f"{where}: a {spec.kind} {section} takes {self.model_type!r} weights, not {found!r}.")
+            if found != self.config.model_type:
+                wanted = self.config.model_type
+                raise BenchError(f"{where}: {section}.kind {spec.kind!r} takes {wanted!r} weights, not {found!r}.")
+            return int(self.config.from_pretrained(where, revision=spec.revision).max_position_embeddings)
+
+    def __call__(self, spec: SpecT, tokenizer: Tokenizer, section: str) -> StackT:
+        """Makes the stack that ``section`` of a run's spec asks for.
+
+        Raises:
+            BenchError: as for ``build_backbone``.
+        """
+        self.check(spec, section)
+        if spec.source == "scratch":
+            return self.scratch(spec, tokenizer)
+        where = spec.location(section)
+        with _one_line(where, section):
             return self.pretrained(spec, where, tokenizer)
-        except (OSError, SafetensorError) as error:
-            raise BenchError(f"cannot load the {section} from {where}: {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def _one_line(where: str, section: str) -> Iterator[None]:
+    """Turns what transformers says of files it cannot read into an error of one line."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise BenchError(f"cannot load the {section} from {where}: {str(error).splitlines()[0]}") from error
 
 
 _BACKBONES: Mapping[BackboneKind, Maker[BackboneSpec, Backbone]] = {
-    "decoder-only": Maker("gpt2", scratch_gpt2, pretrained_gpt2),
-    "encoder-decoder": Maker("bart", scratch_bart, pretrained_bart),
+    "decoder-only": Maker(GPT2Config, scratch_gpt2, pretrained_gpt2),
+    "encoder-decoder": Maker(BartConfig, scratch_bart, pretrained_bart),
 }
 _ENCODERS: Mapping[EncoderKind, Maker[EncoderSpec, EncoderOnly]] = {
-    "bert": Maker("bert", scratch_bert, pretrained_bert),
+    "bert": Maker(BertConfig, scratch_bert, pretrained_bert),
 }
+
+
+def check_backbone(spec: BackboneSpec) -> int:
+    """Checks that a backbone can be built, as far as that can be told without its weights.
+
+    Returns:
+        The longest sequence it takes.
+
+    Raises:
+        BenchError: as ``build_backbone``.
+    """
+    return _BACKBONES[spec.kind].check(spec, "backbone")
+
+
+def check_encoder(spec: EncoderSpec) -> int:
+    """Checks the encoder of a system that has one of its own, as ``check_backbone`` does the backbone."""
+    return _ENCODERS[spec.kind].check(spec, "encoder")
 
 
 def build_backbone(spec: BackboneSpec, tokenizer: Tokenizer) -> Backbone:

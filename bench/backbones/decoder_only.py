@@ -176,7 +176,12 @@ def scratch_gpt2(spec: BackboneSpec, tokenizer: Tokenizer) -> DecoderOnly:
 def pretrained_gpt2(spec: BackboneSpec, where: str, tokenizer: Tokenizer) -> DecoderOnly:
     """Loads GPT-2 from a folder or the hub; its vocabulary grows by the special tokens that it lacks."""
     model = InjectedGPT2.from_pretrained(
-        where, revision=spec.revision, attn_implementation=ATTENTION, use_safetensors=True, **_dropout(spec)
+        where,
+        revision=spec.revision,
+        attn_implementation=ATTENTION,
+        use_safetensors=True,
+        dtype=torch.float32,
+        **_dropout(spec),
     )
     fit_vocabulary(model, tokenizer, where)
     return DecoderOnly(model, tokenizer)

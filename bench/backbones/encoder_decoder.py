@@ -168,7 +168,12 @@ def scratch_bart(spec: BackboneSpec, tokenizer: Tokenizer) -> EncoderDecoder:
 def pretrained_bart(spec: BackboneSpec, where: str, tokenizer: Tokenizer) -> EncoderDecoder:
     """Loads BART from a folder or the hub; its vocabulary grows by the special tokens that it lacks."""
     model = InjectedBart.from_pretrained(
-        where, revision=spec.revision, attn_implementation=ATTENTION, use_safetensors=True, **_dropout(spec)
+        where,
+        revision=spec.revision,
+        attn_implementation=ATTENTION,
+        use_safetensors=True,
+        dtype=torch.float32,
+        **_dropout(spec),
     )
     if model.config.encoder_layers != model.config.decoder_layers:
         raise BenchError(

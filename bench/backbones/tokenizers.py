@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from bench.storage import atomic_write, cache_folder
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
 """Padding, begin and end of text."""
+
+BART_TOKENS = ("<pad>", "<s>", "</s>")
+"""The same of BART, whose weights know them."""
 
 BERT_TOKENS = ("[PAD]", "[CLS]", "[SEP]")
 """The same of BERT."""
@@ -154,7 +157,7 @@ def _wordpiece(vocabulary: dict[str, int], lower_case: bool) -> Engine:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Reads a pretrained byte-level BPE: ``tokenizer.json``, or GPT-2's ``vocab.json`` and ``merges.txt``.
+    """Reads a pretrained byte-level BPE: ``tokenizer.json``, or ``vocab.json`` and ``merges.txt`` (GPT-2, BART).
 
     Raises:
         BenchError: the folder does not exist or holds neither, or a file is damaged.
@@ -162,16 +165,14 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     whole, vocabulary, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
     if whole.is_file():
         engine = _read_engine(whole)
-        return Tokenizer(engine, _kind(engine))
+        return Tokenizer(engine, _kind(engine), _special_tokens(engine))
     if not (vocabulary.is_file() and merges.is_file()):
         raise BenchError(f"no tokenizer in {folder}: expected tokenizer.json, or vocab.json and merges.txt.")
     words = _read_json(vocabulary)
-    lines = merges.read_text(encoding="utf-8").split("\n")
-    pairs = [(left, right) for left, _, right in (line.partition(" ") for line in lines if not _comment(line))]
-    engine = Engine(models.BPE(vocab=words, merges=pairs))
+    engine = Engine(models.BPE(vocab=words, merges=_read_merges(merges, words)))
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     engine.decoder = decoders.ByteLevel()
-    return Tokenizer(engine, folder.resolve().name)
+    return Tokenizer(engine, folder.resolve().name, _special_tokens(engine))
 
 
 def load_wordpiece(folder: Path) -> Tokenizer:
@@ -194,10 +195,19 @@ def load_wordpiece(folder: Path) -> Tokenizer:
     return Tokenizer(engine, _kind(engine), BERT_TOKENS)
 
 
+def _special_tokens(engine: Engine) -> Sequence[str]:
+    """Returns the special tokens that weights may know already: BART's in its own tokenizer, else the suite's."""
+    suites, barts = ({engine.token_to_id(token) for token in tokens} for tokens in (SPECIAL_TOKENS, BART_TOKENS))
+    return BART_TOKENS if None in suites and None not in barts else SPECIAL_TOKENS
+
+
 def _read_engine(path: Path) -> Engine:
     if "model" not in (content := _read_json(path)):
         raise BenchError(f"{path}: no tokenizer in it.")
-    return Engine.from_str(json.dumps(content))
+    try:
+        return Engine.from_str(json.dumps(content))
+    except Exception as error:  # tokenizers has no narrower one
+        raise BenchError(f"{path}: no tokenizer in it: {error}") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -210,8 +220,16 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _comment(line: str) -> bool:
-    return not line or line.startswith("#version")
+def _read_merges(path: Path, words: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Returns the pairs of pieces that are merged, all of them and what they make known to the vocabulary."""
+    pairs = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if line and not line.startswith("#version"):
+            left, _, right = line.partition(" ")
+            if unknown := [piece for piece in (left, right, left + right) if piece not in words]:
+                raise BenchError(f"{path}, line {number}: {unknown[0]!r} is not in vocab.json; the two do not fit.")
+            pairs.append((left, right))
+    return pairs
 
 
 def _kind(engine: Engine) -> str:

@@ -17,7 +17,9 @@ from typing import Any
 
 import torch
 
+from bench.backbones import build_tokenizer, check_encoder
 from bench.errors import BenchError
+from bench.harness.prepare import text_limits
 from bench.harness.processes import end_with_parent, interrupts_held_back
 from bench.harness.run import run
 from bench.records.schema import Record
@@ -49,14 +51,22 @@ def default_jobs(n_runs: int) -> int:
     return 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, 4, n_runs))
 
 
-def check_data(specs: Sequence[RunSpec], data_folder: Path | None) -> None:
-    """Reads the files of every task once, so that bad data stops a grid before it starts.
+def check_inputs(specs: Sequence[RunSpec], data_folder: Path | None) -> None:
+    """Reads once what runs take from files, so that what is wrong there stops a grid before it starts.
+
+    Texts and tokenizers are read whole, of weights only what they are.
 
     Raises:
-        BenchError: names the folder, file and line.
+        BenchError: names the folder, and of texts the file and line.
     """
     for task in {spec.task.name: spec.task for spec in specs if spec.task.source == "files"}.values():
         load_texts(task, data_folder)
+    for tokenizer in dict.fromkeys(spec.tokenizer for spec in specs if spec.tokenizer.kind == "folder"):
+        build_tokenizer(tokenizer, ())
+    for encoder in dict.fromkeys(spec.encoder for spec in specs if spec.encoder is not None):
+        check_encoder(encoder)
+    for spec in specs:
+        text_limits(spec)
 
 
 def check_folder(out: Path) -> None:

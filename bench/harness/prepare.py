@@ -8,7 +8,14 @@ from pathlib import Path
 
 import torch
 
-from bench.backbones import Tokenizer, build_backbone, build_encoder, build_encoder_tokenizer, build_tokenizer
+from bench.backbones import (
+    Tokenizer,
+    build_backbone,
+    build_encoder,
+    build_encoder_tokenizer,
+    build_tokenizer,
+    check_backbone,
+)
 from bench.errors import BenchError
 from bench.harness import evaluate, generate, train
 from bench.harness.data import EncoderTokens, TokenizedTexts, tokenize
@@ -95,9 +102,8 @@ def prepare(spec: RunSpec, data_folder: Path | None = None) -> Prepared:
     encoder = None
     if spec.encoder is not None:
         encoder = EncoderTokens(build_encoder_tokenizer(spec.encoder, training_texts), spec.encoder.positions)
-    sources = spec.task.max_source_tokens if spec.task.conditional else None
-    longest = _longest_text(spec, sources or 0)
-    texts = {split: tokenize(examples, tokenizer, longest, sources, encoder) for split, examples in data.splits.items()}
+    limits = text_limits(spec)
+    texts = {split: tokenize(examples, tokenizer, *limits, encoder) for split, examples in data.splits.items()}
     return Prepared(spec, data, tokenizer, texts, encoder, _components(spec, data, tokenizer, encoder))
 
 
@@ -107,17 +113,21 @@ def _training_texts(data: TaskData) -> list[str]:
     return [example.target for example in examples] + [example.source for example in examples if example.source]
 
 
-def _longest_text(spec: RunSpec, source_tokens: int) -> int:
-    """Returns how many tokens a text may have, given what a backbone from scratch has positions for."""
-    if spec.backbone.source != "scratch":
-        return spec.task.max_tokens
-    room = spec.backbone.positions - (source_tokens if spec.backbone.kind == "decoder-only" else 0)
+def text_limits(spec: RunSpec) -> tuple[int, int | None]:
+    """Returns how many tokens a text may have, and a source (None without), given the positions of the backbone.
+
+    Raises:
+        BenchError: no room for a text, or a backbone that cannot be.
+    """
+    positions = check_backbone(spec.backbone)
+    source = min(spec.task.max_source_tokens, positions) if spec.task.conditional else None
+    room = positions - (source or 0 if spec.backbone.kind == "decoder-only" else 0)
     if room < 3:
         raise BenchError(
-            f"backbone.positions ({spec.backbone.positions}) leave no room for a text behind sources of up to"
-            f" max_source_tokens ({source_tokens})."
+            f"the backbone's {positions} positions leave no room for a text behind sources of up to"
+            f" task.max_source_tokens, {spec.task.max_source_tokens}."
         )
-    return min(spec.task.max_tokens, room)
+    return min(spec.task.max_tokens, room), source
 
 
 def _components(

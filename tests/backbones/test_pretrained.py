@@ -22,7 +22,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from bench.backbones import Backbone, Injection, Tokenizer, build_backbone, load_tokenizer
+from bench.backbones import Backbone, Injection, Tokenizer, build_backbone, check_backbone, load_tokenizer
 from bench.errors import BenchError
 from bench.interface import Batch
 from bench.registry import SYSTEMS
@@ -163,6 +163,22 @@ def test_new_tokens_begin_like_all_others(save: Save, kind: BackboneKind) -> Non
 
 
 @each_kind
+def test_weights_of_half_precision_become_whole(save: Save, kind: BackboneKind) -> None:
+    """Training in bfloat16 is the spec's to choose, and keeps the weights themselves in float32."""
+    folder = save(kind)
+    theirs(kind, folder).bfloat16().save_pretrained(folder)
+    assert {tensor.dtype for tensor in build(kind, folder).parameters()} == {torch.float32}
+
+
+@each_kind
+def test_what_it_is_can_be_told_without_its_weights(save: Save, kind: BackboneKind) -> None:
+    folder = save(kind)
+    (folder / "model.safetensors").write_bytes(b"junk")
+    assert check_backbone(BackboneSpec(kind=kind, source="folder", path=folder, positions=7)) == 64
+    assert check_backbone(BackboneSpec(kind=kind, positions=7)) == 7
+
+
+@each_kind
 def test_dropout_is_the_specs(save: Save, kind: BackboneKind) -> None:
     config = build(kind, save(kind), dropout=0.125).model.config.to_dict()
     rates = {name: rate for name, rate in config.items() if name.endswith(("pdrop", "dropout", "layerdrop"))}
@@ -261,24 +277,19 @@ def test_what_cannot_be_built_is_one_line(tokenizer: Tokenizer, spec: BackboneSp
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "content"), [("model.safetensors", None), ("model.safetensors", b"junk"), ("config.json", b"{")]
-)
+@pytest.mark.parametrize(("name", "content"), [("model.safetensors", b"junk"), ("config.json", b"{")])
 @each_kind
-def test_missing_and_damaged_files_are_one_line(
-    save: Save, kind: BackboneKind, name: str, content: bytes | None
-) -> None:
+def test_damaged_files_are_one_line(save: Save, kind: BackboneKind, name: str, content: bytes) -> None:
     folder = save(kind)
-    (folder / name).unlink()
-    if content is not None:
-        (folder / name).write_bytes(content)
+    (folder / name).write_bytes(content)
     assert one_line(kind, folder).startswith(f"cannot load the backbone from {folder}: ")
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 @each_kind
-def test_a_missing_configuration_is_one_line(save: Save, kind: BackboneKind) -> None:
+def test_missing_files_are_one_line(save: Save, kind: BackboneKind, name: str) -> None:
     folder = save(kind)
-    (folder / "config.json").unlink()
+    (folder / name).unlink()
     assert one_line(kind, folder) == f"no model in {folder}: expected config.json and model.safetensors."
 
 
@@ -286,11 +297,11 @@ def test_weights_of_another_model_are_refused(save: Save) -> None:
     """Transformers would warn, and go on with random weights."""
     folders = {kind: save(kind) for kind in KINDS}
     found = one_line("encoder-decoder", folders["decoder-only"])
-    assert found == f"{folders['decoder-only']}: a encoder-decoder backbone takes 'bart' weights, not 'gpt2'."
+    assert found == f"{folders['decoder-only']}: backbone.kind 'encoder-decoder' takes 'bart' weights, not 'gpt2'."
     bert = BertConfig(vocab_size=300, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
     BertModel(bert).save_pretrained(folders["decoder-only"])
     found = one_line("decoder-only", folders["decoder-only"])
-    assert found == f"{folders['decoder-only']}: a decoder-only backbone takes 'gpt2' weights, not 'bert'."
+    assert found == f"{folders['decoder-only']}: backbone.kind 'decoder-only' takes 'gpt2' weights, not 'bert'."
 
 
 @pytest.mark.parametrize(("vocab_size", "fits"), [(255, False), (256, True), (386, True), (387, False)])

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Engine
 from tokenizers.processors import TemplateProcessing
-from transformers import GPT2Tokenizer
+from transformers import BartTokenizer, GPT2Tokenizer
 
 from bench.backbones import Tokenizer, build_tokenizer, load_tokenizer
 from bench.errors import BenchError
@@ -201,6 +201,7 @@ def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         ("tokenizer.json", '{"model": ', "damaged, not JSON: "),
         ("tokenizer.json", "{}", "no tokenizer in it."),
         ("vocab.json", '{"a": 0', "damaged, not JSON: "),
+        ("tokenizer.json", '{"model": {"type": "BPE"}}', "no tokenizer in it: "),
         ("vocab.json", "[1]", "expected keys and values, got list."),
     ],
 )
@@ -209,6 +210,35 @@ def test_a_damaged_file_is_one_line(gpt2_files: Path, name: str, content: str, m
     with pytest.raises(BenchError, match=f"^{re.escape(f'{gpt2_files / name}: {message}')}") as caught:
         load_tokenizer(gpt2_files)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("merge", "unknown"), [("qq zz", "'qq'"), ("a qq", "'qq'"), ("Ġ Ġ", "'ĠĠ'"), ("alone", "'alone'"), ("a", "''")]
+)
+def test_merges_that_do_not_fit_the_vocabulary_are_one_line(gpt2_files: Path, merge: str, unknown: str) -> None:
+    merges = gpt2_files / "merges.txt"
+    merges.write_text(f"#version: 0.2\n{merge}\n")
+    with pytest.raises(BenchError) as caught:
+        load_tokenizer(gpt2_files)
+    assert str(caught.value) == f"{merges}, line 2: {unknown} is not in vocab.json; the two do not fit."
+
+
+def test_bart_keeps_its_own_special_tokens(gpt2_files: Path, tmp_path: Path) -> None:
+    """Its weights know them; they are numbered as in the files, and mean what they mean to transformers."""
+    words = json.loads((gpt2_files / "vocab.json").read_text())
+    special = ("<s>", "<pad>", "</s>", "<unk>")
+    renumbered = {word: place for place, word in enumerate((*special, *words, "<mask>"))}
+    (gpt2_files / "vocab.json").write_text(json.dumps(renumbered))
+    ours = load_tokenizer(gpt2_files)
+    theirs = BartTokenizer(str(gpt2_files / "vocab.json"), str(gpt2_files / "merges.txt"))
+    assert (ours.bos, ours.pad, ours.eos, len(ours)) == (0, 1, 2, len(renumbered))
+    texts = ["the cat sat", " <s> is text", "l'été"]
+    assert ours.encode(texts)[::2] == [theirs(text).input_ids for text in texts[::2]]
+    assert ours.decode(ours.encode(texts)) == texts
+    assert ours.encode(["<s>"])[0].count(ours.bos) == 1
+    ours.save(tmp_path / "tokenizer.json")
+    again = load_tokenizer(tmp_path)
+    assert (again.bos, again.pad, again.eos, again.digest) == (ours.bos, ours.pad, ours.eos, ours.digest)
 
 
 def test_the_users_cache_lies_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

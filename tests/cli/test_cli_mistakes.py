@@ -80,6 +80,26 @@ FILES = {
     ),
     "unknown task of a scale": ("micro.yaml", "tasks: {snil: {}}", "'snil'. Did you mean 'snli'?"),
     "value out of range": ("micro.yaml", "training: {epochs: 0}", "training.epochs: Input should be greater than"),
+    "heads that do not fit": (
+        "micro.yaml",
+        "backbone: {width: 15}",
+        "backbone.width is 15, no multiple of",
+    ),
+    "tokenizer without a folder": (
+        "micro.yaml",
+        "tokenizer: {kind: folder}",
+        "tokenizer.kind is 'folder' but tokenizer.path is not set.",
+    ),
+    "folder without a tokenizer": (
+        "micro.yaml",
+        "tokenizer: {kind: folder, path: .}",
+        "no tokenizer in .: expected tokenizer.json, or vocab.json and merges.txt.",
+    ),
+    "folder without a model": (
+        "micro.yaml",
+        "backbone: {source: folder, path: .}",
+        "no model in .: expected config.json and model.safetensors.",
+    ),
     "unknown task of a suite": (
         "mine.yaml",
         "systems: [lm]\ntasks: [snil]",
