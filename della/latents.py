@@ -7,7 +7,8 @@ L groups of size D; h is the width of the representation. With z_0 = z_{<0} = 0,
     q(z_l | z_{<l}, x): [mean, log-variance] = W_q [x^(l); z_{<l}]
 
 so that without biases z_{<1} = 0 and p(z_1) = N(0, I). With a condition c (Eq. 11 and 12) the prior sees
-[z_{<l}; c^(l)] and the posterior [x^(l); z_{<l}; c^(l)].
+[z_{<l}; c^(l)] and the posterior [x^(l); z_{<l}; c^(l)]. Where the variables are independent of each other (`Separate`
+in Table 4), z_{<l} is missing everywhere, and p(z_l) = N(0, I) without condition.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class LatentHierarchy(nn.Module):
         affine: whether the networks have biases.
         clamp: bound on means and log-variances, or None.
         initial_std: standard deviation of the weights before training.
+        chained: whether a variable depends on those before it.
         prior_sees_condition: whether the prior depends on c.
         posterior_sees_condition: whether the posterior does.
     """
@@ -45,28 +47,36 @@ class LatentHierarchy(nn.Module):
         affine: bool,
         clamp: float | None,
         initial_std: float = 0.02,
+        chained: bool = True,
         prior_sees_condition: bool = False,
         posterior_sees_condition: bool = False,
     ) -> None:
         super().__init__()
         self.size = size
+        self.state_size = size if chained else 0
         self.clamp = clamp
         self.width = representation_width
-        prior_inputs = size + prior_sees_condition * representation_width
-        posterior_inputs = representation_width + size + posterior_sees_condition * representation_width
-        self.prior = nn.ModuleList(nn.Linear(prior_inputs, 2 * size, bias=affine) for _ in range(n_groups))
-        self.posterior = nn.ModuleList(nn.Linear(posterior_inputs, 2 * size, bias=affine) for _ in range(n_groups))
-        self.recurrence_hh = nn.ModuleList(nn.Linear(size, size, bias=affine) for _ in range(n_groups))
-        self.recurrence_ih = nn.ModuleList(nn.Linear(size, size, bias=affine) for _ in range(n_groups))
+
+        def networks(inputs: int, outputs: int, needed: bool = True) -> nn.ModuleList:
+            return nn.ModuleList(nn.Linear(inputs, outputs, bias=affine) for _ in range(n_groups if needed else 0))
+
+        prior_inputs = self.state_size + prior_sees_condition * representation_width
+        posterior_inputs = self.width + self.state_size + posterior_sees_condition * self.width
+        self.prior = networks(prior_inputs, 2 * size, needed=prior_inputs > 0)
+        self.posterior = networks(posterior_inputs, 2 * size)
+        self.recurrence_hh = networks(size, size, needed=chained)
+        self.recurrence_ih = networks(size, size, needed=chained)
         for name, parameter in self.named_parameters():
             nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.normal_(parameter, std=initial_std)
 
     def __len__(self) -> int:
-        return len(self.prior)
+        return len(self.posterior)
 
     def prior_features(self, conditions: Tensor | None, batch: int) -> Tensor:
         """Returns the part of W_p that does not depend on ancestors, for c^(l) (B x L x h) or none (B x L x 2D)."""
-        return self._features(self.prior, conditions, slice(self.size, None), batch)
+        if not self.prior:
+            return _linear(self.posterior)[0].weight.new_zeros(batch, len(self), 2 * self.size)
+        return self._features(self.prior, conditions, slice(self.state_size, None), batch)
 
     def posterior_features(self, representations: Tensor, conditions: Tensor | None) -> Tensor:
         """Returns the part of W_q that does not depend on ancestors: all an encoder pass has to do (B x L x 2D).
@@ -76,9 +86,10 @@ class LatentHierarchy(nn.Module):
             conditions: c^(l) of every group (B x L x h), or None.
         """
         seen = self._features(self.posterior, representations, slice(0, self.width), len(representations))
-        if _linear(self.posterior)[0].in_features == self.width + self.size:
+        start = self.width + self.state_size
+        if _linear(self.posterior)[0].in_features == start:
             return seen
-        weights = torch.stack([layer.weight[:, self.width + self.size :] for layer in _linear(self.posterior)])
+        weights = torch.stack([layer.weight[:, start:] for layer in _linear(self.posterior)])
         return seen if conditions is None else seen + torch.einsum("blh,loh->blo", conditions, weights)
 
     def _features(self, networks: nn.ModuleList, seen: Tensor | None, columns: slice, batch: int) -> Tensor:
@@ -92,13 +103,19 @@ class LatentHierarchy(nn.Module):
 
     def prior_of(self, group: int, features: Tensor, ancestors: Tensor) -> Gaussian:
         """Returns p(z_l | z_{<l}, c) for the condition's features (... x 2D) and the ancestors' state (... x D)."""
-        weight = _linear(self.prior)[group].weight[:, : self.size]
-        return Gaussian.split(features + nn.functional.linear(ancestors, weight), self.clamp)
+        return self._given(self.prior, group, 0, features, ancestors)
 
     def posterior_of(self, group: int, features: Tensor, ancestors: Tensor) -> Gaussian:
         """Returns q(z_l | z_{<l}, x, c) for a text's features (... x 2D) and its ancestors' state (... x D)."""
-        weight = _linear(self.posterior)[group].weight[:, self.width : self.width + self.size]
-        return Gaussian.split(features + nn.functional.linear(ancestors, weight), self.clamp)
+        return self._given(self.posterior, group, self.width, features, ancestors)
+
+    def _given(self, networks: nn.ModuleList, group: int, column: int, features: Tensor, ancestors: Tensor) -> Gaussian:
+        """Adds to the features what a network, from ``column`` on, makes of the ancestors' state."""
+        if self.state_size:
+            weight = _linear(networks)[group].weight[:, column : column + self.state_size]
+            return Gaussian.split(features + nn.functional.linear(ancestors, weight), self.clamp)
+        shape = torch.broadcast_shapes(features.shape[:-1], ancestors.shape[:-1])
+        return Gaussian.split(features.expand(*shape, -1), self.clamp)
 
     def walk(self, batch: int, n: int, like: Tensor, choose: Callable[[int, Tensor], Tensor]) -> None:
         """Goes through the groups from the first to the last with the state of the ancestors.
@@ -107,12 +124,13 @@ class LatentHierarchy(nn.Module):
             batch: number of texts.
             n: samples per text.
             like: tensor whose type and device the states take.
-            choose: given a group and z_{<l} (batch x n x D), returns z_l (batch x n x D).
+            choose: given a group and z_{<l} (batch x n x D, without entries where nothing depends on it), returns z_l
+                (batch x n x D).
         """
-        state = like.new_zeros(batch, n, self.size)
-        previous = state
+        state = previous = like.new_zeros(batch, n, self.state_size)
         for group in range(len(self)):
-            state = torch.tanh(self.recurrence_hh[group](state) + self.recurrence_ih[group](previous))
+            if self.state_size:
+                state = torch.tanh(self.recurrence_hh[group](state) + self.recurrence_ih[group](previous))
             previous = choose(group, state)
 
     def sample_prior(self, features: Tensor, n: int, generator: Generators) -> LatentPath:

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from bench.backbones import AttentionPooling, Backbone, InjectedSystem, Injection
 from bench.errors import BenchError
 from bench.interface import Batch, Generators, LatentPath, Posterior
-from della.configuration import Della2022Config, DellaConfig
-from della.fusion import TensorProductFusion
+from bench.spec import RunSpec, validated
+from della.configuration import Della2022Config, DellaConfig, MemoryTokenConfig, SharedLatentConfig
+from della.fusion import FUSIONS
 from della.latents import HierarchicalPosterior, LatentHierarchy
 
 
@@ -25,30 +26,39 @@ class Della(InjectedSystem):
 
     def __init__(self, backbone: Backbone, config: DellaConfig, conditional: bool = False) -> None:
         super().__init__(backbone, config, conditional)
-        last = backbone.n_layers if config.last_layer is None else config.last_layer
-        if not config.first_layer <= last <= backbone.n_layers:
-            raise BenchError(
-                f"della: latent layers {config.first_layer} to {last} do not fit a backbone of {backbone.n_layers}."
-            )
-        self.layers = tuple(range(config.first_layer - 1, last))
-        self.groups = (config.latent_size,) * len(self.layers)
+        layers = config.latent_layers(backbone.n_layers)
+        shared = config.latents == "shared"
+        self.sources = layers[-1:] if shared else layers
+        self.groups = (config.latent_size,) * len(self.sources)
         pools = config.representation == "attention_pool"
-        self.pooling = nn.ModuleList(AttentionPooling(backbone.width) for _ in self.layers) if pools else None
-        n, size, std = len(self.layers), config.latent_size, backbone.initial_std
+        self.pooling = nn.ModuleList(AttentionPooling(backbone.width) for _ in self.sources) if pools else None
         self.hierarchy = LatentHierarchy(
-            n,
-            size,
+            len(self.sources),
+            config.latent_size,
             backbone.width,
             config.affine,
             config.clamp,
-            std,
+            backbone.initial_std,
+            chained=config.dependence == "chained" and not shared,
             prior_sees_condition=conditional,
             posterior_sees_condition=conditional and config.posterior_sees_condition,
         )
-        self.fusion = TensorProductFusion(n, backbone.width, size, config.rank, config.affine, config.fusion_init, std)
-        backbone.gate_layers(self.layers)
+        self.fusion = FUSIONS[config.fusion](layers, backbone.width, config, backbone.initial_std)
+        backbone.gate_layers(layers)
+        backbone.give_memory(layers)
         if not config.tied_head:
             backbone.untie_head()
+
+    @classmethod
+    def supports(cls, spec: RunSpec) -> str | None:
+        """Returns why the latent layers do not fit the backbone; a pretrained one shows its depth when it is built."""
+        if spec.backbone.source != "scratch":
+            return None
+        try:
+            validated(cls.Config, spec.system.options, "options").latent_layers(spec.backbone.layers)
+        except BenchError as error:
+            return str(error)
+        return None
 
     def encode(self, batch: Batch) -> Posterior:
         """Returns q(z_1 .. z_L | x, c) after one bidirectional pass over each of x and c."""
@@ -60,9 +70,9 @@ class Della(InjectedSystem):
         )
 
     def _represent(self, batch: Batch) -> Tensor:
-        """Returns x^(l) of every layer that carries a latent variable (B x L x width)."""
+        """Returns x^(l) of every layer that a latent variable is inferred from (B x G x width)."""
         hidden = self.backbone.encode(batch).layers
-        outputs = [hidden[layer] for layer in self.layers]
+        outputs = [hidden[layer] for layer in self.sources]
         if self.pooling is None:
             return torch.stack([output[:, 0] for output in outputs], dim=1)
         pooled = [pool(output, batch.mask) for pool, output in zip(self.pooling, outputs, strict=True)]
@@ -75,10 +85,9 @@ class Della(InjectedSystem):
         return self.hierarchy.sample_prior(features, n, generator)
 
     def inject(self, path: LatentPath) -> Injection:
-        """Returns the gates of every sample, and the value maps that all samples share."""
-        values, bias = self.fusion.values()
-        gates = self.fusion.gates(torch.stack(path.z, dim=2).flatten(0, 1))
-        return Injection(gate=gates, values=values, value_bias=bias, layers=self.layers)
+        """Fuses each layer's latent variable, or the one of all layers, with its value vectors."""
+        z = torch.stack(path.z, dim=2).flatten(0, 1)
+        return self.fusion.inject(z.expand(-1, len(self.fusion.layers), -1))
 
 
 class Della2022(Della):
@@ -89,3 +98,19 @@ class Della2022(Della):
 
     Config = Della2022Config
     default_objective = "two-epoch-cycle+mean-groups"
+
+
+class DellaMemory(Della):
+    """DELLA without the low-rank tensor product (`-LTP` in Table 4): each z_l is a memory token of its layer.
+
+    The paper does not say what takes the product's place there; section 4.2 names the memory token as the simpler
+    choice.
+    """
+
+    Config = MemoryTokenConfig
+
+
+class DellaShared(Della):
+    """DELLA without layer-wise latent variables (`-LW` in Table 4): one, from the last layer, fused into all."""
+
+    Config = SharedLatentConfig

@@ -67,15 +67,17 @@ class Backbone(Stack):
     def prompt(self, n: int, condition: Batch | None) -> dict[str, Tensor]:
         """Returns what generation starts from, as keywords, for n samples of every condition (or n in all)."""
 
-    def inject_everywhere(self) -> None:
-        """Lets every decoder block take its part of a memory."""
-        for number, attention in enumerate(self.decoder_attention()):
-            attention.memory_index = number  # type: ignore[assignment]
+    def give_memory(self, layers: Sequence[int]) -> None:
+        """Marks the layers (0-based) that the parts of an injection's memory belong to, in this order; at first all."""
+        self._mark("memory_index", layers)
 
-    def gate_layers(self, layers: tuple[int, ...]) -> None:
-        """Marks the layers (0-based) whose attention output the gates of an injection multiply, in this order."""
+    def gate_layers(self, layers: Sequence[int]) -> None:
+        """Marks the layers (0-based) that gates, shifts and value maps belong to, in this order; at first none."""
+        self._mark("gate_index", layers)
+
+    def _mark(self, name: str, layers: Sequence[int]) -> None:
         for number, attention in enumerate(self.decoder_attention()):
-            attention.gate_index = layers.index(number) if number in layers else None  # type: ignore[assignment]
+            setattr(attention, name, layers.index(number) if number in layers else None)
 
     def untie_head(self) -> None:
         """Gives the output layer weights of its own, newly drawn, as in the released DELLA code."""

@@ -28,8 +28,10 @@ class InjectedGPT2(GPT2LMHeadModel):  # type: ignore[misc]  # transformers is no
         input_ids: Tensor | None = None,
         decoder_embedding: Tensor | None = None,
         decoder_logits: Tensor | None = None,
-        decoder_gate: Tensor | None = None,
         decoder_memory: Tensor | None = None,
+        decoder_gate: Tensor | None = None,
+        decoder_shift: Tensor | None = None,
+        decoder_values: tuple[Tensor, Tensor | None] | None = None,
         **kwargs,
     ) -> CausalLMOutputWithCrossAttentions:
         """Runs GPT-2 on ids with the injection's tensors, one row per sequence.
@@ -42,7 +44,12 @@ class InjectedGPT2(GPT2LMHeadModel):  # type: ignore[misc]  # transformers is no
         if decoder_embedding is not None:
             kwargs["inputs_embeds"] = self.transformer.wte(input_ids) + decoder_embedding[:, None]
             input_ids = None
-        injected = {"decoder_gate": decoder_gate, "decoder_memory": decoder_memory}
+        injected = {
+            "decoder_memory": decoder_memory,
+            "decoder_gate": decoder_gate,
+            "decoder_shift": decoder_shift,
+            "decoder_values": decoder_values,
+        }
         output = super().forward(input_ids, **{k: v for k, v in injected.items() if v is not None}, **kwargs)
         if decoder_logits is not None:
             output.logits = output.logits + decoder_logits[:, None]
@@ -57,7 +64,7 @@ class DecoderOnly(Backbone):
         # Texts are padded on the right and never read beyond their end: no padding mask, no warning about one.
         model.config.pad_token_id = None
         model.config.bos_token_id, model.config.eos_token_id = tokenizer.bos, tokenizer.eos
-        self.inject_everywhere()
+        self.give_memory(range(self.n_layers))
 
     @property
     def width(self) -> int:
@@ -95,7 +102,7 @@ class DecoderOnly(Backbone):
     def merged_values(self, injection: Injection) -> dict[str, Tensor]:
         """Returns the fused query-key-value weights of the gated layers, W_v merged into the values."""
         merged: dict[str, Tensor] = {}
-        for index, layer in enumerate(injection.layers if injection.values is not None else ()):
+        for index, layer in enumerate(injection.merged_layers):
             name, attention = f"transformer.h.{layer}.attn.c_attn", self.model.transformer.h[layer].attn.c_attn
             split = 2 * self.width
             # GPT-2 keeps its linear maps as inputs x outputs, an injection's as outputs x inputs.

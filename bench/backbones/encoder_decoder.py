@@ -31,8 +31,10 @@ class InjectedBart(BartForConditionalGeneration):  # type: ignore[misc]  # trans
         decoder_input_ids: Tensor | None = None,
         decoder_embedding: Tensor | None = None,
         decoder_logits: Tensor | None = None,
-        decoder_gate: Tensor | None = None,
         decoder_memory: Tensor | None = None,
+        decoder_gate: Tensor | None = None,
+        decoder_shift: Tensor | None = None,
+        decoder_values: tuple[Tensor, Tensor | None] | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput:
         """Runs BART with the injection's tensors, one row per sequence."""
@@ -41,7 +43,12 @@ class InjectedBart(BartForConditionalGeneration):  # type: ignore[misc]  # trans
                 self.model.decoder.embed_tokens(decoder_input_ids) + decoder_embedding[:, None]
             )
             decoder_input_ids = None
-        injected = {"decoder_gate": decoder_gate, "decoder_memory": decoder_memory}
+        injected = {
+            "decoder_memory": decoder_memory,
+            "decoder_gate": decoder_gate,
+            "decoder_shift": decoder_shift,
+            "decoder_values": decoder_values,
+        }
         output = super().forward(
             input_ids,
             decoder_input_ids=decoder_input_ids,
@@ -58,7 +65,7 @@ class EncoderDecoder(Backbone):
 
     def __init__(self, model: InjectedBart, tokenizer: Tokenizer) -> None:
         super().__init__(model, tokenizer)
-        self.inject_everywhere()
+        self.give_memory(range(self.n_layers))
 
     @property
     def width(self) -> int:
@@ -94,7 +101,7 @@ class EncoderDecoder(Backbone):
     def merged_values(self, injection: Injection) -> dict[str, Tensor]:
         """Returns the value projections of the gated layers' self-attention composed with W_v."""
         merged: dict[str, Tensor] = {}
-        for index, layer in enumerate(injection.layers if injection.values is not None else ()):
+        for index, layer in enumerate(injection.merged_layers):
             name = f"model.decoder.layers.{layer}.self_attn.v_proj"
             projection = self.model.model.decoder.layers[layer].self_attn.v_proj
             map_ = injection.values[index]  # type: ignore[index]

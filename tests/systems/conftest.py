@@ -45,7 +45,7 @@ def make_system(tokenizer: Tokenizer) -> Callable[..., System]:
 
     def make(
         name: str,
-        layers: int = 3,
+        depth: int = 3,
         seed: int = 0,
         kind: BackboneKind = "decoder-only",
         conditional: bool = False,
@@ -53,7 +53,7 @@ def make_system(tokenizer: Tokenizer) -> Callable[..., System]:
     ) -> System:
         torch.manual_seed(seed)
         cls = SYSTEMS.get(name)
-        spec = BackboneSpec(kind=kind, layers=layers, width=16, heads=2, positions=96, dropout=0.0)
+        spec = BackboneSpec(kind=kind, layers=depth, width=16, heads=2, positions=96, dropout=0.0)
         system = cls(build_backbone(spec, tokenizer), cls.Config(**options), conditional).eval()
         # Initial weights are small or zero in places; a test on them would not see a term left out.
         with torch.no_grad():

@@ -7,17 +7,26 @@ Gaussians. One text at a time, without padding.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.backbones.encoder_decoder import EncoderDecoder
 from bench.interface import Batch
 from della.model import Della
 
-Fuse = Callable[[int, Tensor], Tensor]
-"""Takes the number of a layer and a value vector; returns the value vector that attention sees."""
+
+class Unfused:
+    """What attention sees where no latent variable comes in."""
+
+    def value(self, layer: int, v: Tensor) -> Tensor:
+        """The value vector in place of v."""
+        return v
+
+    def tokens(self, layer: int) -> list[Tensor]:
+        """More positions in front of the text, each key and value in one."""
+        return []
 
 
 def linear(layer: torch.nn.Linear, x: Tensor) -> Tensor:
@@ -50,45 +59,42 @@ def attend(query: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], head
     return torch.cat(result)
 
 
-def unchanged(layer: int, value: Tensor) -> Tensor:
-    return value
-
-
 class LiteralGPT2:
     """One stack for both passes; a source stands in front of its target."""
 
     def __init__(self, model) -> None:
         self.gpt2, self.head, self.heads = model.transformer, model.lm_head, model.config.n_head
 
-    def states(self, ids: list[int], causal: bool, fuse: Fuse) -> list[list[Tensor]]:
+    def states(self, ids: list[int], causal: bool, fusion: Unfused) -> list[list[Tensor]]:
         states = [self.gpt2.wte.weight[token] + self.gpt2.wpe.weight[place] for place, token in enumerate(ids)]
         layers = []
         for number in range(len(self.gpt2.h)):
-            states = self.block(number, states, causal, fuse)
+            states = self.block(number, states, causal, fusion)
             layers.append(states)
         return layers
 
-    def block(self, number: int, states: list[Tensor], causal: bool, fuse: Fuse) -> list[Tensor]:
+    def block(self, number: int, states: list[Tensor], causal: bool, fusion: Unfused) -> list[Tensor]:
         block = self.gpt2.h[number]
         weight, bias = block.attn.c_attn.weight, block.attn.c_attn.bias
         queries, keys, values = zip(
             *((layer_norm(block.ln_1, h) @ weight + bias).chunk(3) for h in states), strict=True
         )
-        values = [fuse(number, value) for value in values]
+        values = [fusion.value(number, value) for value in values]
+        extra = fusion.tokens(number)
         result = []
         for i, h in enumerate(states):
             seen = i + 1 if causal else len(states)
-            attended = attend(queries[i], keys[:seen], values[:seen], self.heads)
+            attended = attend(queries[i], [*extra, *keys[:seen]], [*extra, *values[:seen]], self.heads)
             h = h + attended @ block.attn.c_proj.weight + block.attn.c_proj.bias
             inner = gelu_tanh(layer_norm(block.ln_2, h) @ block.mlp.c_fc.weight + block.mlp.c_fc.bias)
             result.append(h + inner @ block.mlp.c_proj.weight + block.mlp.c_proj.bias)
         return result
 
     def encode(self, ids: list[int]) -> list[list[Tensor]]:
-        return self.states(ids, causal=False, fuse=unchanged)
+        return self.states(ids, causal=False, fusion=Unfused())
 
-    def logits(self, ids: list[int], fuse: Fuse, source: list[int]) -> Tensor:
-        states = self.states([*source, *ids], causal=True, fuse=fuse)[-1][len(source) :]
+    def logits(self, ids: list[int], fusion: Unfused, source: list[int]) -> Tensor:
+        states = self.states([*source, *ids], causal=True, fusion=fusion)[-1][len(source) :]
         return torch.stack([self.head.weight @ layer_norm(self.gpt2.ln_f, h) for h in states])
 
 
@@ -102,14 +108,18 @@ class LiteralBart:
         rows = [stack.embed_tokens.weight[t] + stack.embed_positions.weight[p + 2] for p, t in enumerate(ids)]
         return [layer_norm(stack.layernorm_embedding, row) for row in rows]
 
-    def attention(self, part, queries: list[Tensor], seen: list[Tensor], causal: bool, fuse=None) -> list[Tensor]:
+    def attention(
+        self, part, queries: list[Tensor], seen: list[Tensor], causal: bool, fusion: Unfused, number: int
+    ) -> list[Tensor]:
         keys = [linear(part.k_proj, h) for h in seen]
-        values = [linear(part.v_proj, h) for h in seen]
-        values = values if fuse is None else [fuse(value) for value in values]
+        values = [fusion.value(number, linear(part.v_proj, h)) for h in seen]
+        extra = fusion.tokens(number)
         result = []
         for i, h in enumerate(queries):
             upto = i + 1 if causal else len(seen)
-            result.append(linear(part.out_proj, attend(linear(part.q_proj, h), keys[:upto], values[:upto], self.heads)))
+            query = linear(part.q_proj, h)
+            attended = attend(query, [*extra, *keys[:upto]], [*extra, *values[:upto]], self.heads)
+            result.append(linear(part.out_proj, attended))
         return result
 
     def feed_forward(self, block, states: list[Tensor]) -> list[Tensor]:
@@ -118,23 +128,77 @@ class LiteralBart:
     def encode(self, ids: list[int]) -> list[list[Tensor]]:
         states = self.embed(self.bart.encoder, ids)
         layers = []
-        for block in self.bart.encoder.layers:
-            attended = self.attention(block.self_attn, states, states, causal=False)
+        for number, block in enumerate(self.bart.encoder.layers):
+            attended = self.attention(block.self_attn, states, states, False, Unfused(), number)
             states = [layer_norm(block.self_attn_layer_norm, h + a) for h, a in zip(states, attended, strict=True)]
             states = self.feed_forward(block, states)
             layers.append(states)
         return layers
 
-    def logits(self, ids: list[int], fuse: Fuse, source: list[int]) -> Tensor:
+    def logits(self, ids: list[int], fusion: Unfused, source: list[int]) -> Tensor:
         memory = self.encode(source)[-1]
         states = self.embed(self.bart.decoder, ids)
         for number, block in enumerate(self.bart.decoder.layers):
-            own = self.attention(block.self_attn, states, states, True, lambda v, n=number: fuse(n, v))
+            own = self.attention(block.self_attn, states, states, True, fusion, number)
             states = [layer_norm(block.self_attn_layer_norm, h + a) for h, a in zip(states, own, strict=True)]
-            cross = self.attention(block.encoder_attn, states, memory, causal=False)
+            cross = self.attention(block.encoder_attn, states, memory, False, Unfused(), number)
             states = [layer_norm(block.encoder_attn_layer_norm, h + a) for h, a in zip(states, cross, strict=True)]
             states = self.feed_forward(block, states)
         return torch.stack([self.head.weight @ h for h in states])
+
+
+class Factors:
+    """The matrices of one layer's fusion; those of a bias are applied with it."""
+
+    def __init__(self, fusion: nn.Module, layer: int) -> None:
+        self.fusion, self.layer = fusion, layer
+        self.rank = fusion.latent_factor.shape[1]
+
+    def text(self, j: int, v: Tensor) -> Tensor:
+        bias = self.fusion.text_bias
+        return self.fusion.text_factor[self.layer, j] @ v + (0 if bias is None else bias[self.layer, j])
+
+    def latent(self, j: int, z: Tensor) -> Tensor:
+        bias = self.fusion.latent_bias
+        return self.fusion.latent_factor[self.layer, j] @ z + (0 if bias is None else bias[self.layer, j])
+
+
+def tensor_product(factors: Factors, v: Tensor, z: Tensor) -> Tensor:
+    """Eq. 9: the product of two sums."""
+    ranks = range(factors.rank)
+    return sum(factors.text(j, v) for j in ranks) * sum(factors.latent(j, z) for j in ranks)
+
+
+def low_rank(factors: Factors, v: Tensor, z: Tensor) -> Tensor:
+    """Liu et al. 2018: the sum of products."""
+    return sum(factors.text(j, v) * factors.latent(j, z) for j in range(factors.rank))
+
+
+def add(factors: Factors, v: Tensor, z: Tensor) -> Tensor:
+    return sum(factors.text(j, v) + factors.latent(j, z) for j in range(factors.rank))
+
+
+FORMULAS = {"tensor_product": tensor_product, "low_rank": low_rank, "add": add}
+
+
+class Fused(Unfused):
+    """What attention sees of latent variables z, one per fused layer."""
+
+    def __init__(self, system: Della, z: list[Tensor]) -> None:
+        self.name, self.fusion, self.z = system.config.fusion, system.fusion, z
+
+    def value(self, layer: int, v: Tensor) -> Tensor:
+        if self.name not in FORMULAS or layer not in self.fusion.layers:
+            return v
+        index = self.fusion.layers.index(layer)
+        return FORMULAS[self.name](Factors(self.fusion, index), v, self.z[index])
+
+    def tokens(self, layer: int) -> list[Tensor]:
+        if self.name != "memory" or layer not in self.fusion.layers:
+            return []
+        index = self.fusion.layers.index(layer)
+        token = self.fusion.latent_factor[index] @ self.z[index]
+        return [token if self.fusion.latent_bias is None else token + self.fusion.latent_bias[index]]
 
 
 class LiteralDella:
@@ -145,31 +209,18 @@ class LiteralDella:
         literal = LiteralBart if isinstance(system.backbone, EncoderDecoder) else LiteralGPT2
         self.stack = literal(system.backbone.model)
         self.clamp = system.config.clamp
+        self.shared = system.config.latents == "shared"
+        self.chained = system.config.dependence == "chained" and not self.shared
 
-    def fuse(self, z: list[Tensor]) -> Fuse:
-        """Eq. 9: the product of two sums over the rank, in layers that carry a latent variable."""
-        fusion, layers = self.system.fusion, self.system.layers
-
-        def fused(number: int, v: Tensor) -> Tensor:
-            if number not in layers:
-                return v
-            group = layers.index(number)
-            text = torch.zeros_like(v)
-            latent = torch.zeros_like(v)
-            for j in range(fusion.text_factor.shape[1]):
-                text = text + fusion.text_factor[group, j] @ v
-                latent = latent + fusion.latent_factor[group, j] @ z[group]
-                if fusion.text_bias is not None and fusion.latent_bias is not None:
-                    text = text + fusion.text_bias[group, j]
-                    latent = latent + fusion.latent_bias[group, j]
-            return text * latent
-
-        return fused
+    def fuse(self, z: list[Tensor]) -> Fused:
+        """Each layer's own latent variable, or the one there is in all of them."""
+        return Fused(self.system, z * len(self.system.fusion.layers) if self.shared else z)
 
     def representations(self, ids: list[int]) -> list[Tensor]:
-        """x^(l) of every layer that carries a latent variable, from the bidirectional pass."""
+        """x^(l) of every layer that carries a latent variable, or of the last for a shared one, seen from both sides."""
         encoded = self.stack.encode(ids)
-        states = [encoded[number] for number in self.system.layers]
+        states = [encoded[number] for number in self.system.fusion.layers]
+        states = states[-1:] if self.shared else states
         if self.system.pooling is None:
             return [layer[0] for layer in states]
         return [self.pool(group, layer) for group, layer in enumerate(states)]
@@ -197,12 +248,18 @@ class LiteralDella:
         state = torch.zeros(net.size)
         z, log_q, log_p, kl = [], [], [], []
         for group in range(len(x)):
-            state = torch.tanh(linear(net.recurrence_hh[group], state) + linear(net.recurrence_ih[group], z_previous))
-            prior_sees, posterior_sees = [state], [x[group], state]
+            prior_sees, posterior_sees = [], [x[group]]
+            if self.chained:
+                hh, ih = net.recurrence_hh[group], net.recurrence_ih[group]
+                state = torch.tanh(linear(hh, state) + linear(ih, z_previous))
+                prior_sees.append(state)
+                posterior_sees.append(state)
             if c is not None:
                 prior_sees.append(c[group])
                 posterior_sees += [c[group]] if self.system.config.posterior_sees_condition else []
-            mean_p, log_variance_p = self.split(linear(net.prior[group], torch.cat(prior_sees)))
+            standard = torch.zeros(2 * net.size)
+            parameters_p = linear(net.prior[group], torch.cat(prior_sees)) if prior_sees else standard
+            mean_p, log_variance_p = self.split(parameters_p)
             mean_q, log_variance_q = self.split(linear(net.posterior[group], torch.cat(posterior_sees)))
             z_previous = mean_q + torch.exp(log_variance_q / 2) * noise[group]
             q = torch.distributions.Normal(mean_q, torch.exp(log_variance_q / 2))

@@ -49,7 +49,7 @@ def texts(tokenizer: Tokenizer) -> TokenizedTexts:
 @pytest.fixture(params=[(kind, name) for kind in KINDS for name in SYSTEMS.names()], ids=lambda pair: " ".join(pair))
 def system(request: pytest.FixtureRequest, make_system: Callable[..., System]) -> System:
     kind, name = request.param
-    return make_system(name, layers=2, kind=kind, conditional=True).double()
+    return make_system(name, depth=2, kind=kind, conditional=True).double()
 
 
 def streams(rows: range) -> list[torch.Generator]:
