@@ -25,7 +25,7 @@ from bench.spec import BackboneSpec, DecodingSpec
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 GATED = (0, 2)
-PARTS = ("nothing", "embedding", "memory", "logits", "gate", "values", "everything")
+PARTS = ("nothing", "embedding", "memory", "logits", "gate", "shift", "values", "everything", "maps")
 GREEDY, BEAM = DecodingSpec(strategy="greedy", max_tokens=8), DecodingSpec(strategy="beam", beams=3, max_tokens=8)
 
 Make = Callable[..., Backbone]
@@ -47,7 +47,7 @@ def gpt2(make_backbone: Make) -> Backbone:
 
 
 def injection_of(gpt2: Backbone, n: int, parts: str, dtype: torch.dtype = torch.float64) -> Injection:
-    """Random injections for n samples; those of values come with gates."""
+    """Random injections for n samples; those of values come with gates, and maps are two for each layer."""
     stream = torch.Generator().manual_seed(1)
 
     def draw(*shape: int) -> Tensor:
@@ -59,17 +59,28 @@ def injection_of(gpt2: Backbone, n: int, parts: str, dtype: torch.dtype = torch.
         "memory": draw(n, gpt2.n_layers, 2, width),
         "logits": draw(n, gpt2.vocabulary_size),
         "gate": draw(n, len(GATED), width),
+        "shift": draw(n, len(GATED), width),
         "values": draw(len(GATED), width, width) / 4,
         "value_bias": draw(len(GATED), width),
     }
-    named = {"nothing": (), "values": ("gate", "values", "value_bias"), "everything": tuple(every)}
+    fusion = ("gate", "values", "value_bias")
+    if parts == "maps":
+        return Injection(
+            **{name: torch.cat([every[name], every[name].sin()], -2 if name == "values" else -1) for name in fusion},
+            layers=GATED,
+        )
+    named = {"nothing": (), "values": fusion, "everything": tuple(every)}
     return Injection(**{name: every[name] for name in named.get(parts, (parts,))}, layers=GATED)
 
 
 def sample_of(injection: Injection, number: int) -> Injection:
     """The injection of one of N samples; the value maps are everybody's."""
-    per_sample = {name.removeprefix("decoder_"): tensor[[number]] for name, tensor in injection.keywords().items()}
-    return replace(injection, **per_sample)
+    return of_rows(injection, lambda tensor: tensor[[number]])
+
+
+def of_rows(injection: Injection, choose: Callable[[Tensor], Tensor]) -> Injection:
+    given = {name: part for name, part in injection.keywords().items() if isinstance(part, Tensor)}
+    return replace(injection, **{name.removeprefix("decoder_"): choose(tensor) for name, tensor in given.items()})
 
 
 def texts_of(batch: Batch) -> list[list[int]]:
@@ -87,24 +98,38 @@ def plain(gpt2: Backbone) -> GPT2LMHeadModel:
 
 @contextmanager
 def fused(model: GPT2LMHeadModel, injection: Injection) -> Iterator[None]:
-    """Maps the values behind the projection that makes them, and gates what goes into the output projection."""
+    """Maps the values behind the projection that makes them; gates and shifts what goes into the output projection.
+
+    Of one sample, several maps with a gate each are one map.
+    """
+    maps, biases, gate = injection.values, injection.value_bias, injection.gate
+    if injection.rank > 1:
+        gates = gate[0].unflatten(-1, (injection.rank, -1))
+        maps = (gates[..., None] * maps.unflatten(1, (injection.rank, -1))).sum(1)
+        biases = (gates * biases.unflatten(1, (injection.rank, -1))).sum(1)
+        gate = None
 
     def map_values(index: int) -> Callable[..., Tensor]:
         def hook(module: object, inputs: object, output: Tensor) -> Tensor:
             query, key, value = output.chunk(3, dim=-1)
-            mapped = torch.einsum("ntd,ed->nte", value, injection.values[index]) + injection.value_bias[index]
+            mapped = torch.einsum("ntd,ed->nte", value, maps[index]) + biases[index]
             return torch.cat([query, key, mapped], dim=-1)
+
+        return hook
+
+    def change(index: int) -> Callable[..., tuple[Tensor]]:
+        def hook(module: object, inputs: tuple[Tensor]) -> tuple[Tensor]:
+            output = inputs[0] if gate is None else inputs[0] * gate[:, index, None]
+            return (output if injection.shift is None else output + injection.shift[:, index, None],)
 
         return hook
 
     with ExitStack() as hooks:
         for index, layer in enumerate(injection.layers):
             attention = model.transformer.h[layer].attn
-            if injection.values is not None:
+            if maps is not None:
                 hooks.enter_context(attention.c_attn.register_forward_hook(map_values(index)))
-            if injection.gate is not None:
-                gate = injection.gate[:, index, None]
-                hooks.enter_context(attention.c_proj.register_forward_pre_hook(lambda m, i, gate=gate: (i[0] * gate,)))
+            hooks.enter_context(attention.c_proj.register_forward_pre_hook(change(index)))
         yield
 
 
@@ -188,13 +213,7 @@ class TestLikelihood:
             for endings in ([[]] * size, [[token] for token in range(size)])
         )
         injection = injection_of(gpt2, 1, parts)
-        alike = replace(
-            injection,
-            **{
-                name.removeprefix("decoder_"): tensor.expand(size, *tensor.shape[1:])
-                for name, tensor in injection.keywords().items()
-            },
-        )
+        alike = of_rows(injection, lambda tensor: tensor.expand(size, *tensor.shape[1:]))
         last = gpt2.log_likelihood(long, alike) - gpt2.log_likelihood(short, alike)
         assert float(last.exp().sum()) == pytest.approx(1.0, abs=1e-10)
         assert float(last.std()) > 0.1

@@ -1,4 +1,4 @@
-"""The attention that carries memory and gate, against attention written out for one query, head and key at a time.
+"""The attention that carries injections, against attention written out for one query, head and key at a time.
 
 Everything runs in float64, where both sides agree to rounding.
 """
@@ -31,7 +31,7 @@ class Attention(nn.Module):
 
 
 def literal(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, memory: Tensor | None, gate: Tensor | None
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, memory: Tensor | None = None, gate: Tensor | None = None
 ) -> Tensor:
     """Attention with a memory (N x 2 x key heads * size) that everybody sees and a gate (N x heads * size)."""
     n, heads, queries, size = query.shape
@@ -112,6 +112,64 @@ def test_a_mask_hides_what_it_hides_and_never_the_memory(with_memory: bool) -> N
     torch.testing.assert_close(output, expected, **EXACT)
 
 
+def mapped(value: Tensor, maps: Tensor, bias: Tensor) -> Tensor:
+    """One map of whole value vectors (width x width), key by key."""
+    result = torch.zeros_like(value)
+    for text in range(value.shape[0]):
+        for place in range(value.shape[2]):
+            whole = torch.cat([value[text, head, place] for head in range(value.shape[1])])
+            result[text, :, place] = (maps @ whole + bias).view(value.shape[1], -1)
+    return result
+
+
+@pytest.mark.parametrize(("heads", "key_heads"), [(2, 2), (4, 2)], ids=["one each", "grouped"])
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize(("queries", "keys"), [(5, 5), (1, 1), (1, 6), (3, 6)])
+def test_several_maps_of_the_values_each_with_its_gate(
+    queries: int, keys: int, masked: bool, with_bias: bool, heads: int, key_heads: int
+) -> None:
+    """The sum over the maps of attention to the mapped and gated values, of a text and behind a cache."""
+    query, key, value, _, _ = tensors(heads, key_heads, queries, keys)
+    rank, width = 3, key_heads * SIZE
+    maps, bias, gate = (
+        torch.randn(shape, dtype=torch.float64)
+        for shape in ((2, rank, width, width), (2, rank, width), (N, 2, rank, heads * SIZE))
+    )
+    bias = bias * with_bias
+    seen = causal(queries, keys)
+    output, _ = injected_attention(
+        Attention(heads // key_heads, gate_index=1),
+        query,
+        key,
+        value,
+        seen[:, None] if masked or 1 < queries < keys else None,
+        decoder_gate=gate.flatten(2),
+        decoder_values=(maps.flatten(1, 2), bias.flatten(1) if with_bias else None),
+    )
+    parts = (literal(query, key, mapped(value, maps[1, j], bias[1, j]), seen, gate=gate[:, 1, j]) for j in range(rank))
+    torch.testing.assert_close(output, sum(parts), **EXACT)
+
+
+def test_a_shift_is_a_shift_of_every_value_even_the_memorys() -> None:
+    query, key, value, memory, gate = tensors(2, 2, 3, 3)
+    shift = torch.randn(N, 2, 2 * SIZE, dtype=torch.float64)
+    output, _ = injected_attention(
+        Attention(), query, key, value, None, decoder_memory=memory, decoder_gate=gate, decoder_shift=shift
+    )
+    before = shift[:, 0] / gate[:, 0]  # the gate multiplies what is in front of the shift
+    value = value + before.view(N, 2, 1, SIZE)
+    memory = memory + torch.stack([torch.zeros_like(before), before], 1)[:, None]
+    torch.testing.assert_close(
+        output, literal(query, key, value, causal(3, 3), memory[:, 1], gate[:, 0]), rtol=1e-9, atol=1e-9
+    )
+
+
+def test_a_memory_has_no_place_beside_several_maps() -> None:
+    with pytest.raises(ValueError, match="not both"):
+        Injection(memory=torch.zeros(1, 1, 2, 4), values=torch.zeros(1, 8, 4))
+
+
 def test_each_layer_takes_its_own_part() -> None:
     query, key, value, memory, gate = tensors(2, 2, 3, 3)
     for layer, gated in ((0, 1), (1, 0)):
@@ -153,13 +211,21 @@ def test_gradients_reach_memory_and_gate() -> None:
 
 
 def test_keywords_are_the_parts_of_each_sample_and_none_that_is_missing() -> None:
-    part = torch.zeros(1)
-    whole = Injection(*[part] * 6, layers=(0,))
-    per_sample = {"embedding", "memory", "gate", "logits"}
+    part = torch.zeros(1, 4, 4)
+    whole = Injection(*[part] * 7, layers=(0,))
+    per_sample = {"embedding", "memory", "gate", "shift", "logits"}
     assert set(whole.keywords()) == {f"decoder_{name}" for name in per_sample}
     assert per_sample == {field.name for field in fields(Injection)} - {"values", "value_bias", "layers"}
     assert set(Injection(gate=part, values=part, layers=(0,)).keywords()) == {"decoder_gate"}
     assert Injection().keywords() == {}
+
+
+def test_one_map_of_the_values_is_merged_and_several_are_a_keyword() -> None:
+    one, several = (Injection(values=torch.zeros(2, rank * 4, 4), layers=(0, 2)) for rank in (1, 3))
+    assert (Injection().rank, one.rank, several.rank) == (0, 1, 3)
+    assert (one.merged_layers, several.merged_layers) == ((0, 2), ())
+    assert one.keywords() == {}
+    assert several.keywords() == {"decoder_values": (several.values, None)}
 
 
 def test_transformers_knows_the_attention_however_often_it_is_told() -> None:

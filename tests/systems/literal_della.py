@@ -217,7 +217,7 @@ class LiteralDella:
         return Fused(self.system, z * len(self.system.fusion.layers) if self.shared else z)
 
     def representations(self, ids: list[int]) -> list[Tensor]:
-        """x^(l) of every layer that carries a latent variable, or of the last for a shared one, seen from both sides."""
+        """x^(l) of every layer that carries a latent variable, or of the last for a shared one; seen both ways."""
         encoded = self.stack.encode(ids)
         states = [encoded[number] for number in self.system.fusion.layers]
         states = states[-1:] if self.shared else states

@@ -31,13 +31,15 @@ Make = Callable[..., System]
 
 # What of each system its own equations leave without effect. DELLA's first state z_{<1} is tanh(W_hh 0 + W_ih 0): of a
 # network without biases nothing that multiplies it, or the state itself in the next layer, can ever learn.
+WITHOUT_BIASES = {
+    "hierarchy.recurrence_hh.0.weight",
+    "hierarchy.recurrence_ih.0.weight",
+    "hierarchy.prior.0.weight",
+    "hierarchy.recurrence_hh.1.weight",
+}
 WITHOUT_EFFECT = {
-    "della": {
-        "hierarchy.recurrence_hh.0.weight",
-        "hierarchy.recurrence_ih.0.weight",
-        "hierarchy.prior.0.weight",
-        "hierarchy.recurrence_hh.1.weight",
-    },
+    "della": WITHOUT_BIASES,
+    "della-ltp": WITHOUT_BIASES,
     "della-2022": {"hierarchy.recurrence_hh.0.weight", "hierarchy.recurrence_ih.0.weight"},
 }
 

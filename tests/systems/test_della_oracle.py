@@ -141,6 +141,20 @@ def test_cached_greedy_generation(system: Della, data: Batch) -> None:
         assert generated == [one for one in ids[1:] if one not in (tokenizer.pad, tokenizer.bos)]
 
 
+def test_beams_of_a_text_do_not_depend_on_those_beside_it(system: Della, data: Batch) -> None:
+    path = system.sample_prior(2, data.condition, torch.Generator().manual_seed(3))
+    decoding = DecodingSpec(strategy="beam", beams=3, max_tokens=6)
+    together = system.generate(path, data.condition, decoding, seed=0)
+    sources = [None if one is None else Batch.collate([one], pad=0) for one in sources_of(data)]
+    alone = []
+    for row in range(len(path.log_q)):
+        z = tuple(group[[row]] for group in path.z)
+        for k in range(path.n):
+            sample = LatentPath(z, z, *(path.log_q[[row]],) * 3).narrow(k, k + 1)
+            alone += system.generate(sample, sources[row], decoding, seed=0)
+    assert together == alone
+
+
 def test_prior_of_the_first_layer_is_standard_normal_as_in_the_paper(make_system: Callable[..., System]) -> None:
     path = make_system("della", latent_size=4).double().sample_prior(3, None, torch.Generator().manual_seed(0))
     standard = torch.distributions.Normal(0.0, 1.0).log_prob(path.z[0]).sum(-1)

@@ -1,0 +1,77 @@
+"""What fusing latent variables costs: nothing per token but for the low-rank product, in training and behind a cache.
+
+Products are counted, not timed: of the same texts once and again with more tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.backbones import Injection
+from bench.interface import Batch, System
+from bench.spec import DecodingSpec
+from della.model import Della
+
+WIDTH, DEPTH, TEXTS = 16, 3, 2
+RANK = 3
+
+
+def products(run: Callable[[], object]) -> int:
+    # The one kernel whose products are counted whatever the sizes of keys and values.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def decoding(system: Della, injection: Injection, length: int) -> int:
+    batch = Batch.collate([[1] * (length + 1)] * TEXTS, pad=0)
+    return products(lambda: system.backbone.decode(batch, injection, 1))
+
+
+def generating(system: Della, injection: Injection, length: int) -> int:
+    spec = DecodingSpec(strategy="greedy", max_tokens=length, min_tokens=length)
+    return products(lambda: system.backbone.generate(TEXTS, injection, spec, 0))
+
+
+@pytest.mark.parametrize("count", [decoding, generating])
+@pytest.mark.parametrize("name", ["della", "della-2022", "della-lw", "della:add"])
+def test_no_product_per_token(
+    make_system: Callable[..., System], count: Callable[[Della, Injection, int], int], name: str
+) -> None:
+    name, _, fusion = name.partition(":")
+    system = make_system(name, **({"fusion": fusion} if fusion else {}))
+    assert isinstance(system, Della)
+    injection = system.inject(system.sample_prior(TEXTS, None, torch.Generator().manual_seed(0)))
+    plain = count(system, Injection(), 24) - count(system, Injection(), 12)
+    assert count(system, injection, 24) - count(system, injection, 12) == plain > 0
+
+
+def test_the_low_rank_product_costs_its_maps_and_their_attention(make_system: Callable[..., System]) -> None:
+    """Of a whole text: RANK maps of every value, and attention to as many values; counted twice, once per addend."""
+    system = make_system("della", fusion="low_rank", rank=RANK)
+    assert isinstance(system, Della)
+    injection = system.inject(system.sample_prior(TEXTS, None, torch.Generator().manual_seed(0)))
+    for length in (12, 24):
+        maps = 2 * RANK * WIDTH**2 * length
+        attention = 2 * (RANK - 1) * WIDTH * length**2
+        extra = decoding(system, injection, length) - decoding(system, Injection(), length)
+        assert extra == TEXTS * DEPTH * (maps + attention)
+
+
+def test_behind_a_cache_the_low_rank_product_maps_each_token_once(make_system: Callable[..., System]) -> None:
+    """The steps cost the same maps each; what grows with the text is attention alone, to whole vectors in each head."""
+    system = make_system("della", fusion="low_rank", rank=RANK)
+    assert isinstance(system, Della)
+    injection = system.inject(system.sample_prior(TEXTS, None, torch.Generator().manual_seed(0)))
+    heads = 2
+    extra = [generating(system, injection, n) - generating(system, Injection(), n) for n in (10, 11, 12)]
+    growth = [later - earlier for earlier, later in pairwise(extra)]
+    step = 2 * (heads - 1) * WIDTH  # one more key (BOS is the first), attended to as whole vectors
+    assert growth[1] - growth[0] == TEXTS * DEPTH * step
+    assert growth[0] == TEXTS * DEPTH * (2 * RANK * WIDTH**2 + step * 11)
