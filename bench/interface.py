@@ -118,6 +118,10 @@ class LatentPath:
         """Returns all B x n samples as samples of one text (1 x B n), so that any posterior can score them all."""
         return self._mapped(lambda term: term.flatten(0, 1)[None])
 
+    def detach(self) -> LatentPath:
+        """Returns the path without its graph."""
+        return self._mapped(Tensor.detach)
+
     @classmethod
     def concatenate(cls, paths: Sequence[LatentPath]) -> LatentPath:
         """Returns the samples of several paths as more samples of the same texts, along n."""

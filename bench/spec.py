@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from bench.errors import BenchError, did_you_mean
 
@@ -64,10 +71,35 @@ class PartSpec(Spec):
     options: dict[str, Any] = {}
 
 
-class ObjectiveSpec(Spec):
-    """What is optimised: at most one part of each kind (KL-weight schedule, KL penalty, ...), the rest by default."""
+class StageSpec(Spec):
+    """A stage of training that others follow.
 
+    Attributes:
+        parts: of its objective.
+        share: of all epochs.
+        reset: weights that go back to their values before training when the stage ends.
+    """
+
+    parts: tuple[PartSpec, ...]
+    share: float = Field(gt=0, lt=1)
+    reset: Literal["decoder"] | None = None
+
+
+class ObjectiveSpec(Spec):
+    """What is optimised: at most one part of each kind (KL-weight schedule, floor, ...), the rest by default.
+
+    Attributes:
+        earlier: stages before the last one; most runs have none, and are stored without the key.
+        parts: of the last stage, which has the rest of the epochs.
+    """
+
+    earlier: tuple[StageSpec, ...] = ()
     parts: tuple[PartSpec, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_empty_stages(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        stored: dict[str, Any] = serialize(self)
+        return stored if self.earlier else {"parts": stored["parts"]}
 
 
 class TaskSpec(Spec):

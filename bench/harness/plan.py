@@ -10,7 +10,7 @@ from pydantic import Field
 
 from bench import resources
 from bench.errors import unknown_name
-from bench.objectives import resolve_objective
+from bench.objectives import resolve_objective, stage_epochs
 from bench.registry import SYSTEMS
 from bench.spec import (
     BackboneSpec,
@@ -182,9 +182,11 @@ def run_spec(
     name, arguments = parse_call(call)
     system, definition = SYSTEMS.get(name), get_task(task)
     options = configure(system.Config, call, arguments).model_dump(mode="json")
+    objective = resolve_objective(parts or system.default_objective.split("+"))
+    stage_epochs(objective, scale.training.epochs)
     return RunSpec(
         system=SystemSpec(name=name, options=options, label=label),
-        objective=resolve_objective(parts or system.default_objective.split("+")),
+        objective=objective,
         task=TaskSpec(
             name=task,
             source=source,

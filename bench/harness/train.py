@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,7 +24,8 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.harness.data import TokenizedTexts, batches_of_similar_length
 from bench.interface import System
-from bench.objectives import Clock, Objective
+from bench.objectives import Stage
+from bench.objectives.probe import Probe
 from bench.seeds import SeedName, derive_seed
 from bench.spec import TrainingSpec
 from bench.storage import atomic_write
@@ -47,8 +48,8 @@ class Progress:
     Attributes:
         step: optimizer steps taken.
         batch: batches of the present epoch that are done.
-        best: validation ELBO of the best epoch so far, in nats per text.
-        best_epoch: its number, from 1; 0 before the first validation.
+        best: validation ELBO of the last stage's best epoch so far, in nats per text.
+        best_epoch: its number, from 1; 0 before the last stage's first validation.
         sums: of the raw terms over the present epoch.
         curve: one row per finished epoch.
         seconds: spent on training steps.
@@ -71,29 +72,36 @@ class Trainer:
     """Trains a system to its best validation ELBO, resuming from ``folder`` if a checkpoint lies there.
 
     Args:
-        system: on the device it trains on.
+        system: untrained, on the device it trains on.
         texts: training and validation texts.
-        objective: what is optimised.
+        stages: what is optimised, and in which of the epochs.
         spec: budget and optimizer.
         seeds: the run's named seeds.
         folder: where checkpoint and best weights are kept.
         report: told of progress.
+
+    Attributes:
+        unsupported: why a stage means nothing for the system, or None.
     """
 
     def __init__(
         self,
         system: System,
         texts: Mapping[Split, TokenizedTexts],
-        objective: Objective,
+        stages: Sequence[Stage],
         spec: TrainingSpec,
         seeds: Mapping[SeedName, int],
         folder: Path,
         report: Report,
     ) -> None:
-        self.system, self.texts, self.objective, self.spec, self.seeds = system, texts, objective, spec, seeds
+        self.system, self.texts, self.stages, self.spec, self.seeds = system, texts, stages, spec, seeds
         self.folder, self.report = folder, report
         self.device = next(system.parameters()).device
         self.pad = system.backbone.tokenizer.pad
+        probe = Probe.of(system, texts["train"].batch([0], self.pad).to(self.device))
+        self.unsupported = next((reason for stage in stages if (reason := stage.unsupported(probe))), None)
+        resets = probe.of_decoder() if any(stage.reset for stage in stages) else frozenset()
+        self.decoder_before = {name: p.detach().clone() for name, p in system.named_parameters() if name in resets}
         self.steps_per_epoch = len(batches_of_similar_length(texts["train"].lengths, spec.batch_tokens))
         self.total_steps = self.steps_per_epoch * spec.epochs
         decayed = [p for p in system.parameters() if p.dim() > 1]
@@ -104,6 +112,11 @@ class Trainer:
             fused=True,
         )
         self.progress = Progress()
+
+    @property
+    def stage(self) -> Stage:
+        """The stage of the present epoch."""
+        return next(stage for stage in self.stages if len(self.progress.curve) in stage.epochs)
 
     @property
     def checkpoint(self) -> Path:
@@ -127,6 +140,8 @@ class Trainer:
         while (epoch := len(self.progress.curve)) < self.spec.epochs and not self.progress.diverged:
             rng = np.random.Generator(np.random.PCG64(derive_seed(self.seeds["data"], epoch)))
             batches = batches_of_similar_length(self.texts["train"].lengths, self.spec.batch_tokens, rng)
+            if self.progress.batch == 0 and self.stage.reset and epoch == self.stage.epochs.start:
+                self._reset_decoder()
             while self.progress.batch < len(batches) and not self.progress.diverged:
                 self._look_at(batches[self.progress.batch : self.progress.batch + STEPS_BETWEEN_LOOKS])
                 self.report("train", self.progress.step / self.total_steps)
@@ -169,8 +184,8 @@ class Trainer:
         with precision(self.spec, self.device):
             path = self.system.encode(batch).sample(1, noise)
             log_likelihood = self.system.log_likelihood(batch, path)
-        clock = Clock(step, self.steps_per_epoch, self.total_steps)
-        loss = self.objective.loss(log_likelihood, path, clock).sum()
+        clock = self.stage.clock(step, self.steps_per_epoch)
+        loss = self.stage.objective.loss(log_likelihood, path, clock).sum()
         # A fixed divisor, not the batch's own token count, keeps every text's weight the same in every batch.
         (loss / self.spec.batch_tokens).backward()
         torch.nn.utils.clip_grad_norm_(self.system.parameters(), self.spec.clip_norm)
@@ -179,25 +194,36 @@ class Trainer:
         kl = path.kl.detach().double().mean(1).sum(0)
         return torch.cat([torch.stack([loss.detach(), -log_likelihood.detach().sum(), kl.sum()]), kl])
 
+    @torch.no_grad()
+    def _reset_decoder(self) -> None:
+        for name, parameter in self.system.named_parameters():
+            if name in self.decoder_before:
+                parameter.copy_(self.decoder_before[name])
+                self.optimizer.state.pop(parameter, None)
+
     def _end_epoch(self, epoch: int) -> None:
-        """Validates, keeps the weights if they are the best so far, and closes the epoch's row of the curve."""
-        sums = self.progress.sums
+        """Validates, keeps the weights if they are the last stage's best so far, and closes the epoch's row."""
+        sums, stage = self.progress.sums, self.stage
         means = {name: value / sums["texts"] for name, value in sums.items() if name != "texts"}
-        last = Clock(self.progress.step - 1, self.steps_per_epoch, self.total_steps)
         rec, kl = self._validate()
+        if not math.isfinite(rec + kl):
+            self.progress.diverged = True
+            return
         self.progress.curve.append(
             {
                 "epoch": epoch,
                 "step": self.progress.step,
-                "beta": self.objective.schedule.beta(last),
+                "stage": self.stages.index(stage) + 1,
+                "beta": stage.objective.schedule.beta(stage.clock(self.progress.step - 1, self.steps_per_epoch)),
                 **{f"train {name}": value for name, value in means.items()},
                 "valid ELBO": rec + kl,
                 "valid Rec": rec,
                 "valid KL": kl,
             }
         )
-        self.progress.diverged = not math.isfinite(rec + kl)
-        if rec + kl < self.progress.best:
+        # Validation is the bound itself, beta 1 and no floor, whatever is optimised: by it an epoch of an earlier stage
+        # could win that was never meant to be the result.
+        if stage is self.stages[-1] and rec + kl < self.progress.best:
             self.progress.best, self.progress.best_epoch = rec + kl, epoch
             atomic_write(self.best_weights, save(weights(self.system)))
         self.progress.batch, self.progress.sums = 0, {}

@@ -6,10 +6,19 @@ of a text is
     -log p(x | z) + beta(t) * reduction over groups of floor(KL)
 
 Schedules give beta(t), floors bound what the KL terms are penalised for, reductions say how groups become one number.
+``part+then:share+part`` is two stages, each with an objective of its own; a recipe is a published sequence of stages.
 """
 
-from bench.objectives.objective import OBJECTIVES, Objective, build_objective, resolve_objective
-from bench.objectives.part import Clock, Floor, Part, Reduction, Schedule
+from bench.objectives.objective import Objective
+from bench.objectives.part import Clock, Floor, Part, Recipe, Reduction, Schedule
+from bench.objectives.stages import (
+    OBJECTIVES,
+    Stage,
+    build_objective,
+    build_stages,
+    resolve_objective,
+    stage_epochs,
+)
 
 __all__ = [
     "OBJECTIVES",
@@ -17,8 +26,12 @@ __all__ = [
     "Floor",
     "Objective",
     "Part",
+    "Recipe",
     "Reduction",
     "Schedule",
+    "Stage",
     "build_objective",
+    "build_stages",
     "resolve_objective",
+    "stage_epochs",
 ]

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import Field
+
 from bench.spec import Spec
 
 if TYPE_CHECKING:
@@ -15,17 +17,17 @@ if TYPE_CHECKING:
     from bench.interface import LatentPath
     from bench.objectives.probe import Probe
 
-Kind = Literal["schedule", "floor", "reduction"]
+Kind = Literal["schedule", "floor", "reduction", "stage", "recipe"]
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Where training stands.
+    """Where training stands within its stage.
 
     Attributes:
-        step: optimizer steps taken before this one.
+        step: optimizer steps of the stage taken before this one.
         steps_per_epoch: of this run.
-        total_steps: of this run.
+        total_steps: of the stage.
     """
 
     step: int
@@ -75,3 +77,32 @@ class Reduction(Part):
     @abstractmethod
     def __call__(self, kl: Tensor) -> Tensor:
         """Returns the penalty (B x n) for the KL of each group (B x n x G), in nats."""
+
+
+class Then(Part):
+    """Ends a stage: the parts before it train the first epochs, ``share`` of all, the parts after it the others.
+
+    Epochs are whole, and every stage has one at least. Each stage has its own clock, so its schedule is that of a run
+    of its length; warm-up and the optimizer's state go through. Only epochs of the last stage can be the best one.
+
+    Attributes:
+        share: of all epochs.
+        reset: ``decoder`` takes what p(x | z) alone uses back to its values before training (Li et al. 2019 discard
+            the decoder of the autoencoder they start from). On a stack that encoder and decoder share this is no more
+            than what z is multiplied with.
+    """
+
+    kind = "stage"
+
+    share: float = Field(0.5, gt=0, lt=1)
+    reset: Literal["decoder"] | None = None
+
+
+class Recipe(Part):
+    """A published sequence of stages under one name; its options are what the paper varies."""
+
+    kind = "recipe"
+
+    @abstractmethod
+    def expand(self) -> str:
+        """Returns the label it stands for: ``part+part+then:share+part...``."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from bench.interface import Batch, LatentPath, System
 
 
 @dataclass(frozen=True)
 class Probe:
-    """An untrained system with a few texts sent through it.
+    """An untrained system with a few texts sent through its encoder.
 
     Attributes:
         system: in evaluation mode.
@@ -27,4 +29,31 @@ class Probe:
     def of(cls, system: System, batch: Batch) -> Probe:
         """Sends a batch through the encoder."""
         system.eval()
-        return cls(system, batch, system.encode(batch).sample(1, torch.Generator().manual_seed(0)))
+        return cls(system, batch, system.encode(batch).sample(1, _stream()))
+
+    def of_decoder(self) -> frozenset[str]:
+        """Returns the names of the parameters that p(x | z) depends on, and neither q(z | x) nor p(z)."""
+        return self._likelihood() - self._posterior() - self._prior()
+
+    def _posterior(self) -> frozenset[str]:
+        return self._reached([*self.path.mean, self.path.log_q])
+
+    def _prior(self) -> frozenset[str]:
+        prior = self.system.sample_prior(1, self.batch.condition, _stream())
+        return self._reached([*prior.mean, prior.log_p])
+
+    def _likelihood(self) -> frozenset[str]:
+        return self._reached([self.system.log_likelihood(self.batch, self.path.detach())])
+
+    def _reached(self, outputs: Iterable[Tensor]) -> frozenset[str]:
+        """Returns the names of the parameters that have a gradient of any of the outputs, be it 0."""
+        differentiable = [output.sum() for output in outputs if output.requires_grad]
+        if not differentiable:
+            return frozenset()
+        named = {name: parameter for name, parameter in self.system.named_parameters() if parameter.requires_grad}
+        gradients = torch.autograd.grad(differentiable, list(named.values()), retain_graph=True, allow_unused=True)
+        return frozenset(name for name, gradient in zip(named, gradients, strict=True) if gradient is not None)
+
+
+def _stream() -> torch.Generator:
+    return torch.Generator().manual_seed(0)

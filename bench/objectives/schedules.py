@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bench.objectives.part import Clock, Schedule
 
@@ -41,9 +41,35 @@ class Cyclical(Schedule):
 
     def beta(self, clock: Clock) -> float:
         """Returns the weight at this place of the period."""
-        # In whole numbers: a period that is not one would restart a step late by rounding.
-        place = clock.step * self.cycles % clock.total_steps
-        return min(1.0, place / (self.ratio * clock.total_steps))
+        return _cycle(clock, self.cycles, 0.0, self.ratio)
+
+
+class ZeroLinear(Schedule):
+    """``cycles`` equal periods: 0 for the fraction ``zero``, a ramp over ``increase`` of it, then 1 (Optimus).
+
+    Optimus is fine-tuned with one cycle and pre-trained with ten. As in its code the first step of the ramp still
+    weighs 0.
+    """
+
+    cycles: int = Field(1, ge=1)
+    zero: float = Field(0.5, ge=0, lt=1)
+    increase: float = Field(0.25, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _fits_its_period(self) -> ZeroLinear:
+        if self.zero + self.increase > 1:
+            raise ValueError(f"zero ({self.zero}) and increase ({self.increase}) are together more than a period")
+        return self
+
+    def beta(self, clock: Clock) -> float:
+        """Returns the weight at this place of the period."""
+        return _cycle(clock, self.cycles, self.zero, self.increase)
+
+
+def _cycle(clock: Clock, cycles: int, zero: float, increase: float) -> float:
+    # In whole numbers: a period that is not one would restart a step late by rounding.
+    place = clock.step * cycles % clock.total_steps
+    return min(1.0, max(0.0, (place - zero * clock.total_steps) / (increase * clock.total_steps)))
 
 
 class TwoEpochCycle(Schedule):

@@ -144,7 +144,7 @@ def released_free_bits(mean: Tensor, log_variance: Tensor, rule: str, target: fl
 )
 @pytest.mark.parametrize("target", [0.0, 0.4, 2.0, 3.5])
 def test_published_losses_and_their_gradients(rule: str, label: str, target: float) -> None:
-    objective = build_objective(resolve_objective(["constant:0.7", label.format(target=target)]))
+    objective = build_objective(resolve_objective(["constant:0.7", label.format(target=target)]).parts)
     q, parameters = posterior()
     path = q.sample(1, torch.Generator().manual_seed(0))
     loss = objective.loss(torch.zeros(5, 1, dtype=torch.float64), path, NOW)
@@ -214,6 +214,6 @@ def test_a_floor_per_dimension_needs_dimensions() -> None:
 
 
 def test_the_default_is_optimus() -> None:
-    assert build_objective(resolve_objective(["free-bits"])) == Objective(
+    assert build_objective(resolve_objective(["free-bits"]).parts) == Objective(
         floor=FreeBits(target=0.5), reduction=SumGroups()
     )

@@ -18,9 +18,18 @@ from hypothesis import strategies as st
 from kl_paths import path_of_groups
 
 from bench.errors import BenchError
-from bench.objectives import OBJECTIVES, Clock, Objective, Reduction, Schedule, build_objective, resolve_objective
+from bench.objectives import (
+    OBJECTIVES,
+    Clock,
+    Objective,
+    Reduction,
+    Schedule,
+    build_objective,
+    build_stages,
+    resolve_objective,
+)
 from bench.objectives.reductions import FirstGroup, LastGroup, MeanGroups, SumGroups
-from bench.objectives.schedules import Constant, Cyclical, Linear, TwoEpochCycle
+from bench.objectives.schedules import Constant, Cyclical, Linear, TwoEpochCycle, ZeroLinear
 from bench.registry import SYSTEMS
 from bench.spec import ObjectiveSpec, PartSpec
 
@@ -39,6 +48,11 @@ def linear(step: int, steps_per_epoch: int, total: int, epochs: float, start: fl
 def cyclical(step: int, total: int, cycles: int, ratio: float) -> Fraction:
     place = Fraction(step * cycles, total) % 1
     return min(Fraction(1), place / Fraction(ratio))
+
+
+def zero_linear(step: int, total: int, cycles: int, zero: float, increase: float) -> Fraction:
+    place = Fraction(step * cycles, total) % 1
+    return min(Fraction(1), max(Fraction(0), (place - Fraction(zero)) / Fraction(increase)))
 
 
 def two_epoch_cycle(step: int, steps_per_epoch: int, floor: float) -> Fraction:
@@ -72,6 +86,14 @@ class TestSchedulesAtEveryStep:
         expected = [float(cyclical(step, total, cycles, ratio)) for step in range(total)]
         assert betas(Cyclical(cycles=cycles, ratio=ratio), steps_per_epoch, total) == pytest.approx(expected, abs=1e-12)
 
+    @pytest.mark.parametrize("cycles", [1, 3, 10])
+    @pytest.mark.parametrize("shares", [(0.0, 0.5), (0.5, 0.25), (0.25, 0.75)])
+    def test_zero_linear(self, steps_per_epoch: int, total: int, cycles: int, shares: tuple[float, float]) -> None:
+        zero, increase = shares
+        expected = [float(zero_linear(step, total, cycles, zero, increase)) for step in range(total)]
+        schedule = ZeroLinear(cycles=cycles, zero=zero, increase=increase)
+        assert betas(schedule, steps_per_epoch, total) == pytest.approx(expected, abs=1e-12)
+
     @pytest.mark.parametrize("floor", [0.0, 1e-5, 0.5, 1.0])
     def test_two_epoch_cycle(self, steps_per_epoch: int, total: int, floor: float) -> None:
         expected = [float(two_epoch_cycle(step, steps_per_epoch, floor)) for step in range(total)]
@@ -89,6 +111,30 @@ def test_the_papers_cycle() -> None:
     """Two epochs of eight steps (appendix A.1): a half of 1e-5, a quarter of ramp, a quarter of 1; then again."""
     cycle = [1e-5] * 8 + [1e-5 + (1 - 1e-5) * step / 4 for step in range(4)] + [1.0] * 4
     assert betas(TwoEpochCycle(), 8, 48) == pytest.approx(cycle * 3, abs=1e-15)
+
+
+@pytest.mark.parametrize("steps_per_epoch", [4, 8, 100])
+def test_the_papers_cycle_at_each_quarter_and_the_released_one(steps_per_epoch: int) -> None:
+    """A quarter of the two epochs is half of one. The released code adds its increment before a step, not after."""
+    weights = betas(TwoEpochCycle(), steps_per_epoch, 2 * steps_per_epoch)
+    half = steps_per_epoch // 2
+    assert weights[: steps_per_epoch + 1] == [1e-5] * (steps_per_epoch + 1)
+    assert weights[steps_per_epoch + half // 2] == pytest.approx(1e-5 + (1 - 1e-5) / 2, abs=1e-15)
+    assert weights[steps_per_epoch + half :] == [1.0] * half
+
+    released, weight = [1e-5] * steps_per_epoch, 1e-5
+    for _ in range(steps_per_epoch):
+        weight = min(1.0, weight + (1 - 1e-5) / (steps_per_epoch / 2))
+        released.append(weight)
+    assert released[steps_per_epoch:-1] == pytest.approx(weights[steps_per_epoch + 1 :], abs=1e-12)
+
+
+def test_the_zero_linear_cycle_is_the_released_one_where_its_quarters_are_whole() -> None:
+    """Optimus counts positions of a period: 0 before ``ratio_zero`` of it, then 0 once more, then its increments."""
+    steps, cycles = 80, 2
+    period = steps // cycles
+    increments = [min(1.0, max(0, place - period // 2) / (period // 4)) for place in range(period)]
+    assert betas(ZeroLinear(cycles=cycles), 10, steps) == pytest.approx(increments * cycles, abs=1e-12)
 
 
 def test_an_odd_number_of_epochs_ends_in_the_floor() -> None:
@@ -153,7 +199,7 @@ def test_the_schedule_weighs_the_kl_alone() -> None:
 
 
 def test_without_parts_the_loss_is_the_negative_elbo() -> None:
-    objective = build_objective(resolve_objective(()))
+    objective = build_objective(())
     path = path_of_groups(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
     loss = objective.loss(torch.tensor([[-3.0, -5.0]]), path, Clock(0, 1, 1))
     assert loss.tolist() == [(3.0 + 3.0 + 5.0 + 7.0) / 2]
@@ -171,14 +217,14 @@ def test_parts_are_resolved_to_the_last_default() -> None:
 def test_a_stored_objective_is_the_one_that_was_resolved() -> None:
     spec = resolve_objective(["two-epoch-cycle:1e-4", "mean-groups"])
     stored = ObjectiveSpec.model_validate_json(spec.model_dump_json())
-    assert build_objective(stored) == Objective(TwoEpochCycle(floor=1e-4), reduction=MeanGroups())
+    assert build_objective(stored.parts) == Objective(TwoEpochCycle(floor=1e-4), reduction=MeanGroups())
 
 
 def test_every_part_and_every_systems_default_resolves() -> None:
     for name in OBJECTIVES.names():
-        assert resolve_objective([name]).parts[0].name == name
+        build_stages(resolve_objective([name]), epochs=3)
     for name in SYSTEMS.names():
-        build_objective(resolve_objective(SYSTEMS.get(name).default_objective.split("+")))
+        build_stages(resolve_objective(SYSTEMS.get(name).default_objective.split("+")), epochs=1)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +235,10 @@ def test_every_part_and_every_systems_default_resolves() -> None:
         (["cyclic"], "unknown objective 'cyclic'. Did you mean 'cyclical'?"),
         (["cyclical:cycle=2"], "'cyclical:cycle=2': unknown key 'cycle'. Did you mean 'cycles'?"),
         (["cyclical:cycles=0"], "'cyclical:cycles=0': cycles: Input should be greater than or equal to 1 (got 0)."),
+        (
+            ["zero-linear:zero=0.8,increase=0.5"],
+            "'zero-linear:zero=0.8,increase=0.5': value: Value error, zero (0.8) and",
+        ),
         (["mean-groups:2"], "'mean-groups:2': takes at most 0 arguments (none)."),
     ],
 )
@@ -200,7 +250,7 @@ def test_bad_objectives_are_one_line(parts: list[str], message: str) -> None:
 def test_a_stored_option_of_another_version_is_named() -> None:
     spec = ObjectiveSpec(parts=(PartSpec(name="cyclical", options={"periods": 4}),))
     with pytest.raises(BenchError, match=r"^objective 'cyclical': unknown key 'periods'\."):
-        build_objective(spec)
+        build_objective(spec.parts)
 
 
 def test_a_third_partys_part_is_found_by_entry_point(install: Callable[..., Path]) -> None:
@@ -212,7 +262,7 @@ def test_a_third_partys_part_is_found_by_entry_point(install: Callable[..., Path
         "        return 2 * self.weight\n"
     )
     install("acme_schedules", {"doubled": "acme_schedules.parts:Doubled"}, OBJECTIVES.group, parts=source)
-    objective = build_objective(resolve_objective(["doubled:1.5", "mean-groups"]))
+    objective = build_objective(resolve_objective(["doubled:1.5", "mean-groups"]).parts)
     assert objective.schedule.beta(Clock(0, 1, 1)) == 3.0
 
 

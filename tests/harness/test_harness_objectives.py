@@ -16,7 +16,7 @@ from baselines.transformer_vae import EmbedVAE
 from bench.harness.prepare import Prepared, prepare
 from bench.harness.run import run
 from bench.interface import Batch, LatentPath, Posterior, System
-from bench.objectives import OBJECTIVES, build_objective, resolve_objective
+from bench.objectives import OBJECTIVES, build_stages, resolve_objective
 from bench.objectives.probe import Probe
 from bench.records.schema import Record
 from bench.records.store import CURVE, RecordStore
@@ -89,7 +89,7 @@ def test_free_bits_per_dimension_of_a_posterior_without_dimensions_have_a_reason
     undivided = Undivided(system.backbone, system.config)
     probe = Probe.of(undivided, batch)
     reasons = [
-        build_objective(resolve_objective([floor])).unsupported(probe)
+        build_stages(resolve_objective([floor]), 1)[0].unsupported(probe)
         for floor in ("free-bits", "free-bits:1,per=group", "free-bits:1,per=text")
     ]
     assert reasons == [

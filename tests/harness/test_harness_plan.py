@@ -75,7 +75,7 @@ def test_a_system_brings_its_objective() -> None:
         assert [part.name for part in spec.objective.parts] == [
             part.partition(":")[0] for part in SYSTEMS.get(label).default_objective.split("+")
         ]
-        build_objective(spec.objective)
+        build_objective(spec.objective.parts)
 
 
 def test_entries_of_a_task_replace_those_of_its_scale_key_by_key(write: Write) -> None:

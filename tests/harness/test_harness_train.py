@@ -14,7 +14,7 @@ import torch
 from bench.harness import train
 from bench.harness.prepare import prepare
 from bench.harness.run import run
-from bench.objectives import build_objective
+from bench.objectives import build_stages
 from bench.records.schema import Record
 from bench.records.store import CURVE, RecordStore
 from bench.report import build_table, render
@@ -29,9 +29,9 @@ MakeTrainer = Callable[[RunSpec], train.Trainer]
 def make_trainer(tmp_path: Path) -> MakeTrainer:
     def make(spec: RunSpec) -> train.Trainer:
         prepared, seeds = prepare(spec), named_seeds(spec.seed)
-        system, objective = prepared.system(seeds["init"]), build_objective(spec.objective)
+        system, stages = prepared.system(seeds["init"]), build_stages(spec.objective, spec.training.epochs)
         return train.Trainer(
-            system, prepared.texts, objective, spec.training, seeds, tmp_path, lambda phase, fraction: None
+            system, prepared.texts, stages, spec.training, seeds, tmp_path, lambda phase, fraction: None
         )
 
     return make

@@ -1,0 +1,151 @@
+"""From what a user names to the stages of a run, each an objective with its epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Literal
+
+from bench.errors import BenchError
+from bench.objectives.objective import Objective
+from bench.objectives.part import Clock, Kind, Part, Recipe, Then
+from bench.registry import Registry
+from bench.spec import ObjectiveSpec, PartSpec, StageSpec, configure, parse_call, validated
+
+if TYPE_CHECKING:
+    from bench.objectives.probe import Probe
+
+OBJECTIVES: Registry[type[Part]] = Registry(
+    "objective",
+    {
+        "constant": "bench.objectives.schedules:Constant",
+        "linear": "bench.objectives.schedules:Linear",
+        "cyclical": "bench.objectives.schedules:Cyclical",
+        "zero-linear": "bench.objectives.schedules:ZeroLinear",
+        "two-epoch-cycle": "bench.objectives.schedules:TwoEpochCycle",
+        "free-bits": "bench.objectives.floors:FreeBits",
+        "sum-groups": "bench.objectives.reductions:SumGroups",
+        "mean-groups": "bench.objectives.reductions:MeanGroups",
+        "first-group": "bench.objectives.reductions:FirstGroup",
+        "last-group": "bench.objectives.reductions:LastGroup",
+        "then": "bench.objectives.part:Then",
+        "li-2019": "bench.objectives.recipes:Li2019",
+        "optimus-2020": "bench.objectives.recipes:Optimus2020",
+    },
+    "della_bench.objectives",
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with an objective of its own.
+
+    Attributes:
+        objective: what is optimised.
+        epochs: in which, counted from 0.
+        reset: weights that go back to their values before training when the stage begins.
+    """
+
+    objective: Objective
+    epochs: range
+    reset: Literal["decoder"] | None = None
+
+    def clock(self, step: int, steps_per_epoch: int) -> Clock:
+        """Returns the stage's own time at an optimizer step of the run."""
+        start, length = self.epochs.start * steps_per_epoch, len(self.epochs) * steps_per_epoch
+        return Clock(step - start, steps_per_epoch, length)
+
+    def unsupported(self, probe: Probe) -> str | None:
+        """Returns why the stage means nothing for a system, or None."""
+        reasons = (part.unsupported(probe) for part in self.objective.parts)
+        return next((reason for reason in reasons if reason is not None), None)
+
+
+def resolve_objective(parts: Sequence[str]) -> ObjectiveSpec:
+    """Reads parts such as ``cyclical:cycles=4``, in the order of a label, into a spec with every default written out.
+
+    Raises:
+        BenchError: an unknown part or option, two parts of one kind in a stage, parts that mean nothing together, or
+            stages that leave no epoch to the last one.
+    """
+    where = f"objective {'+'.join(parts)!r}"
+    stages: list[dict[str, Part]] = [{}]
+    ends: list[Then] = []
+    for name, part in _configured(parts):
+        if isinstance(part, Then):
+            ends.append(part)
+            stages.append({})
+        elif (other := _of_kind(stages[-1], part.kind)) is not None:
+            raise BenchError(f"{where}: {other!r} and {name!r} are both a {part.kind}.")
+        else:
+            stages[-1][name] = part
+    for stage in stages:
+        reasons = (part.conflict(tuple(stage.values())) for part in stage.values())
+        if (reason := next((reason for reason in reasons if reason is not None), None)) is not None:
+            raise BenchError(f"{where}: {reason}.")
+    if (taken := sum(end.share for end in ends)) >= 1:
+        raise BenchError(f"{where}: the stages before the last one take {taken:g} of the epochs, which leaves it none.")
+    *earlier, last = (
+        tuple(PartSpec(name=name, options=part.model_dump(mode="json")) for name, part in stage.items())
+        for stage in stages
+    )
+    return ObjectiveSpec(
+        earlier=tuple(
+            StageSpec(parts=specs, share=end.share, reset=end.reset) for specs, end in zip(earlier, ends, strict=True)
+        ),
+        parts=last,
+    )
+
+
+def _configured(texts: Sequence[str]) -> Iterator[tuple[str, Part]]:
+    """Yields names and parts, every recipe as what it stands for."""
+    for text in texts:
+        name, arguments = parse_call(text)
+        part = configure(OBJECTIVES.get(name), text, arguments)
+        if isinstance(part, Recipe):
+            yield from _configured(part.expand().split("+"))
+        else:
+            yield name, part
+
+
+def _of_kind(stage: dict[str, Part], kind: Kind) -> str | None:
+    return next((name for name, part in stage.items() if part.kind == kind), None)
+
+
+def stage_epochs(spec: ObjectiveSpec, epochs: int) -> list[range]:
+    """Returns the epochs of each stage: its share rounded to whole epochs, at least one.
+
+    Raises:
+        BenchError: fewer epochs than stages.
+    """
+    stages = len(spec.earlier) + 1
+    if epochs < stages:
+        raise BenchError(f"an objective of {stages} stages needs as many epochs; training.epochs is {epochs}.")
+    bounds = [0]
+    for number, taken in enumerate(accumulate(stage.share for stage in spec.earlier), start=1):
+        bounds.append(min(max(round(taken * epochs), bounds[-1] + 1), epochs - (stages - number)))
+    return [range(start, end) for start, end in zip(bounds, [*bounds[1:], epochs], strict=True)]
+
+
+def build_stages(spec: ObjectiveSpec, epochs: int) -> tuple[Stage, ...]:
+    """Builds the stages of a run of so many epochs.
+
+    Raises:
+        BenchError: fewer epochs than stages, or a stored part or option that is unknown.
+    """
+    parts = [*(stage.parts for stage in spec.earlier), spec.parts]
+    resets = [None, *(stage.reset for stage in spec.earlier)]
+    return tuple(
+        Stage(build_objective(of_stage), place, reset)
+        for of_stage, place, reset in zip(parts, stage_epochs(spec, epochs), resets, strict=True)
+    )
+
+
+def build_objective(parts: Sequence[PartSpec]) -> Objective:
+    """Builds the objective of one stage.
+
+    Raises:
+        BenchError: a stored part or option that is unknown.
+    """
+    return Objective.of(validated(OBJECTIVES.get(one.name), one.options, f"objective {one.name!r}") for one in parts)
