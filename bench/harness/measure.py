@@ -87,23 +87,24 @@ def beside_sources(texts: Sequence[str], data: TaskData, per_source: int) -> lis
     ]
 
 
-def text_set(generations: Sequence[Generation], data: TaskData, per_source: int) -> TextSet | None:
+def text_set(texts: Sequence[str], data: TaskData, per_source: int) -> TextSet | None:
     """Returns generated texts beside their references and the test and training texts; None where there are none.
 
     Args:
-        generations: as ``beside_sources`` returns them.
+        texts: in the order of the test examples they belong to.
         data: the task's texts.
         per_source: samples of each source, on conditional tasks.
     """
-    if not generations:
+    if not texts:
         return None
+    conditional = data.kind == "conditional"
     corpus, train = (tuple(example.target for example in data.splits[split]) for split in ("test", "train"))
     return TextSet(
-        tuple(one["text"] for one in generations),
-        references=tuple((one["reference"],) for one in generations if "reference" in one),
+        tuple(texts),
+        references=tuple((corpus[i // per_source],) for i in range(len(texts))) if conditional else (),
         corpus=corpus,
         train=train,
-        per_source=per_source if data.kind == "conditional" else None,
+        per_source=per_source if conditional else None,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.harness.measure import Generation, Measurement, apply_text_metrics, bootstrap_of, text_set
+from bench.harness.measure import Measurement, apply_text_metrics, bootstrap_of, text_set
 from bench.metrics.text import text_metrics
 from bench.records.schema import Record
 from bench.records.store import GENERATIONS, RecordStore, StoredRun
@@ -19,7 +19,8 @@ def rescore(runs: Sequence[StoredRun], data_folder: Path | None = None) -> list[
     """Replaces the text metrics of finished runs and writes their records; everything else in them stays.
 
     Args:
-        runs: recorded runs with their generations beside them; those without generations are left alone.
+        runs: recorded runs with their generations beside them; those without generations are left alone. Only the
+            texts of these are read: sources and references come from the data.
         data_folder: holds the folders of the tasks whose texts come from files.
 
     Raises:
@@ -30,11 +31,11 @@ def rescore(runs: Sequence[StoredRun], data_folder: Path | None = None) -> list[
         path = run.path.with_name(GENERATIONS)
         if run.record.status == "finished" and path.exists():
             lines = path.read_text(encoding="utf-8").splitlines()
-            rescored.append(_rescore(run, [json.loads(line) for line in lines], data_folder))
+            rescored.append(_rescore(run, [json.loads(line)["text"] for line in lines], data_folder))
     return rescored
 
 
-def _rescore(run: StoredRun, generations: Sequence[Generation], data_folder: Path | None) -> Record:
+def _rescore(run: StoredRun, generations: Sequence[str], data_folder: Path | None) -> Record:
     spec = validated(RunSpec, run.record.spec, str(run.path))
     data = load_texts(spec.task, data_folder)
     if data.sha256 != run.record.data.sha256:

@@ -88,10 +88,9 @@ def run(
             )
         with watch.phase("metrics"):
             per_source = spec.decoding.samples_per_source
-            generated = beside_sources(texts, prepared.data, per_source)
             measured = measure(
                 scored,
-                text_set(generated, prepared.data, per_source),
+                text_set(texts, prepared.data, per_source),
                 prepared.data,
                 bootstrap_of(spec.scoring, seeds["bootstrap"]),
             )
@@ -103,7 +102,8 @@ def run(
             peak_memory_bytes=provenance.peak_memory(place),
             **facts,
         )
-        stored = store.write(record, measured.statistics, generated, progress.curve)
+        generations = beside_sources(texts, prepared.data, per_source)
+        stored = store.write(record, measured.statistics, generations, progress.curve)
     trainer.checkpoint.unlink(missing_ok=True)
     return stored.record
 

@@ -83,6 +83,14 @@ def test_other_generations_give_other_scores_of_texts_only(paraphrases: Callable
     assert values["Self-BLEU[source]"] == pytest.approx(100)
 
 
+def test_sources_and_references_come_from_the_data(paraphrases: Callable[[str], StoredRun]) -> None:
+    stored = paraphrases("lm")
+    path = stored.path.with_name(GENERATIONS)
+    texts = [json.loads(line)["text"] for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    assert rescore([stored]) == [stored.record]
+
+
 def test_one_sample_per_source_leaves_a_reason(micro: MakeSpec, tmp_path: Path) -> None:
     record = run(micro("lm", "quora", training={"epochs": 1}, scoring={"n_generations": 3}), tmp_path)
     reasons = {skipped.metric: skipped.reason for skipped in record.skipped}

@@ -1,0 +1,31 @@
+"""The runs under results/reference: readable, made from a clean commit, and free of other people's texts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.records.store import GENERATIONS, StoredRun, load_runs
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+RUNS = load_runs([REFERENCE])
+
+
+def test_there_are_runs() -> None:
+    assert RUNS
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run.path.parts[-3]}/{run.path.parts[-2]}")
+def test_a_run_says_where_it_comes_from_and_keeps_only_its_own_texts(run: StoredRun) -> None:
+    record = run.record
+    assert record.status == "finished"
+    assert record.commit is not None
+    assert record.dirty is False
+    assert record.data.source == "grammar" or set(keys(run)) == {("text",)}
+
+
+def keys(run: StoredRun) -> list[tuple[str, ...]]:
+    lines = run.path.with_name(GENERATIONS).read_text(encoding="utf-8").splitlines()
+    return [tuple(json.loads(line)) for line in lines]
