@@ -1,15 +1,29 @@
-"""Shared pieces: a small tokenizer, micro backbones, and manners for every test."""
+"""Shared pieces: a few texts and their tokenizer, and manners for every test."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
+if TYPE_CHECKING:
+    from bench.backbones import Tokenizer
+    from bench.interface import Batch
+
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+TEXTS = (
+    "the cat sat on the mat .",
+    "a dog runs",
+    "the quick brown fox jumps over the lazy dog again and again",
+    "no",
+    "the dog sat on the brown mat and the cat runs",
+)
+SOURCES = ("where is the cat ?", "what does it do", "the fox and the lazy dog .", "who", "where do they all go")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,3 +48,27 @@ def real_data() -> Path:
     if not named:
         pytest.skip("DELLA_BENCH_DATA does not name a folder of real texts")
     return Path(named)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(_own_cache: None) -> Tokenizer:
+    # Imported here: it takes seconds, which tests without a model need not wait for.
+    from bench.backbones import build_tokenizer
+    from bench.spec import TokenizerSpec
+
+    return build_tokenizer(TokenizerSpec(vocabulary_size=300), TEXTS * 3)
+
+
+@pytest.fixture(scope="session")
+def batch(tokenizer: Tokenizer) -> Batch:
+    """The texts."""
+    from bench.interface import Batch
+
+    return Batch.collate(tokenizer.encode(TEXTS), tokenizer.pad)
+
+
+@pytest.fixture(scope="session")
+def pairs(tokenizer: Tokenizer, batch: Batch) -> Batch:
+    """The texts, each with a source of another length."""
+    condition = batch.collate(tokenizer.encode(SOURCES), tokenizer.pad)
+    return batch.collate(tokenizer.encode(TEXTS), tokenizer.pad, condition)

@@ -8,27 +8,8 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from bench.backbones import Backbone, Tokenizer, build_backbone, build_tokenizer
-from bench.interface import Batch
-from bench.spec import BackboneSpec, TokenizerSpec
-
-TEXTS = (
-    "the cat sat on the mat .",
-    "a dog runs",
-    "the quick brown fox jumps over the lazy dog again and again",
-    "no",
-    "the dog sat on the brown mat and the cat runs",
-)
-
-
-@pytest.fixture(scope="session")
-def tokenizer(_own_cache: None) -> Tokenizer:
-    return build_tokenizer(TokenizerSpec(vocabulary_size=300), TEXTS * 3)
-
-
-@pytest.fixture(scope="session")
-def batch(tokenizer: Tokenizer) -> Batch:
-    return Batch.collate(tokenizer.encode(TEXTS), tokenizer.pad)
+from bench.backbones import Backbone, Tokenizer, build_backbone
+from bench.spec import BackboneSpec
 
 
 @pytest.fixture

@@ -8,19 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pretrained_models
 import pytest
 import torch
-from tokenizers.pre_tokenizers import ByteLevel
+from pretrained_models import BYTES, POSITIONS, SPECIAL
 from torch import Tensor
-from transformers import (
-    BartConfig,
-    BartForConditionalGeneration,
-    BertConfig,
-    BertModel,
-    GPT2Config,
-    GPT2LMHeadModel,
-    PreTrainedModel,
-)
+from transformers import BartForConditionalGeneration, BertConfig, BertModel, GPT2LMHeadModel, PreTrainedModel
 
 from bench.backbones import Backbone, Injection, Tokenizer, build_backbone, check_backbone, load_tokenizer
 from bench.errors import BenchError
@@ -28,7 +21,6 @@ from bench.interface import Batch
 from bench.registry import SYSTEMS
 from bench.spec import BackboneKind, BackboneSpec, DecodingSpec
 
-BYTES, SPECIAL = 256, 3
 SOURCES = ("where is the cat ?", "who", "what does a dog do all day ?")
 TARGETS = ("on the mat", "nobody knows", "it runs")
 # The same float32 weights through another attention kernel.
@@ -44,57 +36,10 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 Save = Callable[..., Path]
 
 
-def gpt2(vocab_size: int) -> GPT2LMHeadModel:
-    config = GPT2Config(
-        vocab_size=vocab_size,
-        n_positions=64,
-        n_embd=16,
-        n_layer=2,
-        n_head=2,
-        bos_token_id=0,
-        eos_token_id=0,
-        initializer_range=0.3,
-        resid_pdrop=0.3,
-    )
-    return GPT2LMHeadModel(config)
-
-
-def bart(vocab_size: int, encoder_layers: int = 2) -> BartForConditionalGeneration:
-    config = BartConfig(
-        vocab_size=vocab_size,
-        max_position_embeddings=64,
-        d_model=16,
-        encoder_layers=encoder_layers,
-        decoder_layers=2,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=24,
-        decoder_ffn_dim=32,
-        init_std=0.3,
-        scale_embedding=True,
-        dropout=0.3,
-        activation_dropout=0.3,
-        decoder_layerdrop=0.3,
-    )
-    model = BartForConditionalGeneration(config)
-    model.final_logits_bias.normal_()
-    return model
-
-
 @pytest.fixture
 def save(tmp_path: Path) -> Save:
-    """Saves a tiny model as transformers does, with the files of a tokenizer of bytes."""
-
-    def save(kind: BackboneKind, vocab_size: int = BYTES) -> Path:
-        folder = tmp_path / kind
-        torch.manual_seed(0)
-        {"decoder-only": gpt2, "encoder-decoder": bart}[kind](vocab_size).save_pretrained(folder)
-        alphabet = sorted(ByteLevel.alphabet())
-        (folder / "vocab.json").write_text(json.dumps({letter: place for place, letter in enumerate(alphabet)}))
-        (folder / "merges.txt").write_text("#version: 0.2\n")
-        return folder
-
-    return save
+    """Saves a tiny model of a kind in a folder; keywords as for the model."""
+    return lambda kind, **changes: pretrained_models.save(kind, tmp_path / kind, **changes)
 
 
 def build(kind: BackboneKind, folder: Path, **changes: Any) -> Backbone:
@@ -121,7 +66,7 @@ def test_a_folder_gives_the_same_model_with_room_for_the_special_tokens(save: Sa
     folder = save(kind)
     # What the spec says of a model from scratch is not heeded.
     made, expected = build(kind, folder, layers=9, width=999), theirs(kind, folder)
-    assert (made.n_layers, made.width, made.positions, made.vocabulary_size) == (2, 16, 64, BYTES + SPECIAL)
+    assert (made.n_layers, made.width, made.positions, made.vocabulary_size) == (2, 16, POSITIONS, BYTES + SPECIAL)
     embedding = made.model.get_input_embeddings().weight
     assert made.model.lm_head.weight is embedding
     assert torch.equal(embedding[:BYTES], expected.get_input_embeddings().weight)
@@ -139,7 +84,7 @@ def test_a_folder_gives_the_same_model_with_room_for_the_special_tokens(save: Sa
 @each_kind
 def test_likelihoods_are_those_of_transformers(save: Save, kind: BackboneKind) -> None:
     """Of a folder that has room for the special tokens already, so that no embedding is new."""
-    folder = save(kind, BYTES + SPECIAL)
+    folder = save(kind, vocab_size=BYTES + SPECIAL)
     made, expected = build(kind, folder), theirs(kind, folder)
     batch = pairs(made.tokenizer)
     with torch.no_grad():
@@ -174,7 +119,7 @@ def test_weights_of_half_precision_become_whole(save: Save, kind: BackboneKind) 
 def test_what_it_is_can_be_told_without_its_weights(save: Save, kind: BackboneKind) -> None:
     folder = save(kind)
     (folder / "model.safetensors").write_bytes(b"junk")
-    assert check_backbone(BackboneSpec(kind=kind, source="folder", path=folder, positions=7)) == 64
+    assert check_backbone(BackboneSpec(kind=kind, source="folder", path=folder, positions=7)) == POSITIONS
     assert check_backbone(BackboneSpec(kind=kind, positions=7)) == 7
 
 
@@ -310,7 +255,7 @@ def test_the_vocabulary_of_another_tokenizer_is_refused(
     save: Save, kind: BackboneKind, vocab_size: int, fits: bool
 ) -> None:
     """The tokenizer has 259 tokens; three of them may be new to the weights, and 127 of the weights' be padding."""
-    folder = save(kind, vocab_size)
+    folder = save(kind, vocab_size=vocab_size)
     if fits:
         assert build(kind, folder).vocabulary_size == max(vocab_size, 259)
     else:
@@ -321,8 +266,7 @@ def test_the_vocabulary_of_another_tokenizer_is_refused(
 
 
 def test_an_encoder_that_is_deeper_than_the_decoder_is_refused(save: Save) -> None:
-    folder = save("encoder-decoder")
-    bart(BYTES, encoder_layers=3).save_pretrained(folder)
+    folder = save("encoder-decoder", encoder_layers=3)
     assert one_line("encoder-decoder", folder) == (
         f"{folder}: 3 encoder and 2 decoder layers; an encoder-decoder backbone takes as many of one as of the other."
     )

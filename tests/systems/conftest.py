@@ -5,38 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bench.backbones import Tokenizer, build_backbone, build_tokenizer
-from bench.interface import Batch, System
+from bench.backbones import Tokenizer, build_backbone
+from bench.interface import System
 from bench.registry import SYSTEMS
-from bench.spec import BackboneKind, BackboneSpec, TokenizerSpec
-
-TEXTS = (
-    "the cat sat on the mat .",
-    "a dog runs",
-    "the quick brown fox jumps over the lazy dog",
-    "no",
-)
-
-
-@pytest.fixture(scope="session")
-def tokenizer(_own_cache: None) -> Tokenizer:
-    return build_tokenizer(TokenizerSpec(vocabulary_size=300), TEXTS * 3)
-
-
-@pytest.fixture(scope="session")
-def batch(tokenizer: Tokenizer) -> Batch:
-    return Batch.collate(tokenizer.encode(TEXTS), tokenizer.pad)
-
-
-SOURCES = ("where is the cat ?", "what does it do", "the fox and the lazy dog .", "who")
-
-
-@pytest.fixture(scope="session")
-def pairs(tokenizer: Tokenizer) -> Batch:
-    """The texts, each with a source of another length."""
-    return Batch.collate(
-        tokenizer.encode(TEXTS), tokenizer.pad, Batch.collate(tokenizer.encode(SOURCES), tokenizer.pad)
-    )
+from bench.spec import BackboneKind, BackboneSpec
 
 
 @pytest.fixture

@@ -1,0 +1,73 @@
+"""Runs on pretrained folders: finished, cut to what the weights take, and known by their content."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pretrained_models import POSITIONS, save
+
+from bench.harness.prepare import prepare
+from bench.harness.run import run
+from bench.spec import BackboneKind, RunSpec
+
+MakeSpec = Callable[..., RunSpec]
+TASKS: dict[BackboneKind, str] = {"decoder-only": "writingprompts", "encoder-decoder": "cnn_dailymail"}
+
+
+def on_folder(micro: MakeSpec, label: str, task: str, folder: Path) -> RunSpec:
+    return micro(
+        label,
+        task,
+        limits={"train": 8, "valid": 4, "test": 6},
+        max_source_tokens=40 if task == "writingprompts" else 2 * POSITIONS,
+        max_tokens=2 * POSITIONS,
+        tokenizer={"kind": "folder", "path": folder},
+        backbone={"source": "folder", "path": folder},
+        training={"epochs": 1},
+        scoring={"n_generations": 2},
+    )
+
+
+@pytest.mark.parametrize("label", ["lm", "della"])
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_folder_makes_a_finished_record(micro: MakeSpec, tmp_path: Path, kind: BackboneKind, label: str) -> None:
+    folder = save(kind, tmp_path / "weights")
+    spec = on_folder(micro, label, TASKS[kind], folder)
+    record = run(spec, tmp_path / "runs")
+    assert record.status == "finished"
+    assert {"PPL", "ELBO", "BLEU"} <= {score.name for score in record.metrics}
+    assert {"backbone", "tokenizer"} <= record.components.keys()
+
+    prepared = prepare(spec)
+    data, texts = prepared.data.splits["test"], prepared.texts["test"]
+    room = POSITIONS - 40 if kind == "decoder-only" else POSITIONS
+    whole = [len(ids) for ids in prepared.tokenizer.encode([example.target for example in data])]
+    assert [len(ids) for ids in texts.ids] == [min(length, room) for length in whole]
+    whole = [len(ids) for ids in prepared.tokenizer.encode([example.source or "" for example in data])]
+    longest = 40 if kind == "decoder-only" else POSITIONS
+    assert [len(ids) for ids in texts.sources] == [min(length, longest) for length in whole]
+    cut = sum(length > longest for length in whole)
+    assert cut > 0
+    assert f"{cut} of 6 test sources were cut" in record.data.notes
+
+
+def test_the_same_weights_elsewhere_are_the_same_run(micro: MakeSpec, tmp_path: Path) -> None:
+    here, there = save("encoder-decoder", tmp_path / "here"), tmp_path / "there"
+    shutil.copytree(here, there)
+    other = save("encoder-decoder", tmp_path / "other", vocab_size=259)
+    ids = [prepare(on_folder(micro, "lm", "quora", folder)).run_id for folder in (here, there, other)]
+    assert len(set(ids)) == 2
+    assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize("label", ["lm", "embed"])
+def test_sources_are_cut_to_the_positions_of_a_model_from_scratch(micro: MakeSpec, tmp_path: Path, label: str) -> None:
+    record = run(
+        micro(label, "quora", max_source_tokens=60, backbone={"positions": 20}, training={"epochs": 1}), tmp_path
+    )
+    assert record.status == "finished"
+    assert any("test sources were cut" in note for note in record.data.notes)
+    assert any("test texts were cut" in note for note in record.data.notes)

@@ -1,0 +1,67 @@
+"""Tiny pretrained models in folders, as transformers saves them, with a tokenizer of bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import BartConfig, BartForConditionalGeneration, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+
+from bench.spec import BackboneKind
+
+BYTES, SPECIAL, POSITIONS = 256, 3, 64
+"""Tokens of the tokenizer, those the suite adds to them, and the longest sequence of the models."""
+
+
+def gpt2(vocab_size: int = BYTES) -> GPT2LMHeadModel:
+    config = GPT2Config(
+        vocab_size=vocab_size,
+        n_positions=POSITIONS,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=0,
+        eos_token_id=0,
+        initializer_range=0.3,
+        resid_pdrop=0.3,
+    )
+    return GPT2LMHeadModel(config)
+
+
+def bart(vocab_size: int = BYTES, encoder_layers: int = 2) -> BartForConditionalGeneration:
+    config = BartConfig(
+        vocab_size=vocab_size,
+        max_position_embeddings=POSITIONS,
+        d_model=16,
+        encoder_layers=encoder_layers,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=24,
+        decoder_ffn_dim=32,
+        init_std=0.3,
+        scale_embedding=True,
+        dropout=0.3,
+        activation_dropout=0.3,
+        decoder_layerdrop=0.3,
+    )
+    model = BartForConditionalGeneration(config)
+    model.final_logits_bias.normal_()
+    return model
+
+
+MODELS: dict[BackboneKind, Any] = {"decoder-only": gpt2, "encoder-decoder": bart}
+
+
+def save(kind: BackboneKind, folder: Path, **changes: int) -> Path:
+    """Saves a model with weights that are always the same; keywords are those of its function above."""
+    torch.manual_seed(0)
+    model: PreTrainedModel = MODELS[kind](**changes)
+    model.save_pretrained(folder)
+    alphabet = sorted(ByteLevel.alphabet())
+    (folder / "vocab.json").write_text(json.dumps({letter: place for place, letter in enumerate(alphabet)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return folder
