@@ -211,6 +211,11 @@ class System(nn.Module, ABC):
         """The stack that encodes texts: the encoder of its own, else the backbone."""
         return self.backbone if self.own_encoder is None else self.own_encoder
 
+    @property
+    def output_layer(self) -> nn.Linear:
+        """The map from the decoder's hidden states to the scores of all tokens, which auxiliary losses share."""
+        return self.backbone.output_layer
+
     @classmethod
     def supports(cls, spec: RunSpec) -> str | None:
         """Returns None if the system can do this run, else the reason, which becomes a footnote of its cells."""

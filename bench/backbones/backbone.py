@@ -46,6 +46,11 @@ class Backbone(Stack):
         model.generation_config = GenerationConfig()
         self._chunk = max(1, LOGITS_PER_CHUNK // self.vocabulary_size)
 
+    @property
+    def output_layer(self) -> nn.Linear:
+        """The map from hidden states to the scores of all tokens."""
+        return cast(nn.Linear, self.model.lm_head)
+
     @abstractmethod
     def decoder_attention(self) -> Sequence[nn.Module]:
         """Returns the self-attention of every decoder block; ``gate_index`` and ``memory_index`` are set on these."""

@@ -15,7 +15,7 @@ from bench.harness.generate import generate_texts
 from bench.harness.measure import beside_sources, bootstrap_of, measure, text_set
 from bench.harness.prepare import Prepared, prepare
 from bench.interface import System
-from bench.objectives import build_stages
+from bench.objectives import build_stages, unsupported
 from bench.records.schema import SPEED, ModelFacts, Record
 from bench.records.store import RecordStore
 from bench.registry import SYSTEMS
@@ -58,14 +58,14 @@ def run(
     system = prepared.system(seeds["init"]).to(place)
     folder = store.path(facts["spec"], prepared.run_id)
     stages = build_stages(spec.objective, spec.training.epochs)
-    trainer = train.Trainer(system, prepared.texts, stages, spec.training, seeds, folder, report)
-    if trainer.unsupported is not None:
-        return _skipped(trainer.unsupported, facts, store)
+    if (reason := unsupported(stages, train.probe(system, prepared.texts["train"]))) is not None:
+        return _skipped(reason, facts, store)
     folder.mkdir(parents=True, exist_ok=True)
     prepared.tokenizer.save(folder / "tokenizer.json")
     if prepared.encoder_tokens is not None:
         prepared.encoder_tokens.tokenizer.save(folder / "encoder_tokenizer.json")
     with watch.phase("train"):
+        trainer = train.Trainer(system, prepared.texts, stages, spec.training, seeds, folder, report)
         progress = trainer.run()
     facts |= _training_facts(system, trainer)
     if progress.diverged:

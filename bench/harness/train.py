@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.errors import BenchError
 from bench.harness.data import TokenizedTexts, batches_of_similar_length
@@ -36,6 +36,9 @@ VERSION = 1
 
 Report = Callable[[str, float], None]
 """Takes the name of the phase and the fraction of it that is done."""
+
+AUXILIARY = "auxiliary/"
+"""Begins the names, in a checkpoint, of parameters that are not the system's; no module's name has a slash."""
 
 # Sums are looked at, and a loss that is not finite noticed, this often: each look waits for the device.
 STEPS_BETWEEN_LOOKS = 20
@@ -79,9 +82,6 @@ class Trainer:
         seeds: the run's named seeds.
         folder: where checkpoint and best weights are kept.
         report: told of progress.
-
-    Attributes:
-        unsupported: why a stage means nothing for the system, or None.
     """
 
     def __init__(
@@ -98,20 +98,37 @@ class Trainer:
         self.folder, self.report = folder, report
         self.device = next(system.parameters()).device
         self.pad = system.backbone.tokenizer.pad
-        probe = Probe.of(system, texts["train"].batch([0], self.pad).to(self.device))
-        self.unsupported = next((reason for stage in stages if (reason := stage.unsupported(probe))), None)
-        resets = probe.of_decoder() if any(stage.reset for stage in stages) else frozenset()
-        self.decoder_before = {name: p.detach().clone() for name, p in system.named_parameters() if name in resets}
         self.steps_per_epoch = len(batches_of_similar_length(texts["train"].lengths, spec.batch_tokens))
         self.total_steps = self.steps_per_epoch * spec.epochs
-        decayed = [p for p in system.parameters() if p.dim() > 1]
-        plain = [p for p in system.parameters() if p.dim() <= 1]
+        self.networks = self._auxiliary_networks()
+        self.decoder_before = self._decoder() if any(stage.reset for stage in stages) else {}
+        self.trained = {
+            **dict(system.named_parameters()),
+            **{f"{AUXILIARY}{name}": parameter for name, parameter in self.networks.named_parameters()},
+        }
+        decayed = [p for p in self.trained.values() if p.dim() > 1]
+        plain = [p for p in self.trained.values() if p.dim() <= 1]
         self.optimizer = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": plain, "weight_decay": 0.0}],
             lr=spec.learning_rate,
             fused=True,
         )
         self.progress = Progress()
+
+    def _auxiliary_networks(self) -> nn.ModuleDict:
+        """Returns the parameters that are the objective's; a loss that several stages name keeps its own."""
+        networks = nn.ModuleDict()
+        for part in (part for stage in self.stages for part in stage.objective.auxiliary):
+            if part.name not in networks:
+                with torch.random.fork_rng():
+                    torch.manual_seed(derive_seed(self.seeds["init"], part.name))
+                    networks[part.name] = part.network(self.system).to(self.device)
+        return networks
+
+    def _decoder(self) -> dict[str, Tensor]:
+        """Returns a copy of what the decoder alone uses."""
+        names = probe(self.system, self.texts["train"]).of_decoder()
+        return {name: p.detach().clone() for name, p in self.system.named_parameters() if name in names}
 
     @property
     def stage(self) -> Stage:
@@ -163,7 +180,8 @@ class Trainer:
         self.system.train()
         logged = [self._step(indices, self.progress.step + place) for place, indices in enumerate(batches)]
         totals = torch.stack(logged).sum(0).tolist()
-        names = ["loss", "rec", "kl", *(f"kl[{group}]" for group in range(1, len(self.system.groups) + 1))]
+        groups = [f"kl[{group}]" for group in range(1, len(self.system.groups) + 1)]
+        names = ["loss", "rec", "kl", *groups, *(part.name for part in self.stage.objective.auxiliary)]
         for name, total in zip(names, totals, strict=True):
             self.progress.sums[name] = self.progress.sums.get(name, 0.0) + total
         texts = [index for indices in batches for index in indices]
@@ -175,24 +193,25 @@ class Trainer:
         self.progress.seconds += time.perf_counter() - start
 
     def _step(self, indices: list[int], step: int) -> Tensor:
-        """Takes one optimizer step; returns the sums over texts of loss, rec, KL and the KL of each group."""
+        """Takes one optimizer step; returns sums over texts: loss, rec, KL, each group's KL, each auxiliary loss."""
         torch.manual_seed(derive_seed(self.seeds["dropout"], step))
         noise = torch.Generator().manual_seed(derive_seed(self.seeds["latent"], step))
-        batch = self.texts["train"].batch(indices, self.pad).to(self.device)
+        batch, objective = self.texts["train"].batch(indices, self.pad).to(self.device), self.stage.objective
         for group in self.optimizer.param_groups:
             group["lr"] = self.spec.learning_rate * min(1.0, (step + 1) / max(1.0, self.spec.warmup * self.total_steps))
         with precision(self.spec, self.device):
             path = self.system.encode(batch).sample(1, noise)
             log_likelihood = self.system.log_likelihood(batch, path)
-        clock = self.stage.clock(step, self.steps_per_epoch)
-        loss = self.stage.objective.loss(log_likelihood, path, clock).sum()
+            auxiliary = [part.terms(self.networks[part.name], self.system, batch, path) for part in objective.auxiliary]
+        loss = objective.loss(log_likelihood, path, self.stage.clock(step, self.steps_per_epoch), auxiliary).sum()
         # A fixed divisor, not the batch's own token count, keeps every text's weight the same in every batch.
         (loss / self.spec.batch_tokens).backward()
-        torch.nn.utils.clip_grad_norm_(self.system.parameters(), self.spec.clip_norm)
+        torch.nn.utils.clip_grad_norm_(self.trained.values(), self.spec.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         kl = path.kl.detach().double().mean(1).sum(0)
-        return torch.cat([torch.stack([loss.detach(), -log_likelihood.detach().sum(), kl.sum()]), kl])
+        further = [terms.detach().mean(1).sum() for terms in auxiliary]
+        return torch.stack([loss.detach(), -log_likelihood.detach().sum(), kl.sum(), *kl, *further])
 
     @torch.no_grad()
     def _reset_decoder(self) -> None:
@@ -246,7 +265,8 @@ class Trainer:
     def _save(self) -> None:
         states = self.optimizer.state
         tensors = {f"weights.{name}": tensor for name, tensor in weights(self.system).items()}
-        for name, parameter in self.system.named_parameters():
+        tensors |= {f"{AUXILIARY}{name}": tensor for name, tensor in weights(self.networks).items()}
+        for name, parameter in self.trained.items():
             tensors |= {f"optimizer.{name}.{key}": value for key, value in states.get(parameter, {}).items()}
         atomic_write(self.checkpoint, save(tensors, {"progress": json.dumps(asdict(self.progress))}))
 
@@ -256,19 +276,27 @@ class Trainer:
         with safe_open(self.checkpoint, "pt") as file:
             self.progress = Progress(**json.loads(file.metadata()["progress"]))
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-        self.system.load_state_dict(
-            {k.removeprefix("weights."): v for k, v in stored.items() if k.startswith("weights.")}, strict=False
-        )
-        for name, parameter in self.system.named_parameters():
-            prefix = f"optimizer.{name}."
-            state = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
+        self.system.load_state_dict(_below("weights.", stored), strict=False)
+        self.networks.load_state_dict(_below(AUXILIARY, stored))
+        for name, parameter in self.trained.items():
+            state = _below(f"optimizer.{name}.", stored)
             self.optimizer.state[parameter] = {
                 key: value if key == "step" and self.device.type == "cpu" else value.to(self.device)
                 for key, value in state.items()
             }
 
 
-def weights(system: System) -> dict[str, Tensor]:
+def probe(system: System, texts: TokenizedTexts) -> Probe:
+    """Sends the first text through an untrained system, to see what an objective can do with it."""
+    batch = texts.batch([0], system.backbone.tokenizer.pad)
+    return Probe.of(system, batch.to(next(system.parameters()).device))
+
+
+def _below(prefix: str, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
+
+
+def weights(system: nn.Module) -> dict[str, Tensor]:
     """Returns every parameter and buffer once, tied ones under their first name."""
     return {
         **{name: parameter.detach().contiguous() for name, parameter in system.named_parameters()},

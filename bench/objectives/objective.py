@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.objectives.part import Clock, Floor, Part, Reduction, Schedule
+from bench.objectives.part import AuxiliaryLoss, Clock, Floor, Part, Reduction, Schedule
 from bench.objectives.reductions import SumGroups
 from bench.objectives.schedules import Constant
 
@@ -23,24 +23,31 @@ class Objective:
     schedule: Schedule = field(default_factory=Constant)
     floor: Floor | None = None
     reduction: Reduction = field(default_factory=SumGroups)
+    auxiliary: tuple[AuxiliaryLoss, ...] = ()
 
     @classmethod
-    def of(cls, parts: Iterable[Part]) -> Objective:
-        """Puts parts, one of a kind, in their places; the others keep their default."""
-        return cls(**{part.kind: part for part in parts})  # type: ignore[arg-type]  # each kind is a field of its type
+    def of(cls, parts: Sequence[Part]) -> Objective:
+        """Puts parts in the places of their kinds; a place without a part keeps its default."""
+        auxiliary = tuple(part for part in parts if isinstance(part, AuxiliaryLoss))
+        single = {part.kind: part for part in parts if not part.several}
+        return cls(**single, auxiliary=auxiliary)  # type: ignore[arg-type]  # each kind is a field of its type
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """All parts, defaults included."""
-        return tuple(part for part in (self.schedule, self.floor, self.reduction) if part is not None)
+        return tuple(part for part in (self.schedule, self.floor, self.reduction, *self.auxiliary) if part is not None)
 
-    def loss(self, log_likelihood: Tensor, path: LatentPath, clock: Clock) -> Tensor:
+    def loss(self, log_likelihood: Tensor, path: LatentPath, clock: Clock, auxiliary: Sequence[Tensor] = ()) -> Tensor:
         """Returns the loss of each text (B), in nats, averaged over its n samples.
 
         Args:
             log_likelihood: log p(x | z) (B x n).
             path: the samples with their KL terms.
             clock: where training stands.
+            auxiliary: unweighted terms of the auxiliary losses, in their order (B x n each).
         """
         kl = path.kl.double() if self.floor is None else self.floor(path)
-        return (self.schedule.beta(clock) * self.reduction(kl) - log_likelihood).mean(-1)
+        loss = self.schedule.beta(clock) * self.reduction(kl) - log_likelihood
+        for part, terms in zip(self.auxiliary, auxiliary, strict=True):
+            loss = loss + part.weight * terms
+        return loss.mean(-1)

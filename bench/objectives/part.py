@@ -12,12 +12,12 @@ from pydantic import Field
 from bench.spec import Spec
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from bench.interface import LatentPath
+    from bench.interface import Batch, LatentPath, System
     from bench.objectives.probe import Probe
 
-Kind = Literal["schedule", "floor", "reduction", "stage", "recipe"]
+Kind = Literal["schedule", "floor", "reduction", "auxiliary loss", "stage", "recipe"]
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,22 @@ class Clock:
 
 
 class Part(Spec):
-    """A piece of an objective; its fields are its options."""
+    """A piece of an objective; its fields are its options.
+
+    Class attributes:
+        kind: what it is a piece of.
+        several: whether an objective may have more than one of the kind.
+    """
 
     kind: ClassVar[Kind]
+    several: ClassVar[bool] = False
 
     def conflict(self, others: Sequence[Part]) -> str | None:
         """Returns why this part means nothing beside one of the others, or None."""
         return None
 
     def unsupported(self, probe: Probe) -> str | None:
-        """Returns why this part means nothing for a system, or None; the reason becomes a footnote of its cells."""
+        """Returns why this part means nothing for a system, or None."""
         return None
 
 
@@ -77,6 +83,28 @@ class Reduction(Part):
     @abstractmethod
     def __call__(self, kl: Tensor) -> Tensor:
         """Returns the penalty (B x n) for the KL of each group (B x n x G), in nats."""
+
+
+class AuxiliaryLoss(Part):
+    """A further term of the loss, with parameters of its own, which are no part of the scored system.
+
+    Class attributes:
+        name: under which its unweighted terms are logged.
+    """
+
+    kind = "auxiliary loss"
+    several = True
+    name: ClassVar[str]
+
+    weight: float
+
+    @abstractmethod
+    def network(self, system: System) -> nn.Module:
+        """Returns its parameters, newly drawn from torch's global generator."""
+
+    @abstractmethod
+    def terms(self, network: nn.Module, system: System, batch: Batch, path: LatentPath) -> Tensor:
+        """Returns what ``weight`` multiplies (B x n), in nats."""
 
 
 class Then(Part):

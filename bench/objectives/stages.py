@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.errors import BenchError
 from bench.objectives.objective import Objective
-from bench.objectives.part import Clock, Kind, Part, Recipe, Then
+from bench.objectives.part import Clock, Part, Recipe, Then
 from bench.registry import Registry
 from bench.spec import ObjectiveSpec, PartSpec, StageSpec, configure, parse_call, validated
 
@@ -27,6 +27,7 @@ OBJECTIVES: Registry[type[Part]] = Registry(
         "free-bits": "bench.objectives.floors:FreeBits",
         "sum-groups": "bench.objectives.reductions:SumGroups",
         "mean-groups": "bench.objectives.reductions:MeanGroups",
+        "bow": "bench.objectives.bow:BagOfWords",
         "first-group": "bench.objectives.reductions:FirstGroup",
         "last-group": "bench.objectives.reductions:LastGroup",
         "then": "bench.objectives.part:Then",
@@ -56,11 +57,6 @@ class Stage:
         start, length = self.epochs.start * steps_per_epoch, len(self.epochs) * steps_per_epoch
         return Clock(step - start, steps_per_epoch, length)
 
-    def unsupported(self, probe: Probe) -> str | None:
-        """Returns why the stage means nothing for a system, or None."""
-        reasons = (part.unsupported(probe) for part in self.objective.parts)
-        return next((reason for reason in reasons if reason is not None), None)
-
 
 def resolve_objective(parts: Sequence[str]) -> ObjectiveSpec:
     """Reads parts such as ``cyclical:cycles=4``, in the order of a label, into a spec with every default written out.
@@ -76,8 +72,8 @@ def resolve_objective(parts: Sequence[str]) -> ObjectiveSpec:
         if isinstance(part, Then):
             ends.append(part)
             stages.append({})
-        elif (other := _of_kind(stages[-1], part.kind)) is not None:
-            raise BenchError(f"{where}: {other!r} and {name!r} are both a {part.kind}.")
+        elif (other := _rival(stages[-1], name, part)) is not None:
+            raise BenchError(f"{where}: {other!r} and {name!r} are both {_an(part.kind)}.")
         else:
             stages[-1][name] = part
     for stage in stages:
@@ -109,8 +105,14 @@ def _configured(texts: Sequence[str]) -> Iterator[tuple[str, Part]]:
             yield name, part
 
 
-def _of_kind(stage: dict[str, Part], kind: Kind) -> str | None:
-    return next((name for name, part in stage.items() if part.kind == kind), None)
+def _an(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def _rival(stage: dict[str, Part], name: str, part: Part) -> str | None:
+    """Returns the name of a part that leaves no place for another."""
+    rivals = [name] if part.several else [other for other in stage if stage[other].kind == part.kind]
+    return next((rival for rival in rivals if rival in stage), None)
 
 
 def stage_epochs(spec: ObjectiveSpec, epochs: int) -> list[range]:
@@ -148,4 +150,15 @@ def build_objective(parts: Sequence[PartSpec]) -> Objective:
     Raises:
         BenchError: a stored part or option that is unknown.
     """
-    return Objective.of(validated(OBJECTIVES.get(one.name), one.options, f"objective {one.name!r}") for one in parts)
+    return Objective.of([validated(OBJECTIVES.get(one.name), one.options, f"objective {one.name!r}") for one in parts])
+
+
+def unsupported(stages: Sequence[Stage], probe: Probe) -> str | None:
+    """Returns why an objective means nothing for a system, or None; the reason becomes a footnote of its cells."""
+    for stage in stages:
+        for part in stage.objective.parts:
+            if (reason := part.unsupported(probe)) is not None:
+                return reason
+        if stage.reset and not probe.of_decoder():
+            return "no weight is the decoder's alone, so there is nothing to reset"
+    return None

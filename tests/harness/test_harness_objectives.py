@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from baselines.transformer_vae import EmbedVAE
 from bench.harness.prepare import Prepared, prepare
 from bench.harness.run import run
 from bench.interface import Batch, LatentPath, Posterior, System
-from bench.objectives import OBJECTIVES, build_stages, resolve_objective
+from bench.objectives import OBJECTIVES, build_stages, resolve_objective, unsupported
 from bench.objectives.probe import Probe
 from bench.records.schema import Record
 from bench.records.store import CURVE, RecordStore
@@ -67,6 +68,32 @@ def test_free_bits_of_no_latent_variable_are_a_skipped_run(micro: MakeSpec, tmp_
     assert record.model is None
 
 
+def test_a_loss_of_its_own_parameters_trains_them_and_leaves_the_system_as_it_is(
+    micro: MakeSpec, tmp_path: Path
+) -> None:
+    record = run(micro("embed+bow"), tmp_path / "bow")
+    without = run(micro("embed"), tmp_path / "without")
+    assert record.model is not None
+    assert without.model is not None
+    assert record.model.parameters == without.model.parameters
+    assert record.model.weights_sha256 != without.model.weights_sha256
+    names = [
+        set(load_file(RecordStore(out).path(one.spec, one.run_id) / "model.safetensors"))
+        for out, one in ((tmp_path / "bow", record), (tmp_path / "without", without))
+    ]
+    assert names[0] == names[1]
+    rows = curve(tmp_path / "bow", record)
+    assert rows[-1]["train bow"] < rows[0]["train bow"]
+    constant = curve(tmp_path / "constant", run(micro("embed+constant+bow"), tmp_path / "constant"))[-1]
+    expected = constant["train rec"] + constant["train kl"] + 0.2 * constant["train bow"]
+    assert constant["train loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_bag_of_words_of_no_latent_variable_is_a_skipped_run(micro: MakeSpec, tmp_path: Path) -> None:
+    record = run(micro("lm+bow"), tmp_path)
+    assert (record.status, record.reason) == ("skipped", "a bag-of-words loss needs latent variables")
+
+
 class Undivided(EmbedVAE):
     """Gives the KL of its group as a whole."""
 
@@ -89,7 +116,7 @@ def test_free_bits_per_dimension_of_a_posterior_without_dimensions_have_a_reason
     undivided = Undivided(system.backbone, system.config)
     probe = Probe.of(undivided, batch)
     reasons = [
-        build_stages(resolve_objective([floor]), 1)[0].unsupported(probe)
+        unsupported(build_stages(resolve_objective([floor]), 1), probe)
         for floor in ("free-bits", "free-bits:1,per=group", "free-bits:1,per=text")
     ]
     assert reasons == [
