@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from pretrained_models import POSITIONS, save
 
+from bench.harness.plan import Suite, plan
 from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.spec import BackboneKind, RunSpec
@@ -52,6 +54,22 @@ def test_a_folder_makes_a_finished_record(micro: MakeSpec, tmp_path: Path, kind:
     cut = sum(length > longest for length in whole)
     assert cut > 0
     assert f"{cut} of 6 test sources were cut" in record.data.notes
+
+
+def test_the_scale_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = Path(__file__).parents[2] / "README.md"
+    (scale,) = re.findall(r"```yaml\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    save("decoder-only", tmp_path / "weights" / "gpt2")
+    save("encoder-decoder", tmp_path / "weights" / "bart-base")
+    few = "limits: {train: 4, valid: 2, test: 2}\nscoring: {n_importance_samples: 2, n_generations: 1}\n"
+    Path("mine.yaml").write_text(f"{few}training: {{epochs: 1}}\n{scale}")
+    suite = Suite(name="mine", systems=("lm",), tasks=("snli", "quora"))
+    for spec in plan(suite, "mine.yaml"):
+        record = run(spec, tmp_path / "runs")
+        assert record.status == "finished"
+        assert record.model is not None
+        assert record.model.vocabulary_size == 259
 
 
 def test_the_same_weights_elsewhere_are_the_same_run(micro: MakeSpec, tmp_path: Path) -> None:
