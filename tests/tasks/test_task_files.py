@@ -167,6 +167,18 @@ BAD = {
     ),
     "source in vain": (TEXT, "train.jsonl", PAIR.encode(), r"line 1: field 'source' in a task whose texts have none"),
     "missing source": (PAIRS, "train.jsonl", b'{"target": "a"}\n', r"line 1: field 'source' is missing"),
+    "source in some lines only": (
+        PAIRS,
+        "train.jsonl",
+        (PAIR + '{"target": "a"}\n').encode(),
+        r"train\.jsonl, line 2: field 'source' is missing\. Fields there: 'target'",
+    ),
+    "broken JSON of a pair": (
+        PAIRS,
+        "train.jsonl",
+        (PAIR + '{"source": "s" "target": "t"}\n').encode(),
+        r"train\.jsonl, line 2: not JSON: Expecting ',' delimiter at column 16",
+    ),
     "pair without target": (
         PAIRS,
         "train.jsonl",
