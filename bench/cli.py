@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -30,7 +31,7 @@ UsageError: type[Any] = typer.BadParameter.__bases__[0]
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it; typer turns the interrupt into it."""
 
-SystemsOption = Annotated[str, typer.Option(help="Labels, comma-separated: system[:option=value][+objective].")]
+SystemsOption = Annotated[str, typer.Option(help="Labels, comma-separated: system[:option][+objective][@backbone].")]
 DataOption = Annotated[
     Path | None,
     typer.Option(help="Folder of real texts, one folder per task; without it the embedded grammars are used."),
@@ -284,12 +285,12 @@ def show(
 
     from bench.harness.plan import load_scale, load_suite, run_spec
     from bench.registry import SYSTEMS
-    from bench.spec import parse_call
+    from bench.spec import parse_call, parse_label
 
     systems, suites = SYSTEMS.names(), resources.names("suites")
     if spec in suites or spec.endswith(resources.SUFFIXES):
         shown = load_suite(spec).model_dump(mode="json")
-    elif (name := parse_call(spec.partition("+")[0])[0]) not in systems:
+    elif (name := parse_call(parse_label(spec)[0])[0]) not in systems:
         raise unknown_name("system or suite", name, (*systems, *suites))
     else:
         shown = run_spec(spec, task, seed, scale, load_scale(scale).for_task(task), "grammar").model_dump(mode="json")
@@ -298,9 +299,12 @@ def show(
 
 def split_labels(text: str) -> list[str]:
     """Splits labels at commas; a piece such as ``rank=4`` that begins no label belongs to the one before it."""
+    from bench.registry import SYSTEMS
+
     labels: list[str] = []
     for piece in _split(text):
-        if labels and "=" in piece.partition(":")[0]:
+        head = re.split("[:+@]", piece)[0]
+        if labels and ("=" in head or (re.search("[:@]", labels[-1]) and head not in SYSTEMS.names())):
             labels[-1] += f",{piece}"
         else:
             labels.append(piece)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -56,7 +56,7 @@ class SystemSpec(Spec):
     Attributes:
         name: registered name of the system.
         options: its complete options, defaults included.
-        label: what was typed, for example ``embed+cyclical``; the row's key.
+        label: what was typed, for example ``embed+cyclical`` or ``della@layers=2x``; the row's key.
     """
 
     name: str
@@ -368,19 +368,59 @@ def parse_call(text: str) -> tuple[str, dict[str | int, Any]]:
     return name.strip(), arguments
 
 
+def parse_label(text: str) -> tuple[str, tuple[str, ...], str]:
+    """Splits ``system[:option,...][+part...][@key=value,...]``, the label of a row.
+
+    Returns:
+        The call of the system, the calls of the objective's parts (none for the system's own objective), and what
+        differs in the backbone.
+    """
+    run, at, backbone = text.partition("@")
+    if at and not backbone.strip():
+        raise BenchError(f"{text!r}: nothing behind @; write system@layers=24 or system@layers=2x.")
+    system, *parts = run.split("+")
+    return system, tuple(parts), backbone
+
+
 def configure(model: type[ModelT], text: str, arguments: Mapping[str | int, Any]) -> ModelT:
-    """Builds options from the arguments of a call; a positional argument sets the field in that place.
+    """Builds options from the arguments of a call.
+
+    A word that one field alone may have as its value sets that field; another value without a key sets the field in
+    its place, such words not counted.
 
     Raises:
-        BenchError: too many arguments, one given twice, an unknown key, or a value out of range.
+        BenchError: too many arguments, one given twice, an unknown key or word, or a value out of range.
     """
-    fields = list(model.model_fields)
+    fields, words = list(model.model_fields), _words(model)
     named: dict[str, Any] = {}
+    place = 0
     for key, value in arguments.items():
-        if isinstance(key, int) and key >= len(fields):
+        owners = words.get(value, []) if isinstance(key, int) and isinstance(value, str) else []
+        if isinstance(key, str):
+            field = key
+        elif len(owners) == 1:
+            field = owners[0]
+        elif owners:
+            raise BenchError(f"{text!r}: write {' or '.join(f'{owner}={value}' for owner in owners)}.")
+        elif place >= len(fields):
             raise BenchError(f"{text!r}: takes at most {len(fields)} arguments ({', '.join(fields) or 'none'}).")
-        field = fields[key] if isinstance(key, int) else key
+        else:
+            field = fields[place]
+            place += 1
+            if words and isinstance(value, str) and model.model_fields[field].annotation is not str:
+                raise BenchError(
+                    f"{text!r}: unknown option {value!r}.{did_you_mean(value, words)} Allowed: {', '.join(words)}."
+                )
         if field in named:
             raise BenchError(f"{text!r}: {field!r} is given twice.")
         named[field] = value
     return validated(model, named, repr(text))
+
+
+def _words(model: type[BaseModel]) -> dict[str, list[str]]:
+    """Returns the words that may be values of fields, each with the fields."""
+    words: dict[str, list[str]] = {}
+    for name, field in model.model_fields.items():
+        for word in get_args(field.annotation) if get_origin(field.annotation) is Literal else ():
+            words.setdefault(word, []).append(name)
+    return words

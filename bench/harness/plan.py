@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from bench import resources
-from bench.errors import unknown_name
+from bench.errors import BenchError, unknown_name
 from bench.objectives import resolve_objective, stage_epochs
 from bench.registry import SYSTEMS
 from bench.spec import (
@@ -27,6 +28,7 @@ from bench.spec import (
     TrainingSpec,
     configure,
     parse_call,
+    parse_label,
     validated,
 )
 from bench.tasks.task import Split, get_task, task_names
@@ -35,13 +37,17 @@ if TYPE_CHECKING:
     from bench.interface import System
 
 
+SIZES = ("layers", "width", "heads", "positions")
+"""What a backbone from scratch is given, and a pretrained one brings with it."""
+
+
 class Suite(Spec):
     """Which runs make a table.
 
     Attributes:
         name: of the file.
         title: one line.
-        systems: labels, each ``system[:option=value,...][+objective part...]``.
+        systems: labels, each ``system[:option,...][+objective part...][@backbone key=value,...]``.
         tasks: registered names.
         seeds: one run per seed.
         layout: how its table is set; read by the report.
@@ -170,6 +176,35 @@ def resolve_decoding(text: str, system: type[System], default: DecodingSpec) -> 
     return validated(DecodingSpec, {**default.model_dump(), **changes}, f"decoding {text!r}")
 
 
+def resolve_backbone(text: str, default: BackboneSpec) -> BackboneSpec:
+    """Reads in what the backbone of a row differs from the scale's.
+
+    Args:
+        text: ``key=value,...``, a number with an x behind it being a multiple of the scale's (``layers=2x``); or
+            nothing.
+        default: the scale's, of the task's kind.
+
+    Raises:
+        BenchError: an unknown key, a multiple of what is no number, or a size of a pretrained backbone.
+    """
+    allowed = BackboneSpec.model_fields.keys() - {"kind"}
+    changes: dict[str, Any] = {}
+    for key, value in parse_call(f"backbone:{text}")[1].items():
+        if isinstance(key, int):
+            raise BenchError(f"'@{text}': write key=value, for example layers={value}.")
+        if key not in allowed:
+            raise unknown_name(f"key in '@{text}'", key, allowed)
+        if key in SIZES and default.source != "scratch":
+            raise BenchError(f"'@{text}': a pretrained backbone has the {key} it has.")
+        changes[key] = value
+        if isinstance(value, str) and (times := re.fullmatch(r"(\d+(?:\.\d+)?)x", value)):
+            scaled = getattr(default, key)
+            if not isinstance(scaled, int | float):
+                raise BenchError(f"'@{text}': {key} is no number.")
+            changes[key] = type(scaled)(float(times[1]) * scaled)
+    return validated(BackboneSpec, {**default.model_dump(), **changes}, f"'@{text}'")
+
+
 def run_spec(
     label: str, task: str, seed: int, scale_name: str, scale: Scale, source: Source, decoding: str = ""
 ) -> RunSpec:
@@ -178,7 +213,7 @@ def run_spec(
     Raises:
         BenchError: an unknown name or option.
     """
-    call, *parts = label.split("+")
+    call, parts, changes = parse_label(label)
     name, arguments = parse_call(call)
     system, definition = SYSTEMS.get(name), get_task(task)
     options = configure(system.Config, call, arguments).model_dump(mode="json")
@@ -197,7 +232,7 @@ def run_spec(
         ),
         scale=Path(scale_name).stem,
         tokenizer=scale.tokenizer,
-        backbone=scale.backbone.model_copy(update={"kind": definition.backbone}),
+        backbone=resolve_backbone(changes, scale.backbone.model_copy(update={"kind": definition.backbone})),
         encoder=scale.encoder_for(system.encoder_kind),
         training=scale.training,
         scoring=scale.scoring,

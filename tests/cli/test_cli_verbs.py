@@ -78,6 +78,13 @@ def test_labels_are_split_at_commas_that_do_not_belong_to_one() -> None:
         "embed:latent_size=8,representation=first_token+cyclical:4,ratio=0.5",
         "della",
     ]
+    assert split_labels("della:rank=4,independent,layers=2,della@layers=2x,heads=4,lm,embd,lm+bow:1") == [
+        "della:rank=4,independent,layers=2",
+        "della@layers=2x,heads=4",
+        "lm",
+        "embd",
+        "lm+bow:1",
+    ]
     assert split_labels("") == []
 
 

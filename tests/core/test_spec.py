@@ -6,7 +6,7 @@ import json
 import random
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -27,6 +27,7 @@ from bench.spec import (
     configure,
     digest,
     parse_call,
+    parse_label,
     validated,
 )
 
@@ -336,6 +337,62 @@ def called(text: str) -> tuple[str, dict[str | int, Any]]:
 def test_arguments_go_to_fields_by_place_and_by_name() -> None:
     made = configure(ScoringSpec, *called("a:5,1024,n_generations=3"))
     assert made == ScoringSpec(n_importance_samples=5, batch_tokens=1024, n_generations=3)
+
+
+class Worded(Spec):
+    size: int = 1
+    sort: Literal["thick", "thin", "none"] = "thick"
+    kind: Literal["thick", "wide"] = "wide"
+    note: str = ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a:thin", {"sort": "thin"}),
+        ("a:wide,none", {"kind": "wide", "sort": "none"}),
+        ("a:thin,7", {"sort": "thin", "size": 7}),  # a word takes nobody's place
+        ("a:7,thin,note=thin", {"size": 7, "sort": "thin", "note": "thin"}),
+        ("a:1,sort=thin,kind=wide", {"size": 1, "sort": "thin", "kind": "wide"}),
+        ("a:kind=thick", {"kind": "thick"}),
+    ],
+)
+def test_a_word_that_one_field_alone_may_have_sets_it(text: str, expected: dict[str, Any]) -> None:
+    assert configure(Worded, *called(text)).model_dump(exclude_unset=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a:thick", "'a:thick': write sort=thick or kind=thick."),
+        ("a:tin", "'a:tin': unknown option 'tin'. Did you mean 'thin'? Allowed: thick, thin, none, wide."),
+        ("a:thin,none", "'a:thin,none': 'sort' is given twice."),
+        ("a:thin,sort=none", "'a:thin,sort=none': 'sort' is given twice."),
+        ("a:1,2,3,4,5", "'a:1,2,3,4,5': takes at most 4 arguments (size, sort, kind, note)."),
+    ],
+)
+def test_words_that_say_nothing_or_too_much(text: str, message: str) -> None:
+    with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
+        configure(Worded, *called(text))
+
+
+@pytest.mark.parametrize(
+    ("label", "parts"),
+    [
+        ("lm", ("lm", (), "")),
+        ("della:rank=4,independent", ("della:rank=4,independent", (), "")),
+        ("embed+cyclical:ratio=0.5+bow", ("embed", ("cyclical:ratio=0.5", "bow"), "")),
+        ("embed:8+cyclical@layers=2x,heads=4", ("embed:8", ("cyclical",), "layers=2x,heads=4")),
+        ("della@layers=24", ("della", (), "layers=24")),
+    ],
+)
+def test_a_label_is_a_system_an_objective_and_a_backbone(label: str, parts: tuple[str, tuple[str, ...], str]) -> None:
+    assert parse_label(label) == parts
+
+
+def test_a_label_ends_in_no_empty_backbone() -> None:
+    with pytest.raises(BenchError, match="nothing behind @"):
+        parse_label("della@")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ import yaml
 
 from bench import resources
 from bench.errors import BenchError
-from bench.harness.plan import Scale, Suite, load_scale, load_suite, plan
+from bench.harness.plan import Scale, Suite, load_scale, load_suite, plan, resolve_backbone
 from bench.objectives import build_objective
 from bench.registry import SYSTEMS
-from bench.spec import EncoderSpec
+from bench.spec import BackboneSpec, EncoderSpec
 
 Write = Callable[[str, Any], str]
 SUITE = Suite(name="s", systems=("lm", "embed"), tasks=("ptb", "snli"), seeds=(0, 1))
@@ -51,6 +52,42 @@ def test_a_spec_is_resolved_to_the_last_default() -> None:
     (part,) = spec.objective.parts
     assert (part.name, part.options) == ("cyclical", {"cycles": 2, "ratio": 0.5})
     assert spec.scale == "smoke"
+
+
+def test_the_backbone_of_a_row_differs_from_the_scales_in_what_is_named() -> None:
+    scaled, named, plain = (
+        plan(SUITE, "smoke", systems=[f"lm{changes}"], tasks=["snli"], seeds=[0])[0]
+        for changes in ("@layers=2x,width=0.5x,dropout=0.1", "@layers=3", "")
+    )
+    expected = {"layers": 2 * plain.backbone.layers, "width": plain.backbone.width // 2, "dropout": 0.1}
+    assert scaled.backbone == plain.backbone.model_copy(update=expected)
+    assert named.backbone == plain.backbone.model_copy(update={"layers": 3})
+    assert (scaled.system.options, scaled.objective, scaled.training) == (
+        plain.system.options,
+        plain.objective,
+        plain.training,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "source", "message"),
+    [
+        ("layer=2", "scratch", "unknown key in '@layer=2' 'layer'. Did you mean 'layers'?"),
+        ("24", "scratch", "'@24': write key=value, for example layers=24."),
+        ("kind=encoder-decoder", "scratch", "unknown key in '@kind=encoder-decoder' 'kind'."),
+        ("layers=0x", "scratch", "'@layers=0x': layers: Input should be greater than or equal to 1 (got 0)."),
+        ("name=2x", "scratch", "'@name=2x': name is no number."),
+        ("layers=2x", "hub", "'@layers=2x': a pretrained backbone has the layers it has."),
+    ],
+)
+def test_mistakes_in_a_rows_backbone_are_named_in_one_line(changes: str, source: Any, message: str) -> None:
+    with pytest.raises(BenchError, match=f"^{re.escape(message)}"):
+        resolve_backbone(changes, BackboneSpec(source=source))
+
+
+def test_a_pretrained_backbone_may_be_another() -> None:
+    medium = resolve_backbone("name=gpt2-medium", BackboneSpec(source="hub", name="gpt2"))
+    assert medium == BackboneSpec(source="hub", name="gpt2-medium")
 
 
 def test_an_encoder_is_as_the_backbone_where_the_scale_says_nothing_else() -> None:
