@@ -61,7 +61,7 @@ def _fail(message: str, code: int) -> None:
 @app.command()
 def run(
     suite: Annotated[str, typer.Argument(help="Name of a suite, or a YAML file.")],
-    scale: Annotated[str, typer.Option(help="smoke, small, base, or a YAML file.")] = "smoke",
+    scale: Annotated[str, typer.Option(help="smoke, study, small, base, or a YAML file.")] = "smoke",
     systems: SystemsOption = "",
     tasks: Annotated[str, typer.Option(help="Tasks, comma-separated.")] = "",
     seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "",
@@ -277,7 +277,7 @@ def list_(
 def show(
     spec: Annotated[str, typer.Argument(help="Label of a system, name of a suite, or a YAML file of one.")],
     task: Annotated[str, typer.Option(help="Task of a system's run.")] = "ptb",
-    scale: Annotated[str, typer.Option(help="smoke, small, base, or a YAML file.")] = "smoke",
+    scale: Annotated[str, typer.Option(help="smoke, study, small, base, or a YAML file.")] = "smoke",
     seed: Annotated[int, typer.Option(min=0, help="Seed of a system's run.")] = 0,
 ) -> None:
     """Print a specification resolved to its last default, as YAML."""
