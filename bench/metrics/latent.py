@@ -77,7 +77,8 @@ class ActiveUnits(OfLatentVariance):
 
     Below the first group the mean depends on sampled ancestors. It is averaged over K samples of them, and what
     their noise adds to the variance over texts, the squared standard error, is subtracted: a collapsed posterior has
-    no active unit however noisy its ancestors. Variances are unbiased (N - 1). With sources, a mean that only follows
+    no active unit however noisy its ancestors, if K is large enough for what is left, sqrt(2 / N) times the noise over
+    K, to stay below ``delta``. Variances are unbiased (N - 1). With sources, a mean that only follows
     its source varies too, as the signature says.
 
     Attributes:

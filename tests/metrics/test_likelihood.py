@@ -1,4 +1,4 @@
-"""Likelihood metrics against loops over numbers, against closed forms of a linear-Gaussian model, and as bounds.
+"""Likelihood metrics against loops over numbers, and as bounds; `tests/testing` has them against closed forms.
 
 Loops and numpy add the same few hundred doubles in another order: 1e-12 relative.
 """
@@ -6,7 +6,7 @@ Loops and numpy add the same few hundred doubles in another order: 1e-12 relativ
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal
 from scored_cases import random_scored, take
 
 from bench.metrics.floor import ELBOFloor, Excess, PerplexityFloor, PerplexityRatio
@@ -31,7 +30,7 @@ from bench.metrics.likelihood import (
     importance_bound,
     log_mean_exp,
 )
-from bench.score import Array, Bootstrap
+from bench.score import Bootstrap
 
 ROUNDING = 1e-12
 
@@ -169,107 +168,6 @@ class TestBound:
         np.testing.assert_array_equal(importance_bound(scored, 1), scored.log_weights[:, 0])
         np.testing.assert_allclose(importance_bound(scored, 3), log_mean_exp(scored.log_weights[:, :3]))
         np.testing.assert_array_equal(importance_bound(scored, 5), importance_bound(scored))
-
-
-@dataclass(frozen=True)
-class LinearGaussian:
-    """z ~ N(0, I), x | z ~ N(W z, s² I), columns of W orthogonal: all is known, and the posterior is diagonal."""
-
-    weights: Array
-    s2: float = 0.5
-
-    @property
-    def posterior_variance(self) -> Array:
-        return 1 / (1 + (self.weights**2).sum(axis=0) / self.s2)
-
-    def posterior_mean(self, x: Array) -> Array:
-        return self.posterior_variance * (x @ self.weights) / self.s2
-
-    def log_p(self, x: Array) -> Array:
-        size = len(self.weights)
-        return multivariate_normal(np.zeros(size), self.weights @ self.weights.T + self.s2 * np.eye(size)).logpdf(x)
-
-    def sample(self, n: int, rng: np.random.Generator) -> Array:
-        z = rng.normal(size=(n, self.weights.shape[1]))
-        return z @ self.weights.T + rng.normal(scale=self.s2**0.5, size=(n, len(self.weights)))
-
-    def scored(self, x: Array, k: int, rng: np.random.Generator, shift: float = 0.0, scale: float = 1.0) -> ScoredTexts:
-        """Scores with the exact posterior, or one moved by ``shift`` and ``scale`` times as wide (in variance)."""
-        mean, variance = self.posterior_mean(x) + shift, self.posterior_variance * scale
-        z = mean[:, None] + variance**0.5 * rng.normal(size=(len(x), k, len(variance)))
-        error = x[:, None] - z @ self.weights.T
-        log_likelihood = -0.5 * (error**2 / self.s2 + math.log(2 * math.pi * self.s2)).sum(-1)
-        log_p = -0.5 * (z**2 + math.log(2 * math.pi)).sum(-1)
-        log_q = -0.5 * ((z - mean[:, None]) ** 2 / variance + np.log(2 * math.pi * variance)).sum(-1)
-        return replace(
-            random_scored(n=len(x), groups=(len(variance),)),
-            tokens=np.full(len(x), float(x.shape[1])),
-            log_likelihood=log_likelihood,
-            log_ratio=log_p - log_q,
-            kl=0.5 * (variance + mean**2 - 1 - np.log(variance)).sum(-1, keepdims=True),
-            known_log_p=self.log_p(x),
-        )
-
-    def gap(self, shift: float, scale: float) -> float:
-        """KL(q || exact posterior), the same for every x: what the ELBO is below log p(x)."""
-        v = self.posterior_variance
-        return float(0.5 * (scale - 1 - math.log(scale) + shift**2 / v).sum())
-
-
-@pytest.fixture
-def model() -> LinearGaussian:
-    orthogonal = np.linalg.qr(np.random.default_rng(1).normal(size=(4, 2)))[0]
-    return LinearGaussian(orthogonal * np.array([1.5, 0.7]))
-
-
-def test_with_the_exact_posterior_every_weight_is_p_of_x(model: LinearGaussian) -> None:
-    rng = np.random.default_rng(0)
-    x = model.sample(20, rng)
-    scored = model.scored(x, 8, rng)
-    exact = model.log_p(x)
-    # Terms of up to 20 nats cancel: 1e-10 is some 1e4 roundings.
-    np.testing.assert_allclose(scored.log_weights, np.broadcast_to(exact[:, None], (20, 8)), atol=1e-10)
-    for k in (1, 3, 8):
-        np.testing.assert_allclose(importance_bound(scored, k), exact, atol=1e-10)
-    assert EffectiveSampleSize().score(scored).value == pytest.approx(8.0, abs=1e-8)
-    assert Perplexity().score(scored).value == pytest.approx(PerplexityFloor().score(scored).value, rel=1e-10)
-    assert Perplexity().score(scored).value == pytest.approx(math.exp(-exact.mean() / 4), rel=1e-10)
-
-
-@pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.3, 1.0), (0.0, 0.5), (-0.2, 1.6)])
-def test_with_a_wrong_posterior_terms_equal_their_closed_forms(
-    model: LinearGaussian, shift: float, scale: float
-) -> None:
-    """Rec is a Monte-Carlo mean over 50 x 2,000 draws: compared within 5 of its standard errors; KL is analytic."""
-    rng = np.random.default_rng(0)
-    x = model.sample(50, rng)
-    scored = model.scored(x, 2000, rng, shift, scale)
-    mean, variance = model.posterior_mean(x) + shift, model.posterior_variance * scale
-    kl = 0.5 * (variance + mean**2 - 1 - np.log(variance)).sum(-1)
-    # E_q |x - W z|² = |x - W m|² + trace of W' W S
-    square = ((x - mean @ model.weights.T) ** 2).sum(-1) + ((model.weights**2).sum(axis=0) * variance).sum()
-    rec = 0.5 * (square / model.s2 + 4 * math.log(2 * math.pi * model.s2))
-    error = 5 * (scored.log_likelihood.var(axis=1).sum() / 2000) ** 0.5 / 50
-
-    assert KL().score(scored).value == pytest.approx(kl.mean(), rel=ROUNDING)
-    assert Reconstruction().score(scored).value == pytest.approx(rec.mean(), abs=error)
-    assert ELBO().score(scored).value == pytest.approx((rec + kl).mean(), abs=error)
-    # The closed forms agree with log p(x) less the divergence from the exact posterior.
-    assert (rec + kl).mean() == pytest.approx(-model.log_p(x).mean() + model.gap(shift, scale), rel=1e-10)
-
-
-def test_with_a_wrong_posterior_the_bound_lies_between_elbo_and_truth_and_closes(model: LinearGaussian) -> None:
-    rng = np.random.default_rng(0)
-    x = model.sample(400, rng)
-    scored = model.scored(x, 512, rng, shift=0.3, scale=1.3)
-    exact = model.log_p(x).mean()
-    gaps = [exact - importance_bound(scored, k).mean() for k in (1, 8, 64, 512)]
-    # Standard errors of these means are 0.03, 0.01, 0.003 and 0.001 nats; the ELBO's gap is 0.32.
-    assert gaps[0] == pytest.approx(model.gap(0.3, 1.3), abs=0.15)
-    assert gaps[0] > gaps[1] + 0.1
-    assert gaps[1] > gaps[2] + 0.01
-    assert abs(gaps[3]) < 0.005
-    assert ELBO().score(scored).value > Perplexity().statistics(scored)[:, 0].mean() + 0.1
 
 
 def test_perplexities_and_bits_measure_one_probability() -> None:

@@ -1,0 +1,352 @@
+"""Every estimator of the suite on a model of which everything is known, by the code that scores real systems.
+
+``python -m bench.testing.estimators docs`` scores some thousand linear-Gaussian texts (a minute or two on one core) and
+writes ``estimators.csv``, and from it ``estimators.svg`` and the tables in ``estimators.md``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from statistics import fmean, stdev
+
+import numpy as np
+
+from bench.harness.data import tokenize
+from bench.harness.evaluate import score_texts
+from bench.metrics.della_2022 import ReleasedPerplexity
+from bench.metrics.floor import Excess, known_log_p
+from bench.metrics.latent import ActiveUnits, MutualInformation, count_active
+from bench.metrics.likelihood import ELBO, KL, LikelihoodMetric, Reconstruction, ScoredTexts
+from bench.report.chart import Axis, Mark, Panel, Series, draw_svg
+from bench.score import Array, Bootstrap
+from bench.seeds import derive_seed
+from bench.spec import ScoringSpec, TrainingSpec
+from bench.storage import atomic_write_all
+from bench.tasks import Example
+from bench.testing.linear_gaussian import LinearGaussian, LinearGaussianSystem, number_tokenizer, spell
+
+N_SAMPLES = (1, 2, 5, 10, 20, 30, 50, 100, 200, 500, 1000, 2000, 5000)
+N_TEXTS = (10, 30, 100, 300, 1000)
+DELTAS = (0.003, 0.01, 0.03, 0.1, 0.2, 0.5, 1.0)
+NATS = (0.01, 1.0, 3.0, 6.0, 9.0)
+WRONG, NARROW = "posterior a little off", "posterior too narrow"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an estimator gave in independent repetitions.
+
+    Attributes:
+        study: ``bound``, ``terms``, ``information``, ``units`` or ``intervals``.
+        estimator: what was estimated, and how.
+        x: number of samples, of texts, or threshold; what the study varies.
+        truth: the closed form.
+        mean: mean over repetitions, which are the seeds from 0 on.
+        sd: standard deviation over repetitions; of a share of repetitions, its standard error.
+        repetitions: how many.
+    """
+
+    study: str
+    estimator: str
+    x: float
+    truth: float
+    mean: float
+    sd: float
+    repetitions: int
+
+    @classmethod
+    def of(cls, study: str, estimator: str, x: float, truth: float, values: Sequence[float]) -> Estimate:
+        """Returns the summary of the values of all repetitions."""
+        return cls(study, estimator, x, truth, fmean(values), stdev(values), len(values))
+
+    @classmethod
+    def share(cls, study: str, estimator: str, x: float, truth: float, hits: Sequence[bool]) -> Estimate:
+        """Returns the share of repetitions in which something was so."""
+        share = fmean(hits)
+        return cls(study, estimator, x, truth, share, math.sqrt(share * (1 - share) / len(hits)), len(hits))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Texts of a model as numbers (n x T), and what the harness makes of them."""
+
+    x: Array
+    texts: ScoredTexts
+
+
+def score(model: LinearGaussian, n: int, k: int, seed: int) -> Scored:
+    """Draws n texts from the model and scores them as the harness scores any system, with k samples each."""
+    x = model.draw(n, np.random.default_rng(derive_seed(seed, "texts")))
+    spelled = spell(x)
+    tokenizer = number_tokenizer(spelled)
+    ids = tokenize([Example(text) for text in spelled], tokenizer, max_tokens=x.shape[1] + 2)
+    system = LinearGaussianSystem(model, tokenizer)
+    # Samples not asked for are drawn and left: the harness takes two or more.
+    scoring = ScoringSpec(n_importance_samples=max(2, k), batch_tokens=4096)
+    scored = score_texts(system, ids, scoring, TrainingSpec(precision="fp32"), derive_seed(seed, "latent"))
+    return Scored(x, replace(scored, known_log_p=model.log_p(x)))
+
+
+def portions(scored: ScoredTexts, k: int, most: int = 100) -> Iterator[ScoredTexts]:
+    """Yields the same texts with k importance samples of their own at a time, ``most`` times at most."""
+    for start in range(0, min(scored.n_samples // k, most) * k, k):
+        own = slice(start, start + k)
+        yield replace(scored, log_likelihood=scored.log_likelihood[:, own], log_ratio=scored.log_ratio[:, own])
+
+
+def hierarchy() -> LinearGaussian:
+    """Returns four groups of one dimension below texts of six numbers, with the exact posterior."""
+    rng = np.random.default_rng(1)
+    weights = np.tril(0.7 * rng.normal(size=(4, 4)), -1)
+    return LinearGaussian.with_exact_posterior(
+        (1,) * 4, weights, rng.uniform(0.5, 1.0, 4), rng.normal(size=(6, 4)), noise=0.5
+    )
+
+
+def channel(nats: float) -> LinearGaussian:
+    """Returns one group of four dimensions, of which the exact posterior holds ``nats`` of information on the text."""
+    orthogonal = np.linalg.qr(np.random.default_rng(2).normal(size=(6, 4)))[0]
+    signal = math.expm1(nats / 2)  # nats / 4 = log(1 + signal) / 2 for each dimension
+    return LinearGaussian.with_exact_posterior((4,), np.zeros((4, 4)), np.ones(4), orthogonal * signal**0.5, 1.0)
+
+
+def layers(seeing: int) -> LinearGaussian:
+    """Returns four groups of four dimensions whose posterior is the prior, but that ``seeing`` of them see the text."""
+    rng = np.random.default_rng(3)
+    group = np.repeat(np.arange(4), 4)
+    weights = np.where(group[:, None] > group, 0.3 * rng.normal(size=(16, 16)), 0.0)
+    prior = LinearGaussian.with_exact_posterior((4,) * 4, weights, np.ones(16), np.zeros((6, 16)), noise=1.0)
+    slopes = np.zeros((16, 6))
+    slopes[rng.permutation(16)[:seeing], np.arange(seeing) % 6] = np.geomspace(0.1, 1.0, seeing)
+    return replace(prior, slopes=slopes)
+
+
+def posteriors() -> dict[str, LinearGaussian]:
+    """Returns the hierarchy with two wrong posteriors.
+
+    One is off by 0.1 in every mean and 1.3 times as wide. The other, 0.4 times as wide, is so narrow that importance
+    weights have no finite variance.
+    """
+    return {WRONG: hierarchy().perturbed(0.1, 1.3), NARROW: hierarchy().perturbed(0.0, 0.4)}
+
+
+def bound(repetitions: int = 10, n: int = 50, n_samples: Sequence[int] = N_SAMPLES) -> Iterator[Estimate]:
+    """Yields how far log p_K is above log p(x), by K, beside first-order theory and the released arithmetic."""
+    for name, model in posteriors().items():
+        runs = [score(model, n, max(n_samples), seed) for seed in range(repetitions)]
+        for k in n_samples:
+            parts = [part for run in runs for part in portions(run.texts, k)]
+            yield Estimate.of("bound", f"log p_K, {name}", k, 0.0, [-Excess().score(part).value for part in parts])
+            theory = [-0.5 / k * float(model.chi_square(run.x).mean()) for run in runs]
+            if math.isfinite(theory[0]):
+                yield Estimate.of("bound", f"-χ²/2K, {name}", k, 0.0, theory)
+            if k <= 30:
+                tempered = [ReleasedPerplexity().log_p(part) - known_log_p(part) for part in parts]
+                yield Estimate.of("bound", f"della-2022, {name}", k, 0.0, [float(one.mean()) for one in tempered])
+
+
+def terms(repetitions: int = 10, n: int = 100, k: int = 100) -> Iterator[Estimate]:
+    """Yields how far ELBO, Rec and KL are above the closed forms for the same texts."""
+    for name, model in posteriors().items():
+        runs = [score(model, n, k, seed) for seed in range(repetitions)]
+        for metric, closed in _terms(model).items():
+            errors = [metric.score(run.texts).value - float(closed(run.x).mean()) for run in runs]
+            yield Estimate.of("terms", f"{metric.name}, {name}", k, 0.0, errors)
+
+
+def intervals(repetitions: int = 200, n: int = 100, k: int = 10) -> Iterator[Estimate]:
+    """Yields how often the 95 % interval over texts holds the expectation over all texts."""
+    model = posteriors()[WRONG]
+    # The mean of a quadratic function over these points is its mean over all texts.
+    root = math.sqrt(len(model.loadings)) * np.linalg.cholesky(model.text_covariance).T
+    points = np.concatenate([root, -root])
+    runs = [score(model, n, k, seed).texts for seed in range(repetitions)]
+    for metric, closed in _terms(model).items():
+        truth = float(closed(points).mean())
+        found = [metric.score(run, Bootstrap(seed=seed)).interval for seed, run in enumerate(runs)]
+        held = [one is not None and one.low <= truth <= one.high for one in found]
+        yield Estimate.share("intervals", f"{metric.name}, {WRONG}", n, 0.95, held)
+
+
+def _terms(model: LinearGaussian) -> dict[LikelihoodMetric, Callable[[Array], Array]]:
+    return {ELBO(): model.elbo, Reconstruction(): model.rec, KL(): model.kl}
+
+
+def information(
+    repetitions: int = 10, nats: Sequence[float] = NATS, n_texts: Sequence[int] = N_TEXTS
+) -> Iterator[Estimate]:
+    """Yields MI by the number of texts scored, and how often it is negative, by what the posterior really holds."""
+    for truth in nats:
+        model = channel(truth)
+        for n in n_texts:
+            values = [MutualInformation().score(score(model, n, 2, seed).texts).value for seed in range(repetitions)]
+            yield Estimate.of("information", f"MI, {truth:g} nats", n, model.mutual_information, values)
+            if truth < 1:
+                negative = [value < 0 for value in values]
+                yield Estimate.share("information", f"share below zero, {truth:g} nats", n, 0.0, negative)
+
+
+def units(
+    repetitions: int = 10, n: int = 1000, n_samples: Sequence[int] = (10, 30), deltas: Sequence[float] = DELTAS
+) -> Iterator[Estimate]:
+    """Yields the number of active units by threshold: ours by K, and with one sample of the ancestors as released."""
+    for name, seeing in (("collapsed", 0), ("six units see the text", 6)):
+        model = layers(seeing)
+        for k in n_samples:
+            runs = [score(model, n, k, seed).texts for seed in range(repetitions)]
+            for delta in deltas:
+                truth = float((model.mean_variances > delta).sum())
+                counts = [ActiveUnits(delta).score(run).value for run in runs]
+                yield Estimate.of("units", f"AU, K = {k}, {name}", delta, truth, counts)
+                if k == max(n_samples):
+                    # The harness draws one sample first whatever K is, so these are the same for all K.
+                    released = [count_active(run.first_mean, 0.0 * run.first_mean, delta, None)[0] for run in runs]
+                    yield Estimate.of("units", f"one sample of ancestors, {name}", delta, truth, released)
+
+
+STUDIES: tuple[Callable[[], Iterable[Estimate]], ...] = (bound, terms, intervals, information, units)
+
+
+def write_csv(estimates: Iterable[Estimate]) -> str:
+    """Returns the estimates as CSV."""
+    file = io.StringIO()
+    names = [field.name for field in fields(Estimate)]
+    writer = csv.DictWriter(file, names, lineterminator="\n")
+    writer.writeheader()
+    for one in estimates:
+        writer.writerow({name: f"{v:.10g}" if isinstance(v, float) else v for name, v in asdict(one).items()})
+    return file.getvalue()
+
+
+def read_csv(text: str) -> list[Estimate]:
+    """Reads what ``write_csv`` wrote."""
+    types = {"study": str, "estimator": str, "repetitions": int}
+    rows = csv.DictReader(io.StringIO(text))
+    return [Estimate(**{name: types.get(name, float)(value) for name, value in row.items()}) for row in rows]
+
+
+SHOWN: Mapping[str, tuple[str, tuple[float, ...]]] = {
+    "bound": ("K", (1, 10, 30, 100, 1000, 5000)),
+    "terms": ("K", (100,)),
+    "intervals": ("texts", (100,)),
+    "information": ("texts", (30, 100, 1000)),
+    "units": ("delta", (0.01, 0.1, 0.2)),
+}
+"""What each study varies, and the values of it that its table shows."""
+
+
+def markdown_table(estimates: Iterable[Estimate], study: str) -> str:
+    """Returns the table of a study: an estimator a row, mean ± standard deviation over repetitions in each cell."""
+    varied, shown = SHOWN[study]
+    rows: dict[str, dict[float, Estimate]] = defaultdict(dict)
+    for one in estimates:
+        if one.study == study and one.x in shown:
+            rows[one.estimator][one.x] = one
+    lines = [
+        f"| | truth | {' | '.join(f'{varied} = {x:g}' for x in shown)} |",
+        f"| --- |{' ---: |' * (len(shown) + 1)}",
+    ]
+    for estimator, cells in rows.items():
+        truths = dict.fromkeys(f"{one.truth:.3g}" for one in cells.values())
+        # Adding zero takes the sign from a zero.
+        values = [f"{round(cells[x].mean, 3) + 0.0:.3f} ± {cells[x].sd:.3f}" if x in cells else "" for x in shown]
+        lines.append(f"| {estimator} | {', '.join(truths)} | {' | '.join(values)} |")
+    return "\n".join(lines) + "\n"
+
+
+def with_tables(document: str, estimates: Sequence[Estimate]) -> str:
+    """Returns a document with the table of each study between ``<!-- table: study -->`` and ``<!-- end -->``."""
+
+    def table(found: re.Match[str]) -> str:
+        return f"{found[1]}\n{markdown_table(estimates, found[2])}<!-- end -->"
+
+    return re.sub(r"(<!-- table: (\w+) -->)\n.*?<!-- end -->", table, document, flags=re.DOTALL)
+
+
+def figure(estimates: Sequence[Estimate]) -> str:
+    """Returns the figure of all studies but the exact terms, as SVG."""
+
+    def series(estimator: str, label: str, colour: int, mark: Mark = "line", sign: float = 1.0) -> Series:
+        chosen = [one for one in estimates if one.estimator == estimator]
+        spread = [one.sd for one in chosen] if mark != "dashed" else []
+        return Series(label, [one.x for one in chosen], [sign * one.mean for one in chosen], spread, mark, colour)
+
+    def truth(estimator: str, label: str, colour: int) -> Series:
+        chosen = [one for one in estimates if one.estimator == estimator]
+        return Series(label, [one.x for one in chosen], [one.truth for one in chosen], (), "dashed", colour)
+
+    n_texts = sorted({one.x for one in estimates if one.study == "information"})
+    return draw_svg(
+        [
+            Panel(
+                "log p_K(x) rises to log p(x); tempered weights pass it",
+                Axis("importance samples K", log=True),
+                Axis("above log p(x), nats per text"),
+                [
+                    truth(f"log p_K, {WRONG}", "log p(x)", 6),
+                    series(f"log p_K, {WRONG}", f"log p_K, {WRONG}", 0),
+                    series(f"log p_K, {NARROW}", f"log p_K, {NARROW}", 1),
+                    series(f"della-2022, {WRONG}", f"weights of della-2022, {WRONG}", 3),
+                ],
+            ),
+            Panel(
+                "What is missing of log p(x)",
+                Axis("importance samples K", log=True),
+                Axis("log p(x) - log p_K(x), nats per text", log=True, low=1e-4),
+                [
+                    series(f"log p_K, {WRONG}", WRONG, 0, sign=-1.0),
+                    series(f"-χ²/2K, {WRONG}", "first order: χ²/2K", 0, "dashed", sign=-1.0),
+                    series(f"log p_K, {NARROW}", f"{NARROW} (χ² is infinite)", 1, sign=-1.0),
+                ],
+            ),
+            Panel(
+                "Mutual information cannot exceed ln n",
+                Axis("texts scored n", log=True),
+                Axis("MI, nats"),
+                [
+                    Series("ln n", n_texts, [math.log(n) for n in n_texts], (), "dashed", 6),
+                    *(series(f"MI, {nats:g} nats", f"{nats:g} nats in truth", i) for i, nats in enumerate(NATS)),
+                ],
+            ),
+            Panel(
+                "Active units of 16, by threshold",
+                Axis("threshold on the variance of means", log=True),
+                Axis("active units"),
+                [
+                    series("AU, K = 30, collapsed", "AU (K = 30), collapsed posterior", 0),
+                    series("one sample of ancestors, collapsed", "one sample of ancestors, collapsed posterior", 3),
+                    truth("AU, K = 30, six units see the text", "truth, six units see the text", 2),
+                    series("AU, K = 30, six units see the text", "AU (K = 30), six units see the text", 2, "points"),
+                    series(
+                        "one sample of ancestors, six units see the text",
+                        "one sample of ancestors, six units see the text",
+                        1,
+                    ),
+                ],
+            ),
+        ]
+    )
+
+
+def documents(estimates: Sequence[Estimate], folder: Path) -> dict[Path, bytes]:
+    """Returns the files that follow from the estimates, by path in ``folder``."""
+    page = folder / "estimators.md"
+    return {
+        folder / "estimators.csv": write_csv(estimates).encode(),
+        folder / "estimators.svg": figure(estimates).encode(),
+        page: with_tables(page.read_text(encoding="utf-8"), estimates).encode(),
+    }
+
+
+if __name__ == "__main__":
+    found = [estimate for study in STUDIES for estimate in study()]
+    place = Path(sys.argv[1])
+    atomic_write_all(documents(read_csv(write_csv(found)), place))
