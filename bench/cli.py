@@ -256,6 +256,24 @@ def rescore(
         typer.echo(f"{record.task} {record.label} seed {record.seed}: rescored")
 
 
+@app.command()
+def check(
+    system: Annotated[str, typer.Argument(help="System with its options, or module:Class of one in this folder.")],
+    checks: Annotated[str, typer.Option(help="The only checks, comma-separated.")] = "",
+    settings: Annotated[str, typer.Option(help="Of unconditional, conditional, encoder-decoder.")] = "",
+) -> int:
+    """Check that a system keeps its contract, on tiny models; exit 1 if it does not."""
+    sys.path.insert(0, "")  # where an author works; a command does not look there by itself
+    from bench.testing import check_system, find_system
+
+    statuses: Counter[str] = Counter()
+    for outcome in check_system(*find_system(system), _split(checks), _split(settings)):
+        typer.echo(str(outcome))
+        statuses[outcome.status] += 1
+    typer.echo(", ".join(f"{count} {status}" for status, count in statuses.items()))
+    return 0 if statuses["ok"] and not statuses["FAILED"] else 1
+
+
 @app.command(name="list")
 def list_(
     kind: Annotated[str, typer.Argument(help="systems, tasks, objectives, metrics, suites or scales.")],

@@ -112,15 +112,15 @@ class LatentPath:
 
     def narrow(self, start: int, stop: int) -> LatentPath:
         """Returns samples ``start`` to ``stop`` of every text."""
-        return self._mapped(lambda term: term[:, start:stop])
+        return self.mapped(lambda term: term[:, start:stop])
 
     def shared(self) -> LatentPath:
         """Returns all B x n samples as samples of one text (1 x B n), so that any posterior can score them all."""
-        return self._mapped(lambda term: term.flatten(0, 1)[None])
+        return self.mapped(lambda term: term.flatten(0, 1)[None])
 
     def detach(self) -> LatentPath:
         """Returns the path without its graph."""
-        return self._mapped(Tensor.detach)
+        return self.mapped(Tensor.detach)
 
     @classmethod
     def concatenate(cls, paths: Sequence[LatentPath]) -> LatentPath:
@@ -140,7 +140,8 @@ class LatentPath:
             joined(dimensions) if len(dimensions) == len(paths) else None,
         )
 
-    def _mapped(self, change: Callable[[Tensor], Tensor]) -> LatentPath:
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> LatentPath:
+        """Returns the path with every tensor changed alike."""
         return LatentPath(
             tuple(map(change, self.z)),
             tuple(map(change, self.mean)),
@@ -220,6 +221,13 @@ class System(nn.Module, ABC):
     def supports(cls, spec: RunSpec) -> str | None:
         """Returns None if the system can do this run, else the reason, which becomes a footnote of its cells."""
         return None
+
+    def idle_parameters(self) -> frozenset[str]:
+        """Returns the names of parameters that the system's own equations keep from ever learning: none, by default.
+
+        All others must get a gradient from likelihood and KL, which the conformance suite checks.
+        """
+        return frozenset()
 
     @abstractmethod
     def encode(self, batch: Batch) -> Posterior:

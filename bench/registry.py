@@ -71,7 +71,7 @@ class Registry(Generic[T]):
         entries = self.entries()
         if name not in entries:
             raise unknown_name(self.kind, name, entries)
-        return cast(T, _load(self.kind, name, entries[name].value))
+        return cast(T, load(self.kind, name, entries[name].value))
 
 
 SYSTEMS: Registry[type[System]] = Registry("system", {}, "della_bench.systems")
@@ -79,7 +79,12 @@ SYSTEMS: Registry[type[System]] = Registry("system", {}, "della_bench.systems")
 
 
 @cache
-def _load(kind: str, name: str, value: str) -> object:
+def load(kind: str, name: str, value: str) -> object:
+    """Imports and returns what ``value``, as in ``module:attribute``, names.
+
+    Raises:
+        BenchError: there is no such module or attribute; the message calls it a ``kind`` and by its ``name``.
+    """
     module, _, attribute = value.partition(":")
     try:
         found: object = import_module(module)

@@ -72,6 +72,21 @@ class LatentHierarchy(nn.Module):
     def __len__(self) -> int:
         return len(self.posterior)
 
+    def idle_parameters(self) -> set[str]:
+        """Returns the names of weights that only ever multiply zeros: z_0 and z_{<0}, and what follows from them.
+
+        Without biases z_{<1} is zero too, so W_hh of the second layer learns nothing, nor does W_p of the first unless
+        it sees a condition.
+        """
+        if not self.state_size:
+            return set()
+        idle = {"recurrence_hh.0.weight", "recurrence_ih.0.weight"}
+        first = _linear(self.prior)[0]
+        if first.bias is None:
+            idle |= {"recurrence_hh.1.weight"} if len(self) > 1 else set()
+            idle |= {"prior.0.weight"} if first.in_features == self.state_size else set()
+        return idle
+
     def prior_features(self, conditions: Tensor | None, batch: int) -> Tensor:
         """Returns the part of W_p that does not depend on ancestors, for c^(l) (B x L x h) or none (B x L x 2D)."""
         if not self.prior:

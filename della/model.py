@@ -60,6 +60,10 @@ class Della(InjectedSystem):
             return str(error)
         return None
 
+    def idle_parameters(self) -> frozenset[str]:
+        """Names what the hierarchy's zero initial state leaves without effect."""
+        return frozenset(f"hierarchy.{name}" for name in self.hierarchy.idle_parameters())
+
     def encode(self, batch: Batch) -> Posterior:
         """Returns q(z_1 .. z_L | x, c) after one bidirectional pass over each of x and c."""
         conditions = None if batch.condition is None else self._represent(batch.condition)

@@ -76,14 +76,7 @@ class Prepared:
     def system(self, seed: int) -> System:
         """Builds the untrained system, its weights drawn from ``seed``; the caller's random state is kept."""
         cls = SYSTEMS.get(self.spec.system.name)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            backbone = build_backbone(self.spec.backbone, self.tokenizer)
-            options = validated(cls.Config, self.spec.system.options, f"system {self.spec.system.label!r}")
-            if self.spec.encoder is None or self.encoder_tokens is None:
-                return cls(backbone, options, self.spec.task.conditional)
-            encoder = build_encoder(self.spec.encoder, self.encoder_tokens.tokenizer)
-            return cls(backbone, options, self.spec.task.conditional, encoder)
+        return build_system(cls, self.spec, self.tokenizer, self.encoder_tokens, seed)
 
 
 def prepare(spec: RunSpec, data_folder: Path | None = None) -> Prepared:
@@ -105,6 +98,20 @@ def prepare(spec: RunSpec, data_folder: Path | None = None) -> Prepared:
     limits = text_limits(spec)
     texts = {split: tokenize(examples, tokenizer, *limits, encoder) for split, examples in data.splits.items()}
     return Prepared(spec, data, tokenizer, texts, encoder, _components(spec, data, tokenizer, encoder))
+
+
+def build_system(
+    cls: type[System], spec: RunSpec, tokenizer: Tokenizer, encoder_tokens: EncoderTokens | None, seed: int
+) -> System:
+    """Builds an untrained system of a class, its weights drawn from ``seed``; the caller's random state is kept."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        backbone = build_backbone(spec.backbone, tokenizer)
+        options = validated(cls.Config, spec.system.options, f"system {spec.system.label!r}")
+        if spec.encoder is None or encoder_tokens is None:
+            return cls(backbone, options, spec.task.conditional)
+        encoder = build_encoder(spec.encoder, encoder_tokens.tokenizer)
+        return cls(backbone, options, spec.task.conditional, encoder)
 
 
 def _training_texts(data: TaskData) -> list[str]:

@@ -1,0 +1,31 @@
+"""The conformance suite: what every system owes the harness, checked in seconds.
+
+``della-bench check SYSTEM`` runs it from the command line, ``SystemConformance`` as tests of a package of one's own.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.testing.pytest_suite import SystemConformance, conformance_cases, run_case
+    from bench.testing.suite import Outcome, check_system, find_system
+
+_MODULES = {
+    "Outcome": "suite",
+    "SystemConformance": "pytest_suite",
+    "check_system": "suite",
+    "conformance_cases": "pytest_suite",
+    "find_system": "suite",
+    "run_case": "pytest_suite",
+}
+
+__all__ = ["Outcome", "SystemConformance", "check_system", "conformance_cases", "find_system", "run_case"]
+
+
+def __getattr__(name: str) -> object:
+    """Imports what is asked for: the command line has no need of pytest."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,188 @@
+"""What the checks look at: a system built tiny, in one of the settings that tasks put it in, and a few texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+
+from bench.backbones import Tokenizer, build_encoder_tokenizer, build_tokenizer
+from bench.harness.data import EncoderTokens, TokenizedTexts, tokenize
+from bench.harness.plan import Scale
+from bench.harness.prepare import build_system
+from bench.interface import Batch, System
+from bench.objectives import resolve_objective
+from bench.spec import (
+    BackboneKind,
+    BackboneSpec,
+    DecodingSpec,
+    EncoderSpec,
+    RunSpec,
+    SystemSpec,
+    TaskSpec,
+    TokenizerSpec,
+    validated,
+)
+from bench.tasks import Example
+
+TEXTS = (
+    Example("where is the cat ?", "the cat sat on the mat ."),
+    Example("what does it do", "a dog runs"),
+    Example("the fox and the lazy dog .", "the quick brown fox jumps over the lazy dog"),
+    Example("who", "no"),
+)
+"""Texts and sources of different lengths, the shortest of one word."""
+
+SCALE = Scale(
+    max_tokens=48,
+    max_source_tokens=48,
+    tokenizer=TokenizerSpec(vocabulary_size=300),
+    backbone=BackboneSpec(layers=3, width=16, heads=2, positions=96, dropout=0.1),
+)
+
+DECODINGS: Mapping[str, DecodingSpec] = {
+    "sampling": DecodingSpec(max_tokens=6),
+    "top-k": DecodingSpec(max_tokens=6, top_k=5, temperature=0.7),
+    "top-p": DecodingSpec(max_tokens=6, top_p=0.8),
+    "greedy": DecodingSpec(max_tokens=6, strategy="greedy"),
+    "beam": DecodingSpec(max_tokens=6, strategy="beam", beams=3),
+    "penalty": DecodingSpec(max_tokens=6, min_tokens=4, repetition_penalty=1.2),
+}
+
+
+DIGITS = 1e-8
+"""Tolerance in double precision: the amplified weights of a tiny model cost some of its digits."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A backbone, with or without conditions.
+
+    Attributes:
+        name: what it is called.
+        kind: of the backbone.
+        conditional: whether texts come with sources.
+        task: name of a task that is set so.
+    """
+
+    name: str
+    kind: BackboneKind
+    conditional: bool
+    task: str
+
+
+SETTINGS = (
+    Setting("unconditional", "decoder-only", False, "ptb"),
+    Setting("conditional", "decoder-only", True, "writingprompts"),
+    Setting("encoder-decoder", "encoder-decoder", True, "quora"),
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A class of systems with some options, in a setting.
+
+    Attributes:
+        cls: the class.
+        options: options that differ from its defaults.
+        setting: backbone and conditions.
+    """
+
+    cls: type[System]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    setting: Setting = SETTINGS[0]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """A tokenizer of 300 tokens."""
+        return _tokenizer()
+
+    @property
+    def texts(self) -> TokenizedTexts:
+        """The texts as the harness has them, with sources in a conditional setting."""
+        sources = SCALE.max_source_tokens if self.setting.conditional else None
+        return tokenize(TEXTS, self.tokenizer, SCALE.max_tokens, sources, self._encoder_tokens)
+
+    @property
+    def rows(self) -> range:
+        """The numbers of the texts."""
+        return range(len(TEXTS))
+
+    def batch(self, rows: Sequence[int] | None = None) -> Batch:
+        """Returns the texts at ``rows``, or all."""
+        return self.texts.batch(self.rows if rows is None else rows, self.tokenizer.pad)
+
+    def continuations(self, ids: Sequence[Sequence[int]], row: int) -> Batch:
+        """Returns texts given as ids, all with the source of text ``row``."""
+        conditions = self.texts.conditions([row] * len(ids), self.tokenizer.pad)
+        return Batch.collate(ids, self.tokenizer.pad, conditions)
+
+    def spec(self, decoding: DecodingSpec | None = None) -> RunSpec:
+        """Returns the run that ``supports`` is asked about.
+
+        Raises:
+            BenchError: options that the system does not have.
+        """
+        config = validated(self.cls.Config, self.options, self.cls.__name__)
+        return RunSpec(
+            system=SystemSpec(name=self.cls.__name__, options=config.model_dump(mode="json"), label=self.cls.__name__),
+            objective=resolve_objective(self.cls.default_objective.split("+")),
+            task=TaskSpec(name=self.setting.task, conditional=self.setting.conditional),
+            scale="conformance",
+            tokenizer=SCALE.tokenizer,
+            backbone=SCALE.backbone.model_copy(update={"kind": self.setting.kind}),
+            encoder=SCALE.encoder_for(self.cls.encoder_kind),
+            decoding=decoding or DecodingSpec(),
+        )
+
+    def unsupported(self) -> str | None:
+        """Returns why the system does not support the setting, or None if it does."""
+        return self.cls.supports(self.spec())
+
+    def decodings(self) -> dict[str, DecodingSpec]:
+        """Returns the ways of decoding that the system supports."""
+        return {name: one for name, one in DECODINGS.items() if self.cls.supports(self.spec(one)) is None}
+
+    def system(self, seed: int = 0, moved: bool = True) -> System:
+        """Builds the system in evaluation mode, its weights moved away from their initial values unless told not to.
+
+        Initial weights are small or zero in places; a check on them would not see a term left out.
+        """
+        system = build_system(self.cls, self.spec(), self.tokenizer, self._encoder_tokens, seed).eval()
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            for parameter in system.parameters() if moved else ():
+                parameter.add_(0.2 * torch.randn_like(parameter))
+        return system
+
+    @property
+    def _encoder_tokens(self) -> EncoderTokens | None:
+        spec = SCALE.encoder_for(self.cls.encoder_kind)
+        return None if spec is None else EncoderTokens(_encoder_tokenizer(spec), spec.positions)
+
+    @contextmanager
+    def in_precision(self, dtype: torch.dtype) -> Iterator[System]:
+        """Gives the system in single or double precision; in double, two orders of summation agree to some 1e-12."""
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            yield self.system().to(dtype)
+        finally:
+            torch.set_default_dtype(before)
+
+
+TRAINING_TEXTS = [side for example in TEXTS for side in (example.target, example.source or "")] * 3
+
+
+@cache
+def _tokenizer() -> Tokenizer:
+    return build_tokenizer(SCALE.tokenizer, TRAINING_TEXTS)
+
+
+@cache
+def _encoder_tokenizer(spec: EncoderSpec) -> Tokenizer:
+    return build_encoder_tokenizer(spec, TRAINING_TEXTS)

@@ -1,0 +1,290 @@
+"""A sound system, and copies of it that each break the contract in one place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from baselines.transformer_vae import EmbedVAE, TransformerVAEConfig
+from bench.backbones import Backbone, Injection
+from bench.interface import Batch, Generators, LatentPath, Posterior, Seeds
+from bench.latents import Gaussian, GaussianPosterior, sample_gaussian_prior
+from bench.spec import DecodingSpec, RunSpec
+
+
+class Sound(EmbedVAE):
+    """Keeps the contract, without conditions."""
+
+    @classmethod
+    def supports(cls, spec: RunSpec) -> str | None:
+        return "no conditions" if spec.task.conditional else None
+
+
+@dataclass(frozen=True)
+class Changed(Posterior):
+    """A posterior whose samples or densities were changed."""
+
+    right: Posterior
+    of_samples: Callable[[LatentPath], LatentPath] = lambda path: path
+    of_density: Callable[[LatentPath, Tensor], Tensor] = lambda path, density: density
+
+    def sample(self, n: int, generator: Generators) -> LatentPath:
+        return self.of_samples(self.right.sample(n, generator))
+
+    def log_prob(self, path: LatentPath) -> Tensor:
+        return self.of_density(path, self.right.log_prob(path))
+
+
+# Six mistakes that papers' code has made.
+
+
+class FutureLeak(Sound):
+    """The decoder sees the average of all tokens of the text, also of those to come."""
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        seen = batch.mask[:, 1:, None]
+        mean = (self.backbone.model.transformer.wte(batch.inputs) * seen).sum(1) / seen.sum(1)
+        leaking = self.inject(path).embedding + mean.repeat_interleave(path.n, 0)
+        return self.backbone.log_likelihood(batch, Injection(embedding=leaking), path.n)
+
+
+class UnmaskedPadding(Sound):
+    """A text is represented by an average over its tokens and the padding behind them."""
+
+    def _represent(self, batch: Batch) -> Tensor:
+        return self.backbone.encode(batch).last.mean(1)
+
+
+class AveragedKL(Sound):
+    """The KL is averaged over dimensions."""
+
+    def encode(self, batch: Batch) -> Posterior:
+        return Changed(super().encode(batch), lambda path: replace(path, kl=path.kl / path.z[0].shape[-1]))
+
+
+class WrongSign(Sound):
+    """The likelihood is the loss."""
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        return -super().log_likelihood(batch, path)
+
+
+class IgnoredSeed(Sound):
+    """Texts are sampled with one and the same seed."""
+
+    def generate(
+        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
+    ) -> list[list[int]]:
+        return super().generate(path, condition, decoding, 0)
+
+
+class DroppedEmpty(Sound):
+    """Empty texts are left out."""
+
+    def generate(
+        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
+    ) -> list[list[int]]:
+        return [text for text in super().generate(path, condition, decoding, seed) if text]
+
+
+# And what else can go wrong.
+
+
+class NoVersion(Sound):
+    """Its version is none."""
+
+    version = 0
+
+
+class SummedSamples(Sound):
+    """The likelihood is summed over samples."""
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        return super().log_likelihood(batch, path).sum(1)
+
+
+class SampledKL(Sound):
+    """The KL is the log-ratio of the sample, not its expectation."""
+
+    def encode(self, batch: Batch) -> Posterior:
+        return Changed(super().encode(batch), lambda path: replace(path, kl=path.log_q - path.log_p))
+
+
+class HalvedDimensions(Sound):
+    """The KL of dimensions is that of half of them."""
+
+    def encode(self, batch: Batch) -> Posterior:
+        return Changed(super().encode(batch), lambda path: replace(path, kl_dimensions=(path.kl_dimensions[0] / 2,)))
+
+
+class SampleAsMean(Sound):
+    """The mean is the sample."""
+
+    def encode(self, batch: Batch) -> Posterior:
+        return Changed(super().encode(batch), lambda path: replace(path, mean=path.z))
+
+
+class ShiftedMean(Sound):
+    """The mean is that of another distribution."""
+
+    def encode(self, batch: Batch) -> Posterior:
+        return Changed(super().encode(batch), lambda path: replace(path, mean=(path.mean[0] + 0.5,)))
+
+
+class OtherDensity(Sound):
+    """The density leaves a constant out."""
+
+    def encode(self, batch: Batch) -> Posterior:
+        return Changed(super().encode(batch), of_density=lambda path, density: density + math.log(2 * math.pi))
+
+
+class OwnSamplesOnly(Sound):
+    """The density is that of each text's own samples, in number and order."""
+
+    def encode(self, batch: Batch) -> Posterior:
+        return Changed(super().encode(batch), of_density=lambda path, density: density[: len(path.z[0])])
+
+
+class PriorWithoutDensity(Sound):
+    """Samples of the prior have no density."""
+
+    def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
+        path = super().sample_prior(n, condition, generator)
+        return replace(path, log_q=torch.zeros_like(path.log_q))
+
+
+class TwoPriors(Sound):
+    """The prior that is sampled is not the one that the posterior is compared with."""
+
+    def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
+        moved = torch.full((1, self.config.latent_size), 2.0)
+        return sample_gaussian_prior(Gaussian(moved.to(self.posterior.weight), 0 * moved), n, generator)
+
+
+class EncodingTwice(Sound):
+    """The posterior runs the encoder whenever it is sampled."""
+
+    @dataclass(frozen=True)
+    class Late(Posterior):
+        encode: Callable[[], Posterior]
+
+        def sample(self, n: int, generator: Generators) -> LatentPath:
+            return self.encode().sample(n, generator)
+
+        def log_prob(self, path: LatentPath) -> Tensor:
+            return self.encode().log_prob(path)
+
+    def encode(self, batch: Batch) -> Posterior:
+        return self.Late(lambda: super(EncodingTwice, self).encode(batch))
+
+
+class GlobalNoise(Sound):
+    """Noise comes from the global generator."""
+
+    @dataclass(frozen=True)
+    class Noisy(GaussianPosterior):
+        def sample(self, n: int, generator: Generators) -> LatentPath:
+            own = torch.Generator().manual_seed(int(torch.randint(1000, ())))
+            return super().sample(n, own)
+
+    def encode(self, batch: Batch) -> Posterior:
+        return self.Noisy(super().encode(batch).q)
+
+
+class UnusedLatents(Sound):
+    """z does not reach the decoder."""
+
+    def inject(self, path: LatentPath) -> Injection:
+        return super().inject(replace(path, z=(0 * path.z[0],)))
+
+
+class Unnormalised(Sound):
+    """A constant is left out of the likelihood."""
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        return super().log_likelihood(batch, path) + 1.0
+
+
+class BlindToSources(EmbedVAE):
+    """The decoder does not see the source."""
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        return super().log_likelihood(replace(batch, condition=None), path)
+
+
+class SinglePrecision(Sound):
+    """The likelihood is that of a large number of nats, in single precision."""
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        length = batch.ids.shape[1]
+        return (super().log_likelihood(batch, path).to(path.log_q.dtype) + 1000.0 * length) - 1000.0 * length
+
+
+class BlindDecoding(Sound):
+    """Texts are decoded from z = 0."""
+
+    def generate(
+        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
+    ) -> list[list[int]]:
+        return super().generate(replace(path, z=(0 * path.z[0],)), condition, decoding, seed)
+
+
+class NoTemperature(Sound):
+    """Texts are sampled at temperature 1, whatever is asked for."""
+
+    def generate(
+        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
+    ) -> list[list[int]]:
+        return super().generate(path, condition, decoding.model_copy(update={"temperature": 1.0}), seed)
+
+
+class UnusedWeights(Sound):
+    """A layer is built and forgotten."""
+
+    def __init__(self, backbone: Backbone, config: TransformerVAEConfig, conditional: bool = False) -> None:
+        super().__init__(backbone, config, conditional)
+        self.forgotten = nn.Linear(2, 2)
+
+
+class FalselyIdle(Sound):
+    """A layer is called idle that is not."""
+
+    def idle_parameters(self) -> frozenset[str]:
+        return frozenset({"projection.weight"})
+
+
+class Unlearning(Sound):
+    """The gradient of the likelihood has the wrong sign."""
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        log_likelihood = super().log_likelihood(batch, path)
+        return 2 * log_likelihood.detach() - log_likelihood
+
+
+class UnsavedScale(Sound):
+    """What z is multiplied by is drawn at random and no part of the weights."""
+
+    def __init__(self, backbone: Backbone, config: TransformerVAEConfig, conditional: bool = False) -> None:
+        super().__init__(backbone, config, conditional)
+        self.scale = float(torch.randn(()))
+
+    def inject(self, path: LatentPath) -> Injection:
+        return super().inject(replace(path, z=(self.scale * path.z[0],)))
+
+
+class Erratic(Sound):
+    """Its likelihood varies too much with z for two estimates to be compared."""
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        return super().log_likelihood(batch, path) + 10 * path.z[0].sum(-1)
+
+
+class Raising(Sound):
+    """Has a bug of its own."""
+
+    def encode(self, batch: Batch) -> Posterior:
+        raise RuntimeError("shapes (3, 4)\nand (5, 6) do not fit")

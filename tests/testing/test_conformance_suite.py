@@ -1,0 +1,179 @@
+"""The suite passes a sound system, and each mistake fails the check that is about it, with a message that helps."""
+
+from __future__ import annotations
+
+import re
+
+import broken_systems as broken
+import pytest
+
+from baselines.language_model import LanguageModel
+from baselines.transformer_vae import EmbedVAE
+from bench.errors import BenchError
+from bench.testing import SystemConformance, check_system, conformance_cases, find_system, run_case
+from bench.testing.checks import CHECKS
+from bench.testing.expect import ConformanceError
+from bench.testing.suite import Outcome
+
+
+class TestSound(SystemConformance):
+    """As an author has it."""
+
+    system = broken.Sound
+    options = {"latent_size": 4}  # noqa: RUF012
+
+
+MISTAKES = {
+    broken.FutureLeak: ({"no-peeking", "sampling-is-fair"}, "no token may depend on those after it"),
+    broken.UnmaskedPadding: (
+        {"alone-as-in-a-batch", "padding-is-not-read", "scored-in-any-portion"},
+        "padding must be masked",
+    ),
+    broken.AveragedKL: (
+        {"analytic-kl", "kl-of-dimensions", "rising-bound"},
+        "summed over the dimensions of the group, never averaged",
+    ),
+    broken.WrongSign: (
+        {"first-token", "no-peeking", "greedy-is-likeliest", "sampling-is-fair"},
+        "not the loss, their negative",
+    ),
+    broken.IgnoredSeed: ({"seeded-texts", "decoded-alone-as-in-a-batch"}, "Expected other texts for another seed"),
+    broken.DroppedEmpty: ({"one-text-per-sample"}, "Expected 2000 texts of 1 x 2000 samples; saw 19"),
+}
+
+
+@pytest.mark.parametrize("cls", MISTAKES, ids=lambda cls: cls.__name__)
+def test_a_mistake_fails_the_checks_that_are_about_it(cls: type[broken.Sound]) -> None:
+    outcomes = list(check_system(cls, {}, settings=["unconditional"]))
+    failed = {outcome.check.name: outcome.message for outcome in outcomes if outcome.check and outcome.status != "ok"}
+    expected, phrase = MISTAKES[cls]
+    assert set(failed) == expected
+    assert len(outcomes) == sum(not check.conditional for check in CHECKS)
+    first = next(iter(failed.values())) if cls is not broken.IgnoredSeed else failed["seeded-texts"]
+    assert phrase in first
+    assert re.match(r"Expected .*; saw .*\. .*\.$", first)
+
+
+CAN_FAIL = {
+    "declarations": broken.NoVersion,
+    "shapes": broken.SummedSamples,
+    "analytic-kl": broken.AveragedKL,
+    "kl-is-not-negative": broken.SampledKL,
+    "kl-of-dimensions": broken.HalvedDimensions,
+    "means-of-samples": broken.ShiftedMean,
+    "own-density": broken.OtherDensity,
+    "shared-samples": broken.OwnSamplesOnly,
+    "prior-of-itself": broken.PriorWithoutDensity,
+    "one-probability": broken.TwoPriors,
+    "one-encoder-pass": broken.EncodingTwice,
+    "seeded-samples": broken.GlobalNoise,
+    "latents-matter": broken.UnusedLatents,
+    "first-token": broken.Unnormalised,
+    "no-peeking": broken.FutureLeak,
+    "source-matters": broken.BlindToSources,
+    "rising-bound": broken.AveragedKL,
+    "alone-as-in-a-batch": broken.UnmaskedPadding,
+    "alone-in-single-precision": broken.SinglePrecision,
+    "padding-is-not-read": broken.UnmaskedPadding,
+    "scored-in-any-portion": broken.UnmaskedPadding,
+    "decoded-alone-as-in-a-batch": broken.IgnoredSeed,
+    "one-text-per-sample": broken.DroppedEmpty,
+    "seeded-texts": broken.IgnoredSeed,
+    "greedy-is-likeliest": broken.BlindDecoding,
+    "sampling-is-fair": broken.NoTemperature,
+    "gradients": broken.UnusedWeights,
+    "learns": broken.Unlearning,
+    "saved-weights": broken.UnsavedScale,
+}
+AND_MORE = [
+    ("means-of-samples", broken.SampleAsMean),
+    ("gradients", broken.UnusedLatents),
+    ("gradients", broken.FalselyIdle),
+    ("alone-as-in-a-batch", broken.GlobalNoise),
+]
+
+
+def test_every_check_can_fail() -> None:
+    assert list(CAN_FAIL) == [check.name for check in CHECKS]
+
+
+def outcome_of(cls: type[EmbedVAE], check: str) -> Outcome:
+    setting = "conditional" if cls is broken.BlindToSources else "unconditional"
+    (outcome,) = check_system(cls, {"latent_size": 4}, [check], [setting])
+    return outcome
+
+
+@pytest.mark.parametrize(("check", "cls"), [*CAN_FAIL.items(), *AND_MORE])
+def test_a_mistake_fails_its_check(check: str, cls: type[EmbedVAE]) -> None:
+    outcome = outcome_of(cls, check)
+    assert outcome.status == "FAILED", outcome
+    assert outcome.message.startswith("Expected ")
+    assert f"FAILED  {outcome.setting.name}" in str(outcome)
+
+
+def test_gradients_name_the_parameters_without() -> None:
+    message = outcome_of(broken.UnusedWeights, "gradients").message
+    assert message.startswith("Expected a gradient for every parameter; saw none for forgotten.bias, forgotten.weight.")
+
+
+def test_an_exception_is_told_with_its_place_in_the_systems_own_file() -> None:
+    outcome = outcome_of(broken.Raising, "shapes")
+    assert outcome.status == "FAILED"
+    assert outcome.message.startswith(
+        "Raised RuntimeError: shapes (3, 4) and (5, 6) do not fit (broken_systems.py, line "
+    )
+    assert ", in encode). Look at the shapes" in outcome.message
+
+
+def test_what_cannot_be_told_is_skipped() -> None:
+    outcome = outcome_of(broken.Erratic, "one-probability")
+    assert (outcome.status, outcome.message) == (
+        "skipped",
+        "importance weights vary too much to compare the two estimates",
+    )
+
+
+def test_a_setting_that_is_not_supported_is_skipped_with_its_reason() -> None:
+    outcomes = list(check_system(broken.Sound, {}, ["declarations"]))
+    assert [(outcome.setting.name, outcome.status, outcome.message) for outcome in outcomes] == [
+        ("unconditional", "ok", ""),
+        ("conditional", "skipped", "no conditions"),
+        ("encoder-decoder", "skipped", "no conditions"),
+    ]
+
+
+def test_a_test_fails_as_its_check_does() -> None:
+    case, *_ = conformance_cases(broken.NoVersion)
+    assert case.id == "NoVersion-unconditional-declarations"
+    with pytest.raises(ConformanceError, match=r"Expected a version from 1; saw 0\. Look at the class attributes"):
+        run_case(*case.values)
+
+
+def test_systems_are_found_by_name_and_by_place() -> None:
+    assert find_system("lm") == (LanguageModel, {})
+    assert find_system("embed:latent_size=3") == (EmbedVAE, {"latent_size": 3, "representation": "first_token"})
+    assert find_system("broken_systems:Sound")[0] is broken.Sound
+    assert find_system("broken_systems:Sound:latent_size=5")[1]["latent_size"] == 5
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("embd", "unknown system 'embd'. Did you mean 'embed'?"),
+        ("embed:latent=3", "unknown key 'latent'. Did you mean 'latent_size'?"),
+        ("nowhere:Mine", "system 'nowhere:Mine' cannot be loaded from 'nowhere:Mine': No module named 'nowhere'"),
+        ("broken_systems:Sund", "has no attribute 'Sund'"),
+        ("bench.spec:RunSpec", "bench.spec:RunSpec is no system: expected a subclass of bench.interface.System."),
+        ("bench.spec:digest", "bench.spec:digest is no system"),
+    ],
+)
+def test_mistakes_in_names_are_explained(label: str, message: str) -> None:
+    with pytest.raises(BenchError, match=re.escape(message)):
+        find_system(label)
+
+
+def test_unknown_checks_and_settings_get_the_nearest() -> None:
+    with pytest.raises(BenchError, match=r"unknown check 'shape'\. Did you mean 'shapes'\?"):
+        list(check_system(broken.Sound, {}, ["shape"]))
+    with pytest.raises(BenchError, match=r"unknown setting 'conditonal'\. Did you mean 'conditional'\?"):
+        list(check_system(broken.Sound, {}, settings=["conditonal"]))
