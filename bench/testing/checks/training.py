@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bench.harness.data import TokenizedTexts
 from bench.harness.plan import resolve_decoding
-from bench.harness.train import Trainer, load_weights, weights
+from bench.harness.train import Trainer, load_weights, probe, weights
 from bench.interface import System
-from bench.objectives import build_stages
+from bench.objectives import build_stages, unsupported
 from bench.seeds import named_seeds
 from bench.spec import TrainingSpec
 from bench.tasks import Split
@@ -49,10 +49,12 @@ def learns(subject: Subject) -> None:
     """Trained by the harness on a few texts, the system comes to know them."""
     texts: dict[Split, TokenizedTexts] = {"train": subject.texts, "valid": subject.texts}
     spec = TrainingSpec(epochs=5, learning_rate=1e-2, warmup=0.0)
-    stages = build_stages(subject.spec().objective, spec.epochs)
+    system, stages = subject.system(moved=False), build_stages(subject.spec().objective, spec.epochs)
+    reason = unsupported(stages, probe(system, subject.texts))
+    expect(reason is None, "a default objective that means something for the system", f"{reason}")
     with TemporaryDirectory() as folder:
         trainer = Trainer(
-            subject.system(moved=False),
+            system,
             texts,
             stages,
             spec,
@@ -60,8 +62,6 @@ def learns(subject: Subject) -> None:
             Path(folder),
             lambda phase, fraction: None,
         )
-        reason = trainer.unsupported
-        expect(reason is None, "a default objective that means something for the system", f"{reason}")
         progress = trainer.run()
     expect(not progress.diverged, "a finite loss", f"one that is not, at step {progress.step}")
     first, last = (progress.curve[epoch]["valid Rec"] for epoch in (0, -1))
