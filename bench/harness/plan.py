@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bench import resources
 from bench.errors import BenchError, unknown_name
@@ -50,7 +50,8 @@ class Suite(Spec):
         systems: labels, each ``system[:option,...][+objective part...][@backbone key=value,...]``.
         tasks: registered names.
         seeds: one run per seed.
-        layout: how its table is set; read by the report.
+        layout: how its table is set; read by the report. Where ``systems`` or ``tasks`` are not given, they are its
+            rows and groups of columns.
     """
 
     name: str
@@ -59,6 +60,15 @@ class Suite(Spec):
     tasks: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     layout: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _run_what_is_shown(cls, data: dict[str, Any]) -> dict[str, Any]:
+        layout = data.get("layout")
+        if not isinstance(layout, dict):
+            return data
+        shown = {"systems": ("rows", "label"), "tasks": ("tasks", "name")}
+        return {key: _names(layout.get(part), name) for key, (part, name) in shown.items() if part in layout} | data
 
 
 class Scale(Spec):
@@ -239,6 +249,13 @@ def run_spec(
         decoding=resolve_decoding(decoding, system, scale.decoding),
         seed=seed,
     )
+
+
+def _names(entries: Any, key: str) -> Any:
+    """Returns the names in a list of a layout, whose entries are names or mappings with one under ``key``."""
+    if not isinstance(entries, list):
+        return entries
+    return [entry.get(key) if isinstance(entry, dict) else entry for entry in entries]
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -183,3 +183,19 @@ def test_mistakes_in_a_suite_are_named_in_one_line(write: Write, content: Any, m
 def test_a_suite_of_ones_own_is_called_like_its_file(write: Write) -> None:
     suite = load_suite(write("mine.yaml", {"systems": ["lm"], "tasks": ["snli"]}))
     assert (suite.name, suite.seeds) == ("mine", (0,))
+
+
+def test_a_suite_runs_what_its_layout_shows_unless_it_says_otherwise(write: Write) -> None:
+    layout = {"rows": ["lm", {"label": "della:independent", "title": "Separate"}], "tasks": [{"name": "snli"}]}
+    shown = load_suite(write("mine.yaml", {"layout": {**layout, "metrics": ["PPL"]}}))
+    assert (shown.systems, shown.tasks) == (("lm", "della:independent"), ("snli",))
+    fewer = load_suite(write("mine.yaml", {"systems": ["lm"], "layout": layout}))
+    assert (fewer.systems, fewer.tasks) == (("lm",), ("snli",))
+
+
+@pytest.mark.parametrize("name", resources.names("suites"))
+@pytest.mark.parametrize("scale", ["smoke", "base"])
+def test_every_row_of_every_suite_is_a_run(name: str, scale: str) -> None:
+    suite = load_suite(name)
+    specs = plan(suite, scale)
+    assert [spec.system.label for spec in specs if spec.task.name == suite.tasks[0]] == list(suite.systems)
