@@ -66,7 +66,7 @@ class DellaConfig(SystemConfig):
         """Returns the 0-based numbers of the layers that carry a latent variable, in a backbone of ``depth`` layers.
 
         Raises:
-            BenchError: there are no such layers, or those of another depth do not end where layers of this one do.
+            BenchError: there are no such layers, or those of another depth are no whole layers of this one.
         """
         found = LAYERS.fullmatch(self.layers)
         if found is None:
@@ -77,7 +77,7 @@ class DellaConfig(SystemConfig):
             raise BenchError(f"there are no latent layers {self.layers} in {of} layers.")
         start, stop = (first - 1) * depth, last * depth
         if start % of or stop % of:
-            raise BenchError(f"latent layers {self.layers} do not end where layers of a backbone of {depth} do.")
+            raise BenchError(f"latent layers {self.layers} are no whole layers of a backbone of {depth}.")
         return tuple(range(start // of, stop // of))
 
 

@@ -61,7 +61,7 @@ def test_what_is_no_range(layers: str) -> None:
         ("0-1", "there are no latent layers 0-1 in 2 layers."),
         ("2-1", "there are no latent layers 2-1 in 2 layers."),
         ("4-13/12", "there are no latent layers 4-13/12 in 12 layers."),
-        ("4-9/12", "latent layers 4-9/12 do not end where layers of a backbone of 2 do."),
+        ("4-9/12", "latent layers 4-9/12 are no whole layers of a backbone of 2."),
     ],
 )
 def test_layers_that_do_not_fit_are_a_footnote(layers: str, reason: str, make_system: Callable[..., System]) -> None:
