@@ -72,9 +72,9 @@ class TransformerVAE(InjectedSystem):
         """Returns q(z | x, c) beside p(z | c), after one bidirectional pass over each of x and c."""
         text = self._represent(batch)
         if self.prior is None or batch.condition is None:
-            return GaussianPosterior(Gaussian.split(self.posterior(text)))
+            return GaussianPosterior(Gaussian.split(self.posterior(text), through=self.posterior_mean))
         condition = self._represent(batch.condition)
-        q = Gaussian.split(self.posterior(torch.cat([text, condition], dim=-1)))
+        q = Gaussian.split(self.posterior(torch.cat([text, condition], dim=-1)), through=self.posterior_mean)
         return GaussianPosterior(q, Gaussian.split(self.prior(condition)))
 
     def _represent(self, batch: Batch) -> Tensor:

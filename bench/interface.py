@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -185,6 +185,7 @@ class System(nn.Module, ABC):
         config: its options.
         conditional: whether texts come with conditions.
         groups: sizes of the latent groups; () for a plain language model.
+        mean_norms: what the means of each group's posterior go through; empty unless the objective says so.
     """
 
     Config: ClassVar[type[SystemConfig]] = SystemConfig
@@ -206,11 +207,19 @@ class System(nn.Module, ABC):
         self.own_encoder = encoder
         self.config = config
         self.conditional = conditional
+        self.mean_norms = nn.ModuleList()
 
     @property
     def reader(self) -> Stack:
         """The stack that encodes texts: the encoder of its own, else the backbone."""
         return self.backbone if self.own_encoder is None else self.own_encoder
+
+    def posterior_mean(self, mean: Tensor, group: int = 0) -> Tensor:
+        """Returns the mean that a group's posterior has (... x D) for the one that its network gives.
+
+        A system that sends its means through here can be trained with batch-normalised posteriors.
+        """
+        return cast(Tensor, self.mean_norms[group](mean)) if self.mean_norms else mean
 
     @property
     def output_layer(self) -> nn.Linear:

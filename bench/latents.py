@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,11 +22,21 @@ class Gaussian:
     log_variance: Tensor
 
     @classmethod
-    def split(cls, parameters: Tensor, clamp: float | None = None) -> Gaussian:
-        """Reads [mean, log-variance] from the last axis, both clamped to ±``clamp`` if given."""
-        if clamp is not None:
-            parameters = parameters.clamp(-clamp, clamp)
+    def split(
+        cls, parameters: Tensor, clamp: float | None = None, through: Callable[[Tensor], Tensor] | None = None
+    ) -> Gaussian:
+        """Reads [mean, log-variance] from the last axis.
+
+        Args:
+            parameters: (... x 2D).
+            clamp: bound on both.
+            through: what the mean goes through before; a posterior gives ``System.posterior_mean``.
+        """
         mean, log_variance = parameters.chunk(2, dim=-1)
+        if through is not None:
+            mean = through(mean)
+        if clamp is not None:
+            mean, log_variance = mean.clamp(-clamp, clamp), log_variance.clamp(-clamp, clamp)
         return cls(mean, log_variance)
 
     def per_sample(self) -> Gaussian:

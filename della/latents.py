@@ -120,17 +120,30 @@ class LatentHierarchy(nn.Module):
         """Returns p(z_l | z_{<l}, c) for the condition's features (... x 2D) and the ancestors' state (... x D)."""
         return self._given(self.prior, group, 0, features, ancestors)
 
-    def posterior_of(self, group: int, features: Tensor, ancestors: Tensor) -> Gaussian:
-        """Returns q(z_l | z_{<l}, x, c) for a text's features (... x 2D) and its ancestors' state (... x D)."""
-        return self._given(self.posterior, group, self.width, features, ancestors)
+    def posterior_of(
+        self, group: int, features: Tensor, ancestors: Tensor, through: Callable[[Tensor], Tensor]
+    ) -> Gaussian:
+        """Returns q(z_l | z_{<l}, x, c) for a text's features (... x 2D) and its ancestors' state (... x D).
 
-    def _given(self, networks: nn.ModuleList, group: int, column: int, features: Tensor, ancestors: Tensor) -> Gaussian:
+        The mean goes ``through`` what the objective puts behind the network.
+        """
+        return self._given(self.posterior, group, self.width, features, ancestors, through)
+
+    def _given(
+        self,
+        networks: nn.ModuleList,
+        group: int,
+        column: int,
+        features: Tensor,
+        ancestors: Tensor,
+        through: Callable[[Tensor], Tensor] | None = None,
+    ) -> Gaussian:
         """Adds to the features what a network, from ``column`` on, makes of the ancestors' state."""
         if self.state_size:
             weight = _linear(networks)[group].weight[:, column : column + self.state_size]
-            return Gaussian.split(features + nn.functional.linear(ancestors, weight), self.clamp)
+            return Gaussian.split(features + nn.functional.linear(ancestors, weight), self.clamp, through)
         shape = torch.broadcast_shapes(features.shape[:-1], ancestors.shape[:-1])
-        return Gaussian.split(features.expand(*shape, -1), self.clamp)
+        return Gaussian.split(features.expand(*shape, -1), self.clamp, through)
 
     def walk(self, batch: int, n: int, like: Tensor, choose: Callable[[int, Tensor], Tensor]) -> None:
         """Goes through the groups from the first to the last with the state of the ancestors.
@@ -174,11 +187,13 @@ class HierarchicalPosterior(Posterior):
         hierarchy: the networks.
         features: what the encoder has to say about each text and group (B x L x 2D).
         prior_features: what it has to say about each condition and group (B x L x 2D).
+        posterior_mean: what the mean of a group goes through.
     """
 
     hierarchy: LatentHierarchy
     features: Tensor
     prior_features: Tensor
+    posterior_mean: Callable[[Tensor, int], Tensor]
 
     def sample(self, n: int, generator: Generators) -> LatentPath:
         """Draws each group given the groups sampled below it; the KL is analytic given these."""
@@ -188,7 +203,7 @@ class HierarchicalPosterior(Posterior):
         terms: list[tuple[Tensor, Tensor, Tensor]] = []
 
         def choose(group: int, ancestors: Tensor) -> Tensor:
-            q = net.posterior_of(group, self.features[:, None, group], ancestors)
+            q = self._given(group, ancestors)
             p = net.prior_of(group, self.prior_features[:, None, group], ancestors)
             z.append(q.draw(draw_noise(batch, n, net.size, generator, q.mean)))
             mean.append(q.mean)
@@ -206,12 +221,17 @@ class HierarchicalPosterior(Posterior):
         terms: list[Tensor] = []
 
         def choose(group: int, ancestors: Tensor) -> Tensor:
-            q = self.hierarchy.posterior_of(group, self.features[:, None, group], ancestors)
+            q = self._given(group, ancestors)
             terms.append(q.log_prob(path.z[group]))
             return path.z[group]
 
         self.hierarchy.walk(path.z[0].shape[0], path.n, self.features, choose)
         return torch.stack(terms, dim=-1)
+
+    def _given(self, group: int, ancestors: Tensor) -> Gaussian:
+        return self.hierarchy.posterior_of(
+            group, self.features[:, None, group], ancestors, lambda mean: self.posterior_mean(mean, group)
+        )
 
 
 def _linear(networks: nn.ModuleList) -> list[nn.Linear]:

@@ -71,6 +71,7 @@ class Della(InjectedSystem):
             self.hierarchy,
             self.hierarchy.posterior_features(self._represent(batch), conditions),
             self.hierarchy.prior_features(conditions, len(batch)),
+            self.posterior_mean,
         )
 
     def _represent(self, batch: Batch) -> Tensor:

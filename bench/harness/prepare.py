@@ -22,6 +22,7 @@ from bench.harness.data import EncoderTokens, TokenizedTexts, tokenize
 from bench.harness.provenance import file_sha256
 from bench.interface import System
 from bench.metrics.model import model_metrics
+from bench.objectives import adapt
 from bench.records.schema import DataFacts
 from bench.registry import SYSTEMS
 from bench.spec import RunSpec, validated
@@ -103,15 +104,21 @@ def prepare(spec: RunSpec, data_folder: Path | None = None) -> Prepared:
 def build_system(
     cls: type[System], spec: RunSpec, tokenizer: Tokenizer, encoder_tokens: EncoderTokens | None, seed: int
 ) -> System:
-    """Builds an untrained system of a class, its weights drawn from ``seed``; the caller's random state is kept."""
+    """Builds an untrained system of a class, changed as the objective wants it, its weights drawn from ``seed``.
+
+    The caller's random state is kept.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         backbone = build_backbone(spec.backbone, tokenizer)
         options = validated(cls.Config, spec.system.options, f"system {spec.system.label!r}")
         if spec.encoder is None or encoder_tokens is None:
-            return cls(backbone, options, spec.task.conditional)
-        encoder = build_encoder(spec.encoder, encoder_tokens.tokenizer)
-        return cls(backbone, options, spec.task.conditional, encoder)
+            system = cls(backbone, options, spec.task.conditional)
+        else:
+            encoder = build_encoder(spec.encoder, encoder_tokens.tokenizer)
+            system = cls(backbone, options, spec.task.conditional, encoder)
+    adapt(system, spec.objective)
+    return system
 
 
 def _training_texts(data: TaskData) -> list[str]:

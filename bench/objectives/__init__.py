@@ -10,10 +10,11 @@ Schedules give beta(t), floors bound what the KL terms are penalised for, reduct
 """
 
 from bench.objectives.objective import Objective
-from bench.objectives.part import AuxiliaryLoss, Clock, Floor, Part, Recipe, Reduction, Schedule
+from bench.objectives.part import Adaptation, AuxiliaryLoss, Clock, Floor, Part, Recipe, Reduction, Schedule
 from bench.objectives.stages import (
     OBJECTIVES,
     Stage,
+    adapt,
     build_objective,
     build_stages,
     resolve_objective,
@@ -23,6 +24,7 @@ from bench.objectives.stages import (
 
 __all__ = [
     "OBJECTIVES",
+    "Adaptation",
     "AuxiliaryLoss",
     "Clock",
     "Floor",
@@ -32,6 +34,7 @@ __all__ = [
     "Reduction",
     "Schedule",
     "Stage",
+    "adapt",
     "build_objective",
     "build_stages",
     "resolve_objective",

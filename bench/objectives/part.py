@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.interface import Batch, LatentPath, System
     from bench.objectives.probe import Probe
 
-Kind = Literal["schedule", "floor", "reduction", "auxiliary loss", "stage", "recipe"]
+Kind = Literal["schedule", "floor", "reduction", "auxiliary loss", "adaptation", "stage", "recipe"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,17 @@ class AuxiliaryLoss(Part):
     @abstractmethod
     def terms(self, network: nn.Module, system: System, batch: Batch, path: LatentPath) -> Tensor:
         """Returns what ``weight`` multiplies (B x n), in nats."""
+
+
+class Adaptation(Part):
+    """A change to the system itself. It is part of what is scored, so all stages have it if one does."""
+
+    kind = "adaptation"
+    several = True
+
+    @abstractmethod
+    def adapt(self, system: System) -> None:
+        """Changes a system that was just built."""
 
 
 class Then(Part):

@@ -33,9 +33,10 @@ class Probe:
 
     def of_decoder(self) -> frozenset[str]:
         """Returns the names of the parameters that p(x | z) depends on, and neither q(z | x) nor p(z)."""
-        return self._likelihood() - self._posterior() - self._prior()
+        return self._likelihood() - self.of_posterior() - self._prior()
 
-    def _posterior(self) -> frozenset[str]:
+    def of_posterior(self) -> frozenset[str]:
+        """Returns the names of the parameters that q(z | x) depends on."""
         return self._reached([*self.path.mean, self.path.log_q])
 
     def _prior(self) -> frozenset[str]:

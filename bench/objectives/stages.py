@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.errors import BenchError
 from bench.objectives.objective import Objective
-from bench.objectives.part import Clock, Part, Recipe, Then
+from bench.objectives.part import Adaptation, Clock, Part, Recipe, Then
 from bench.registry import Registry
 from bench.spec import ObjectiveSpec, PartSpec, StageSpec, configure, parse_call, validated
 
 if TYPE_CHECKING:
+    from bench.interface import System
     from bench.objectives.probe import Probe
 
 OBJECTIVES: Registry[type[Part]] = Registry(
@@ -27,6 +28,7 @@ OBJECTIVES: Registry[type[Part]] = Registry(
         "free-bits": "bench.objectives.floors:FreeBits",
         "sum-groups": "bench.objectives.reductions:SumGroups",
         "mean-groups": "bench.objectives.reductions:MeanGroups",
+        "batch-norm": "bench.objectives.batch_norm:BatchNorm",
         "bow": "bench.objectives.bow:BagOfWords",
         "first-group": "bench.objectives.reductions:FirstGroup",
         "last-group": "bench.objectives.reductions:LastGroup",
@@ -61,9 +63,11 @@ class Stage:
 def resolve_objective(parts: Sequence[str]) -> ObjectiveSpec:
     """Reads parts such as ``cyclical:cycles=4``, in the order of a label, into a spec with every default written out.
 
+    What changes the system is written out in every stage, though it need be named in one alone.
+
     Raises:
-        BenchError: an unknown part or option, two parts of one kind in a stage, parts that mean nothing together, or
-            stages that leave no epoch to the last one.
+        BenchError: an unknown part or option, two parts of one kind in a stage, parts that mean nothing together or
+            change the system in two ways, or stages that leave no epoch to the last one.
     """
     where = f"objective {'+'.join(parts)!r}"
     stages: list[dict[str, Part]] = [{}]
@@ -76,6 +80,10 @@ def resolve_objective(parts: Sequence[str]) -> ObjectiveSpec:
             raise BenchError(f"{where}: {other!r} and {name!r} are both {_an(part.kind)}.")
         else:
             stages[-1][name] = part
+    for name, part in _adaptations(stages).items():
+        for stage in stages:
+            if stage.setdefault(name, part) != part:
+                raise BenchError(f"{where}: {name!r} changes the system, so it is the same in all stages.")
     for stage in stages:
         reasons = (part.conflict(tuple(stage.values())) for part in stage.values())
         if (reason := next((reason for reason in reasons if reason is not None), None)) is not None:
@@ -103,6 +111,10 @@ def _configured(texts: Sequence[str]) -> Iterator[tuple[str, Part]]:
             yield from _configured(part.expand().split("+"))
         else:
             yield name, part
+
+
+def _adaptations(stages: Sequence[dict[str, Part]]) -> dict[str, Part]:
+    return {name: part for stage in stages for name, part in stage.items() if isinstance(part, Adaptation)}
 
 
 def _an(noun: str) -> str:
@@ -151,6 +163,12 @@ def build_objective(parts: Sequence[PartSpec]) -> Objective:
         BenchError: a stored part or option that is unknown.
     """
     return Objective.of([validated(OBJECTIVES.get(one.name), one.options, f"objective {one.name!r}") for one in parts])
+
+
+def adapt(system: System, spec: ObjectiveSpec) -> None:
+    """Makes a system that was just built the one that a spec trains and scores."""
+    for part in build_objective(spec.parts).adaptations:
+        part.adapt(system)
 
 
 def unsupported(stages: Sequence[Stage], probe: Probe) -> str | None:

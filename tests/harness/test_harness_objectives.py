@@ -14,10 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from baselines.transformer_vae import EmbedVAE
+from bench.harness.evaluate import score_texts
 from bench.harness.prepare import Prepared, prepare
 from bench.harness.run import run
+from bench.harness.train import load_weights
 from bench.interface import Batch, LatentPath, Posterior, System
-from bench.objectives import OBJECTIVES, build_stages, resolve_objective, unsupported
+from bench.objectives import OBJECTIVES, adapt, build_stages, resolve_objective, unsupported
 from bench.objectives.probe import Probe
 from bench.records.schema import Record
 from bench.records.store import CURVE, RecordStore
@@ -92,6 +94,63 @@ def test_a_loss_of_its_own_parameters_trains_them_and_leaves_the_system_as_it_is
 def test_a_bag_of_words_of_no_latent_variable_is_a_skipped_run(micro: MakeSpec, tmp_path: Path) -> None:
     record = run(micro("lm+bow"), tmp_path)
     assert (record.status, record.reason) == ("skipped", "a bag-of-words loss needs latent variables")
+
+
+@pytest.mark.parametrize(("name", "task"), [("softmax", "snli"), ("della", "snli"), ("della", "quora")])
+@pytest.mark.parametrize("gamma", [0.5, 1.0])
+def test_batch_norm_fixes_the_variance_of_every_groups_means(
+    micro: MakeSpec, name: str, task: str, gamma: float
+) -> None:
+    """Of a training batch, given the sampled ancestors; float32. Means hardly differ yet: no epsilon beside them."""
+    prepared = prepare(micro(f"{name}+batch-norm:{gamma},epsilon=1e-12", task))
+    system = prepared.system(0).train()
+    batch = prepared.texts["train"].batch(range(12), system.backbone.tokenizer.pad)
+    path = system.encode(batch).sample(1, torch.Generator().manual_seed(0))
+    assert len(path.mean) == len(system.groups)
+    for mean in path.mean:
+        variance = mean.flatten(0, 1).var(0, unbiased=False)
+        torch.testing.assert_close(variance, torch.full_like(variance, gamma**2), rtol=1e-3, atol=0)
+
+
+def test_a_batch_normalised_system_is_scored_alike_from_its_file_and_in_any_batch(
+    micro: MakeSpec, tmp_path: Path
+) -> None:
+    spec = micro("della+batch-norm")
+    record = run(spec, tmp_path)
+    prepared = prepare(spec)
+    system = prepared.system(seed=99)
+    load_weights(system, RecordStore(tmp_path).path(record.spec, record.run_id) / "model.safetensors")
+    assert all(bool(norm.running_mean.any()) for norm in system.mean_norms)
+    seed = named_seeds(spec.seed)["latent"]
+
+    def elbo(batch_tokens: int) -> float:
+        scoring = spec.scoring.model_copy(update={"batch_tokens": batch_tokens})
+        scored = score_texts(system, prepared.texts["test"], scoring, spec.training, seed)
+        return float((scored.kl.sum(1) - scored.log_likelihood.mean(1)).mean())
+
+    stored = next(metric.value for metric in record.metrics if metric.name == "ELBO")
+    assert elbo(spec.scoring.batch_tokens) == stored
+    assert elbo(1) == pytest.approx(stored, rel=1e-6)  # float32 forward passes of other shapes
+
+
+def test_batch_norm_needs_latent_variables_whose_means_it_sees(micro: MakeSpec, tmp_path: Path) -> None:
+    record = run(micro("lm+batch-norm"), tmp_path)
+    assert (record.status, record.reason) == ("skipped", "batch norm of posterior means needs latent variables")
+
+    class Elsewhere(EmbedVAE):
+        """Does not send its means through ``posterior_mean``."""
+
+        def posterior_mean(self, mean: torch.Tensor, group: int = 0) -> torch.Tensor:
+            return mean
+
+    spec = micro("embed+batch-norm")
+    system, batch = built(prepare(spec))
+    elsewhere = Elsewhere(system.backbone, system.config)
+    adapt(elsewhere, spec.objective)
+    stages = build_stages(spec.objective, epochs=2)
+    assert unsupported(stages, Probe.of(system, batch)) is None
+    reason = unsupported(stages, Probe.of(elsewhere, batch))
+    assert reason == "its posterior means do not go through System.posterior_mean"
 
 
 class Undivided(EmbedVAE):
