@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -344,10 +345,13 @@ def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]
     return sorted(model.model_fields)
 
 
+POWER_OF_TEN = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
+
+
 def parse_call(text: str) -> tuple[str, dict[str | int, Any]]:
     """Reads ``name[:argument,...]``, an argument being ``key=value`` or a value by position.
 
-    Values are YAML scalars, so ``0.5``, ``true`` and ``null`` are what they look like.
+    Values are YAML scalars, so ``0.5``, ``1e-5``, ``true`` and ``null`` are what they look like.
 
     Raises:
         BenchError: an argument is empty, given twice or no YAML.
@@ -361,10 +365,12 @@ def parse_call(text: str) -> tuple[str, dict[str | int, Any]]:
         place = key.strip() if equals else position
         if place in arguments:
             raise BenchError(f"{text!r}: {place!r} is given twice.")
+        written = (value if equals else part).strip()
         try:
-            arguments[place] = yaml.safe_load(value if equals else part)
+            # YAML wants a point and a sign in 1.0e-5; nobody else does.
+            arguments[place] = float(written) if POWER_OF_TEN.fullmatch(written) else yaml.safe_load(written)
         except (yaml.YAMLError, ValueError):  # the latter for a date that is none
-            raise BenchError(f"{text!r}: not a value: {(value if equals else part).strip()}") from None
+            raise BenchError(f"{text!r}: not a value: {written}") from None
     return name.strip(), arguments
 
 

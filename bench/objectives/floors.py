@@ -26,8 +26,8 @@ class FreeBits(Floor):
     one by one for every sample of a text, and are averaged over samples afterwards (training draws one sample).
 
     Published settings: Optimus 0.5 (its ``dim_target_kl``); Li et al. 2019 ``8,divided=true`` (their fb = 2),
-    ``8,per=text`` (fb = 1) and ``8,per=text,batch_mean=true`` (fb = 3); DELLA's released threshold t
-    ``t,per=group,form=max``; Kingma et al. ``t,per=group,form=max,batch_mean=true``.
+    ``8,text`` (fb = 1) and ``8,text,batch_mean=true`` (fb = 3); DELLA's released threshold t ``t,group,max``; Kingma
+    et al. ``t,group,max,batch_mean=true``.
 
     Attributes:
         target: nats that are free in every unit.

@@ -135,7 +135,7 @@ def released_free_bits(mean: Tensor, log_variance: Tensor, rule: str, target: fl
 @pytest.mark.parametrize(
     ("rule", "label"),
     [
-        ("li-1", "free-bits:{target},per=text"),
+        ("li-1", "free-bits:{target},text"),
         ("li-2", "free-bits:{target},divided=true"),
         ("li-3", "free-bits:{target},per=text,batch_mean=true"),
         ("optimus", "free-bits:{target}"),

@@ -288,6 +288,8 @@ def test_a_run_names_its_own_nested_keys() -> None:
         ("della:rank=4,affine=true,clamp=null", ("della", {"rank": 4, "affine": True, "clamp": None})),
         ("cyclical:4,0.5", ("cyclical", {0: 4, 1: 0.5})),
         ("cyclical:4,ratio=0.5", ("cyclical", {0: 4, "ratio": 0.5})),
+        ("linear:1e3,start=1e-5,at_most=2.5E-1", ("linear", {0: 1e3, "start": 1e-5, "at_most": 0.25})),
+        ('a:"1e5",e5', ("a", {0: "1e5", 1: "e5"})),
         (" a : b = c ", ("a", {"b": "c"})),
         ("a:path=b:c=d", ("a", {"path": "b:c=d"})),
     ],

@@ -16,7 +16,7 @@ from bench.objectives.part import Recipe
 from bench.objectives.schedules import Constant, Linear
 from bench.spec import ObjectiveSpec, PartSpec, StageSpec, canonical_json
 
-TWO_STAGES = "constant:0+then:0.25,reset=decoder+linear+free-bits:8,per=text"
+TWO_STAGES = "constant:0+then:0.25,reset=decoder+linear+free-bits:8,text"
 
 
 def resolved(label: str) -> ObjectiveSpec:
