@@ -244,6 +244,29 @@ def score(
 
 
 @app.command()
+def import_released(
+    checkpoint: Annotated[Path, typer.Argument(help="State dict that the authors' code saved.")],
+    out: Annotated[Path, typer.Argument(help="Model folder to write.")],
+    tokenizer: Annotated[
+        Path, typer.Option(help="Folder of the tokenizer it was trained with, GPT-2's vocab.json and merges.txt.")
+    ],
+    system: Annotated[str, typer.Option(help="System it becomes: name[:option=value,...].")] = "della-2022",
+    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, if not one per 64 dimensions.")] = None,
+) -> None:
+    """Turn a checkpoint of other code into a model of this suite; nothing in the file is executed."""
+    from bench.harness.model import import_model
+    from bench.registry import IMPORTERS
+    from bench.spec import parse_call
+
+    name, options = parse_call(system)
+    if name not in IMPORTERS.names():
+        raise unknown_name("importer", name, IMPORTERS.names())
+    spec = import_model(name, {str(key): value for key, value in options.items()}, checkpoint, out, tokenizer, heads)
+    stack, kind = spec.backbone, "conditional" if spec.conditional else "unconditional"
+    typer.echo(f"{out}: {name}, {kind}, {stack.layers} layers x {stack.width}, from {spec.origin}")
+
+
+@app.command()
 def rescore(
     records: Annotated[list[Path], typer.Argument(help="Record files, or folders of records.")],
     data_dir: DataOption = None,

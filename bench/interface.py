@@ -10,14 +10,15 @@ summed over groups, weighted or clamped for display inside a system: the harness
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from bench.spec import DecodingSpec, EncoderKind, RunSpec, SystemConfig
+from bench.spec import DecodingSpec, EncoderKind, ModelSpec, RunSpec, SystemConfig
 
 if TYPE_CHECKING:
     from bench.backbones import Backbone, EncoderOnly, Stack
@@ -255,3 +256,36 @@ class System(nn.Module, ABC):
         self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
     ) -> list[list[int]]:
         """Decodes each of the B x n samples; returns token ids without BOS and EOS, text by text."""
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """A model that was trained by other code, as a system of this suite.
+
+    Attributes:
+        spec: what it is.
+        weights: its weights by the names of the system's parameters.
+        tokens: special tokens that its code adds to the tokenizer, in this order, unless they are there.
+        vocabulary_size: number of token ids, with which the tokenizer must agree.
+    """
+
+    spec: ModelSpec
+    weights: Mapping[str, Tensor]
+    tokens: tuple[str, ...]
+    vocabulary_size: int
+
+
+class Importer(Protocol):
+    """Reads a checkpoint of other code."""
+
+    def __call__(self, path: Path, options: Mapping[str, Any], heads: int | None = None) -> ImportedModel:
+        """Returns the model.
+
+        Args:
+            path: the checkpoint.
+            options: of the system that the checkpoint does not tell.
+            heads: attention heads, where the checkpoint does not tell and the importer's guess is wrong.
+
+        Raises:
+            BenchError: the file is no such checkpoint, or the options contradict it.
+        """

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from bench.errors import BenchError, unknown_name
 
 if TYPE_CHECKING:
-    from bench.interface import System
+    from bench.interface import Importer, System
 
 T = TypeVar("T")
 
@@ -76,6 +76,10 @@ class Registry(Generic[T]):
 
 SYSTEMS: Registry[type[System]] = Registry("system", {}, "della_bench.systems")
 """Every system there is; this package's own are entry points like anybody's."""
+
+
+IMPORTERS: Registry[Importer] = Registry("importer", {}, "della_bench.importers")
+"""What reads checkpoints of other code, by the name of the system that they become."""
 
 
 @cache

@@ -267,6 +267,28 @@ class DecodingSpec(Spec):
     repetition_penalty: float = Field(1.0, gt=0)
 
 
+class ModelSpec(Spec):
+    """A trained system: what must be known, beside its weights and tokenizers, to build it again.
+
+    Attributes:
+        system: name and options.
+        backbone: the stack it stands on.
+        encoder: the encoder of its own, if it has one.
+        conditional: whether texts come with conditions.
+        objective: what it was trained with, which may have changed it.
+        special_tokens: padding, begin and end of text as its tokenizer calls them, where not by the suite's names.
+        origin: where the weights come from, if not from a run.
+    """
+
+    system: SystemSpec
+    backbone: BackboneSpec
+    encoder: EncoderSpec | None = None
+    conditional: bool = False
+    objective: ObjectiveSpec = ObjectiveSpec()
+    special_tokens: tuple[str, str, str] | None = None
+    origin: str = ""
+
+
 class RunSpec(Spec):
     """One run: system x objective x task x scale x seed, resolved to the last default.
 
@@ -284,6 +306,17 @@ class RunSpec(Spec):
     scoring: ScoringSpec = ScoringSpec()
     decoding: DecodingSpec = DecodingSpec()
     seed: int = Field(0, ge=0)
+
+    @property
+    def model(self) -> ModelSpec:
+        """Returns what must be known of the system once it is trained."""
+        return ModelSpec(
+            system=self.system,
+            backbone=self.backbone,
+            encoder=self.encoder,
+            conditional=self.task.conditional,
+            objective=self.objective,
+        )
 
     @property
     def title(self) -> str:

@@ -39,6 +39,8 @@ class DellaConfig(SystemConfig):
             variance; ``normal`` draws every factor like the backbone's weights, N(0, 0.02²) at GPT-2's width, which
             erases a pretrained value path.
         posterior_sees_condition: on conditional tasks, q depends on c too (Eq. 12).
+        pairs: how source and text of a conditional task are read: ``separate``, each between its own begin and end; or
+            ``joined``, as one sequence in which the begin of the text parts them, by encoder and decoder alike.
     """
 
     latent_size: int = Field(32, ge=1)
@@ -53,6 +55,7 @@ class DellaConfig(SystemConfig):
     tied_head: bool = True
     fusion_init: FusionInit = "identity"
     posterior_sees_condition: bool = True
+    pairs: Literal["separate", "joined"] = "separate"
 
     @field_validator("layers", mode="before")
     @classmethod

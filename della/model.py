@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from bench.backbones import AttentionPooling, Backbone, InjectedSystem, Injection
 from bench.errors import BenchError
-from bench.interface import Batch, Generators, LatentPath, Posterior
-from bench.spec import RunSpec, validated
+from bench.interface import Batch, Generators, LatentPath, Posterior, Seeds
+from bench.spec import DecodingSpec, RunSpec, validated
 from della.configuration import Della2022Config, DellaConfig, MemoryTokenConfig, SharedLatentConfig
 from della.fusion import FUSIONS
 from della.latents import HierarchicalPosterior, LatentHierarchy
+from della.pairs import JoinedPairs, SeparatePairs
 
 
 class Della(InjectedSystem):
@@ -48,14 +49,19 @@ class Della(InjectedSystem):
         backbone.give_memory(layers)
         if not config.tied_head:
             backbone.untie_head()
+        tokens = backbone.tokenizer
+        self.pairs = JoinedPairs(tokens.pad, tokens.eos) if config.pairs == "joined" else SeparatePairs()
 
     @classmethod
     def supports(cls, spec: RunSpec) -> str | None:
-        """Returns why the latent layers do not fit the backbone; a pretrained one shows its depth when it is built."""
+        """Returns why the options do not fit the backbone; a pretrained one shows its depth when it is built."""
+        config = validated(cls.Config, spec.system.options, "options")
+        if spec.task.conditional and config.pairs == "joined" and spec.backbone.kind != "decoder-only":
+            return "source and text are joined only where one stack reads both"
         if spec.backbone.source != "scratch":
             return None
         try:
-            validated(cls.Config, spec.system.options, "options").latent_layers(spec.backbone.layers)
+            config.latent_layers(spec.backbone.layers)
         except BenchError as error:
             return str(error)
         return None
@@ -66,6 +72,7 @@ class Della(InjectedSystem):
 
     def encode(self, batch: Batch) -> Posterior:
         """Returns q(z_1 .. z_L | x, c) after one bidirectional pass over each of x and c."""
+        batch = self.pairs.to_encode(batch)
         conditions = None if batch.condition is None else self._represent(batch.condition)
         return HierarchicalPosterior(
             self.hierarchy,
@@ -85,9 +92,20 @@ class Della(InjectedSystem):
 
     def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
         """Draws z_1 .. z_L from the chain of priors."""
-        conditions = None if condition is None else self._represent(condition)
+        conditions = None if condition is None else self._represent(self.pairs.source_to_encode(condition))
         features = self.hierarchy.prior_features(conditions, 1 if condition is None else len(condition))
         return self.hierarchy.sample_prior(features, n, generator)
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        """Returns log p(x | z, c) for each sample (B x n)."""
+        return super().log_likelihood(self.pairs.to_decode(batch), path)
+
+    def generate(
+        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
+    ) -> list[list[int]]:
+        """Decodes one text per sample."""
+        source = None if condition is None else self.pairs.source_to_decode(condition)
+        return super().generate(path, source, decoding, seed)
 
     def inject(self, path: LatentPath) -> Injection:
         """Fuses each layer's latent variable, or the one of all layers, with its value vectors."""

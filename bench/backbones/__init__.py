@@ -7,9 +7,17 @@ from bench.backbones.injection import Injection
 from bench.backbones.pooling import AttentionPooling
 from bench.backbones.stack import Stack
 from bench.backbones.system import InjectedSystem
-from bench.backbones.tokenizers import Tokenizer, build_encoder_tokenizer, build_tokenizer, load_tokenizer
+from bench.backbones.tokenizers import (
+    BERT_TOKENS,
+    Tokenizer,
+    build_encoder_tokenizer,
+    build_tokenizer,
+    load_tokenizer,
+    read_tokenizer,
+)
 
 __all__ = [
+    "BERT_TOKENS",
     "AttentionPooling",
     "Backbone",
     "EncoderOnly",
@@ -24,4 +32,5 @@ __all__ = [
     "check_backbone",
     "check_encoder",
     "load_tokenizer",
+    "read_tokenizer",
 ]

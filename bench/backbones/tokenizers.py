@@ -156,23 +156,37 @@ def _wordpiece(vocabulary: dict[str, int], lower_case: bool) -> Engine:
     return engine
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
+def load_tokenizer(folder: Path, special: Sequence[str] | None = None) -> Tokenizer:
     """Reads a pretrained byte-level BPE: ``tokenizer.json``, or ``vocab.json`` and ``merges.txt`` (GPT-2, BART).
+
+    Args:
+        folder: of the files.
+        special: padding, begin and end of text, added in this order where they are lacking; BART's in its own
+            tokenizer, else the suite's, if not given.
 
     Raises:
         BenchError: the folder does not exist or holds neither, or a file is damaged.
     """
     whole, vocabulary, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
     if whole.is_file():
-        engine = _read_engine(whole)
-        return Tokenizer(engine, _kind(engine), _special_tokens(engine))
+        return read_tokenizer(whole, special)
     if not (vocabulary.is_file() and merges.is_file()):
         raise BenchError(f"no tokenizer in {folder}: expected tokenizer.json, or vocab.json and merges.txt.")
     words = _read_json(vocabulary)
     engine = Engine(models.BPE(vocab=words, merges=_read_merges(merges, words)))
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     engine.decoder = decoders.ByteLevel()
-    return Tokenizer(engine, folder.resolve().name, _special_tokens(engine))
+    return Tokenizer(engine, folder.resolve().name, special or _special_tokens(engine))
+
+
+def read_tokenizer(file: Path, special: Sequence[str] | None = None) -> Tokenizer:
+    """Reads what ``Tokenizer.save`` wrote, or any file of its kind; ``special`` is as for ``load_tokenizer``.
+
+    Raises:
+        BenchError: the file is damaged or holds no tokenizer.
+    """
+    engine = _read_engine(file)
+    return Tokenizer(engine, _kind(engine), special or _special_tokens(engine))
 
 
 def load_wordpiece(folder: Path) -> Tokenizer:

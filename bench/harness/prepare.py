@@ -6,26 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from bench.backbones import (
-    Tokenizer,
-    build_backbone,
-    build_encoder,
-    build_encoder_tokenizer,
-    build_tokenizer,
-    check_backbone,
-)
+from bench.backbones import Tokenizer, build_encoder_tokenizer, build_tokenizer, check_backbone
 from bench.errors import BenchError
 from bench.harness import evaluate, generate, train
 from bench.harness.data import EncoderTokens, TokenizedTexts, tokenize
+from bench.harness.model import WEIGHTS, build_system
 from bench.harness.provenance import file_sha256
 from bench.interface import System
 from bench.metrics.model import model_metrics
-from bench.objectives import adapt
 from bench.records.schema import DataFacts
 from bench.registry import SYSTEMS
-from bench.spec import RunSpec, validated
+from bench.spec import RunSpec
 from bench.tasks.task import Split, TaskData, get_task, load_texts
 
 
@@ -77,7 +68,12 @@ class Prepared:
     def system(self, seed: int) -> System:
         """Builds the untrained system, its weights drawn from ``seed``; the caller's random state is kept."""
         cls = SYSTEMS.get(self.spec.system.name)
-        return build_system(cls, self.spec, self.tokenizer, self.encoder_tokens, seed)
+        return build_system(cls, self.spec.model, self.tokenizer, self.encoder_tokenizer, seed)
+
+    @property
+    def encoder_tokenizer(self) -> Tokenizer | None:
+        """The tokenizer of the system's own encoder, None for a system without."""
+        return None if self.encoder_tokens is None else self.encoder_tokens.tokenizer
 
 
 def prepare(spec: RunSpec, data_folder: Path | None = None) -> Prepared:
@@ -99,26 +95,6 @@ def prepare(spec: RunSpec, data_folder: Path | None = None) -> Prepared:
     limits = text_limits(spec)
     texts = {split: tokenize(examples, tokenizer, *limits, encoder) for split, examples in data.splits.items()}
     return Prepared(spec, data, tokenizer, texts, encoder, _components(spec, data, tokenizer, encoder))
-
-
-def build_system(
-    cls: type[System], spec: RunSpec, tokenizer: Tokenizer, encoder_tokens: EncoderTokens | None, seed: int
-) -> System:
-    """Builds an untrained system of a class, changed as the objective wants it, its weights drawn from ``seed``.
-
-    The caller's random state is kept.
-    """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        backbone = build_backbone(spec.backbone, tokenizer)
-        options = validated(cls.Config, spec.system.options, f"system {spec.system.label!r}")
-        if spec.encoder is None or encoder_tokens is None:
-            system = cls(backbone, options, spec.task.conditional)
-        else:
-            encoder = build_encoder(spec.encoder, encoder_tokens.tokenizer)
-            system = cls(backbone, options, spec.task.conditional, encoder)
-    adapt(system, spec.objective)
-    return system
 
 
 def _training_texts(data: TaskData) -> list[str]:
@@ -160,5 +136,5 @@ def _components(
         versions["encoder tokenizer"] = encoder.tokenizer.digest[:12]
     for section, stack in (("backbone", spec.backbone), ("encoder", spec.encoder)):
         if stack is not None and stack.path is not None:
-            versions[section] = file_sha256(stack.path / "model.safetensors")[:12]
+            versions[section] = file_sha256(stack.path / WEIGHTS)[:12]
     return versions

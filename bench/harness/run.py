@@ -13,6 +13,7 @@ from bench.harness import provenance, train
 from bench.harness.evaluate import score_texts
 from bench.harness.generate import generate_texts
 from bench.harness.measure import beside_sources, bootstrap_of, measure, text_set
+from bench.harness.model import save_description
 from bench.harness.prepare import Prepared, prepare
 from bench.interface import System
 from bench.objectives import build_stages, unsupported
@@ -61,9 +62,7 @@ def run(
     if (reason := unsupported(stages, train.probe(system, prepared.texts["train"]))) is not None:
         return _skipped(reason, facts, store)
     folder.mkdir(parents=True, exist_ok=True)
-    prepared.tokenizer.save(folder / "tokenizer.json")
-    if prepared.encoder_tokens is not None:
-        prepared.encoder_tokens.tokenizer.save(folder / "encoder_tokenizer.json")
+    save_description(folder, spec.model, prepared.tokenizer, prepared.encoder_tokenizer)
     with watch.phase("train"):
         trainer = train.Trainer(system, prepared.texts, stages, spec.training, seeds, folder, report)
         progress = trainer.run()

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from bench.errors import BenchError
 from bench.harness.data import TokenizedTexts, batches_of_similar_length
+from bench.harness.model import WEIGHTS, load_weights, weights
 from bench.interface import System
 from bench.objectives import Stage
 from bench.objectives.probe import Probe
@@ -143,7 +143,7 @@ class Trainer:
     @property
     def best_weights(self) -> Path:
         """File of the weights of the best epoch."""
-        return self.folder / "model.safetensors"
+        return self.folder / WEIGHTS
 
     def run(self) -> Progress:
         """Trains to the end and loads the best weights into the system.
@@ -294,27 +294,6 @@ def probe(system: System, texts: TokenizedTexts) -> Probe:
 
 def _below(prefix: str, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
-
-
-def weights(system: nn.Module) -> dict[str, Tensor]:
-    """Returns every parameter and buffer once, tied ones under their first name."""
-    return {
-        **{name: parameter.detach().contiguous() for name, parameter in system.named_parameters()},
-        **{name: buffer.contiguous() for name, buffer in system.named_buffers()},
-    }
-
-
-def load_weights(system: System, path: Path) -> None:
-    """Loads what ``weights`` gave into a system of the same spec.
-
-    Raises:
-        BenchError: the file holds other weights than the system has.
-    """
-    stored = load(path.read_bytes())
-    there, wanted = ({(name, value.shape) for name, value in one.items()} for one in (stored, weights(system)))
-    if differing := sorted({name for name, _ in there ^ wanted}):
-        raise BenchError(f"{path}: weights of another system ({len(differing)} differ, first {differing[0]!r}).")
-    system.load_state_dict(stored, strict=False)  # tied weights are stored once
 
 
 def uses_bf16(spec: TrainingSpec, device: torch.device) -> bool:

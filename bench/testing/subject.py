@@ -12,8 +12,8 @@ import torch
 
 from bench.backbones import Tokenizer, build_encoder_tokenizer, build_tokenizer
 from bench.harness.data import EncoderTokens, TokenizedTexts, tokenize
+from bench.harness.model import build_system
 from bench.harness.plan import Scale
-from bench.harness.prepare import build_system
 from bench.interface import Batch, System
 from bench.objectives import resolve_objective
 from bench.spec import (
@@ -152,7 +152,9 @@ class Subject:
 
         Initial weights are small or zero in places; a check on them would not see a term left out.
         """
-        system = build_system(self.cls, self.spec(), self.tokenizer, self._encoder_tokens, seed).eval()
+        own = self._encoder_tokens
+        tokenizers = (self.tokenizer, None if own is None else own.tokenizer)
+        system = build_system(self.cls, self.spec().model, *tokenizers, seed).eval()
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
             for parameter in system.parameters() if moved else ():

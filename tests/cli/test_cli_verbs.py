@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from cli_process import Finished
+from released_della import ReleasedDella, save_tokenizer
 
 from bench import resources
 from bench.cli import split_labels
+from bench.harness.model import load_model
 from bench.harness.plan import Suite, load_scale, run_spec
 from bench.objectives import OBJECTIVES
 from bench.records.store import load_runs
@@ -20,7 +23,7 @@ from bench.spec import RunSpec
 from bench.tasks import task_names
 
 DellaBench = Callable[..., Finished]
-VERBS = ("run", "table", "compare", "audit", "list", "show", "score", "rescore")
+VERBS = ("run", "table", "compare", "audit", "list", "show", "score", "rescore", "import-released")
 
 
 def printed(done: Finished) -> str:
@@ -204,3 +207,19 @@ def test_a_run_audits_itself(della_bench: DellaBench, workplace: Path) -> None:
     assert again.code == 1
     assert "The table lies in out/table.md" in again.out
     assert f"impossible (sum-of-parts) records, micro, snli: embed seed 0 ({run.record.run_id})" in again.err
+
+
+def test_import_released(della_bench: DellaBench, workplace: Path) -> None:
+    save_tokenizer(workplace / "gpt2")
+    torch.manual_seed(0)
+    torch.save(ReleasedDella(conditional=True).state_dict(), workplace / "model.pt")
+    command = ("import-released", "model.pt", "model", "--tokenizer", "gpt2")
+    done = della_bench(*command)
+    assert (done.code, done.out) == (2, "")
+    assert "model.pt: no heads do not divide a width of 16; name another number." in done.err
+    assert not (workplace / "model").exists()
+    line = printed(della_bench(*command, "--heads", "2", "--system", "della-2022:layers=1-2"))
+    assert line.startswith("model: della-2022, conditional, 3 layers x 16, from model.pt, sha256 ")
+    assert load_model(workplace / "model").groups == (4, 4)
+    unknown = della_bench(*command, "--system", "della-2002")
+    assert "unknown importer 'della-2002'. Did you mean 'della-2022'?" in unknown.err

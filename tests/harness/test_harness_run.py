@@ -12,14 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.backbones import load_tokenizer
 from bench.errors import BenchError
 from bench.harness import run as run_module
 from bench.harness.evaluate import score_texts
 from bench.harness.measure import bootstrap_of, measure
+from bench.harness.model import load_model, load_weights
 from bench.harness.prepare import prepare
 from bench.harness.run import run
-from bench.harness.train import load_weights
 from bench.records.schema import Record
 from bench.records.store import RecordStore, StoredRun
 from bench.registry import SYSTEMS
@@ -67,7 +66,8 @@ def test_a_record_says_where_every_number_comes_from(
     assert (n["PPL"], n["KL[2]"], n["Dist-1"]) == (12, 12, 2)
     assert len((stored(tmp_path).path.with_name("generations.jsonl")).read_text().splitlines()) == 2
     assert files_of(tmp_path) == {
-        *("record.json", "statistics.npz", "generations.jsonl", "curve.jsonl", "model.safetensors", "tokenizer.json"),
+        *("record.json", "statistics.npz", "generations.jsonl", "curve.jsonl", "model.json", "model.safetensors"),
+        "tokenizer.json",
     }
     weights = stored(tmp_path).path.with_name("model.safetensors").read_bytes()
     assert record.model is not None
@@ -114,17 +114,16 @@ def test_batches_of_scoring_move_no_score(micro: MakeSpec, tmp_path: Path, label
         assert value == pytest.approx(values(large)[name], rel=1e-6, abs=1e-5 if name == "MI" else 0), name
 
 
-@pytest.mark.parametrize("label", ["embed", "della-2022"])
+@pytest.mark.parametrize("label", ["embed", "della-2022", "embed+batch-norm"])
 def test_the_scored_weights_can_be_loaded_and_scored_again(micro: MakeSpec, tmp_path: Path, label: str) -> None:
-    """Through the files alone, on a system that was initialised otherwise."""
+    """Through the folder alone."""
     spec = micro(label)
     record = run(spec, tmp_path)
     folder, seeds = stored(tmp_path).path.parent, record.seeds
     prepared = prepare(spec)
-    tokenizer = load_tokenizer(folder)
+    system = load_model(folder)
+    tokenizer = system.backbone.tokenizer
     assert (tokenizer.name, tokenizer.digest) == (prepared.tokenizer.name, prepared.tokenizer.digest)
-    system = prepared.system(seeds["init"] + 1)
-    load_weights(system, folder / "model.safetensors")
     scored = score_texts(system, prepared.texts["test"], spec.scoring, spec.training, seeds["latent"])
     measured = measure(scored, None, prepared.data, bootstrap_of(spec.scoring, seeds["bootstrap"]))
     assert tuple(measured.scores) == record.metrics

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.harness import train
+from bench.harness.model import weights
 from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.interface import LatentPath
@@ -67,7 +68,7 @@ def test_only_epochs_of_the_last_stage_are_candidates(
 
 
 def snapshot(trainer: train.Trainer) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in train.weights(trainer.system).items()}
+    return {name: tensor.clone() for name, tensor in weights(trainer.system).items()}
 
 
 @pytest.mark.parametrize("name", ["embed", "della"])

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bench.harness import train
+from bench.harness.model import weights
 from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.objectives import build_stages
@@ -120,13 +121,13 @@ def test_the_weights_of_the_best_epoch_are_kept(
     results = iter([(5.0, 1.0), (3.0, 0.5), (3.5, 0.0), (3.0, 0.75)])
 
     def validate() -> tuple[float, float]:
-        seen.append({name: tensor.clone() for name, tensor in train.weights(trainer.system).items()})
+        seen.append({name: tensor.clone() for name, tensor in weights(trainer.system).items()})
         return next(results)
 
     monkeypatch.setattr(trainer, "_validate", validate)
     progress = trainer.run()
     assert (progress.best_epoch, progress.best) == (2, 3.5)  # the first of the two that are equal
-    kept = train.weights(trainer.system)
+    kept = weights(trainer.system)
     assert all(kept[name].equal(tensor) for name, tensor in seen[1].items())
     assert not all(kept[name].equal(tensor) for name, tensor in seen[3].items())
 

@@ -11,8 +11,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from bench.harness.data import TokenizedTexts
+from bench.harness.model import load_weights, weights
 from bench.harness.plan import resolve_decoding
-from bench.harness.train import Trainer, load_weights, probe, weights
+from bench.harness.train import Trainer, probe
 from bench.interface import System
 from bench.objectives import build_stages, unsupported
 from bench.seeds import named_seeds

@@ -1,0 +1,160 @@
+"""Model folders: a trained system that can be built again, whether a run trained it or other code did.
+
+``model.json`` says what it is (`ModelSpec`), ``model.safetensors`` holds its weights, ``tokenizer.json`` and, for a
+system with an encoder of its own, ``encoder_tokenizer.json`` its tokenizers. The folder of a run is one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from bench.backbones import BERT_TOKENS, Tokenizer, build_backbone, build_encoder, load_tokenizer, read_tokenizer
+from bench.errors import BenchError
+from bench.harness.provenance import file_sha256
+from bench.interface import System
+from bench.objectives import adapt
+from bench.registry import IMPORTERS, SYSTEMS
+from bench.spec import ModelSpec, validated
+from bench.storage import atomic_write
+
+MODEL, WEIGHTS = "model.json", "model.safetensors"
+TOKENIZER, ENCODER_TOKENIZER = "tokenizer.json", "encoder_tokenizer.json"
+
+
+def build_system(
+    cls: type[System],
+    spec: ModelSpec,
+    tokenizer: Tokenizer,
+    encoder_tokenizer: Tokenizer | None = None,
+    seed: int = 0,
+) -> System:
+    """Builds an untrained system of a class, changed as the objective wants it, its weights drawn from ``seed``.
+
+    The caller's random state is kept.
+
+    Raises:
+        BenchError: unknown names or options, or a backbone that cannot be built.
+    """
+    options = validated(cls.Config, spec.system.options, f"system {spec.system.label!r}")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        backbone = build_backbone(spec.backbone, tokenizer)
+        if spec.encoder is None or encoder_tokenizer is None:
+            system = cls(backbone, options, spec.conditional)
+        else:
+            system = cls(backbone, options, spec.conditional, build_encoder(spec.encoder, encoder_tokenizer))
+    adapt(system, spec.objective)
+    return system
+
+
+def save_description(
+    folder: Path, spec: ModelSpec, tokenizer: Tokenizer, encoder_tokenizer: Tokenizer | None = None
+) -> None:
+    """Writes all of a model folder but the weights."""
+    tokenizer.save(folder / TOKENIZER)
+    if encoder_tokenizer is not None:
+        encoder_tokenizer.save(folder / ENCODER_TOKENIZER)
+    atomic_write(folder / MODEL, spec.model_dump_json(indent=2).encode() + b"\n")
+
+
+def read_description(folder: Path) -> tuple[ModelSpec, Tokenizer, Tokenizer | None]:
+    """Reads all of a model folder but the weights: what the model is, its tokenizer, and its encoder's.
+
+    Raises:
+        BenchError: a file is missing or damaged.
+    """
+    missing = [name for name in (MODEL, WEIGHTS, TOKENIZER) if not (folder / name).is_file()]
+    if missing:
+        raise BenchError(f"no model in {folder}: it lacks {', '.join(missing)}.")
+    try:
+        content = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BenchError(f"{folder / MODEL}: damaged, not JSON: {error}") from None
+    spec = validated(ModelSpec, content, str(folder / MODEL))
+    encoder = read_tokenizer(folder / ENCODER_TOKENIZER, BERT_TOKENS) if spec.encoder is not None else None
+    return spec, read_tokenizer(folder / TOKENIZER, spec.special_tokens), encoder
+
+
+def load_model(folder: Path) -> System:
+    """Returns the system in a model folder, ready to be scored.
+
+    Raises:
+        BenchError: a file is missing or damaged, or the weights are those of another system.
+    """
+    spec, tokenizer, encoder_tokenizer = read_description(folder)
+    system = build_system(SYSTEMS.get(spec.system.name), spec, tokenizer, encoder_tokenizer)
+    load_weights(system, folder / WEIGHTS)
+    return system.eval()
+
+
+def weights(system: nn.Module) -> dict[str, Tensor]:
+    """Returns every parameter and buffer once, tied ones under their first name."""
+    return {
+        **{name: parameter.detach().contiguous() for name, parameter in system.named_parameters()},
+        **{name: buffer.contiguous() for name, buffer in system.named_buffers()},
+    }
+
+
+def load_weights(system: System, path: Path) -> None:
+    """Loads what ``weights`` gave into a system of the same spec.
+
+    Raises:
+        BenchError: the file is damaged, or holds other weights than the system has.
+    """
+    try:
+        stored = load(path.read_bytes())
+    except SafetensorError as error:
+        raise BenchError(f"{path}: damaged: {error}") from error
+    set_weights(system, stored, path)
+
+
+def set_weights(system: System, stored: Mapping[str, Tensor], where: Path) -> None:
+    """Gives a system the weights and buffers that are named like its own.
+
+    Raises:
+        BenchError: they are not those the system has; ``where`` is named.
+    """
+    there, wanted = ({(name, value.shape) for name, value in one.items()} for one in (stored, weights(system)))
+    if differing := sorted({name for name, _ in there ^ wanted}):
+        raise BenchError(f"{where}: weights of another system ({len(differing)} differ, first {differing[0]!r}).")
+    system.load_state_dict(dict(stored), strict=False)  # tied weights are stored once
+
+
+def import_model(
+    name: str, options: Mapping[str, Any], checkpoint: Path, out: Path, tokenizer: Path, heads: int | None = None
+) -> ModelSpec:
+    """Turns a checkpoint of other code into a model folder.
+
+    Args:
+        name: the system it becomes, by which its importer is registered.
+        options: of the system, that the checkpoint does not tell.
+        checkpoint: the file.
+        out: the folder.
+        tokenizer: folder of the tokenizer it was trained with, before special tokens were added.
+        heads: attention heads, where the importer's guess is wrong.
+
+    Raises:
+        BenchError: the file is no such checkpoint, the tokenizer is another, or the folder cannot be written.
+    """
+    imported = IMPORTERS.get(name)(checkpoint, options, heads)
+    found = load_tokenizer(tokenizer, imported.tokens)
+    if len(found) != imported.vocabulary_size:
+        raise BenchError(
+            f"{checkpoint}: made for {imported.vocabulary_size} tokens; the tokenizer in {tokenizer} with"
+            f" {', '.join(imported.tokens)} has {len(found)}."
+        )
+    origin = f"{checkpoint.name}, sha256 {file_sha256(checkpoint)}"
+    spec = imported.spec.model_copy(update={"origin": origin})
+    system = build_system(SYSTEMS.get(name), spec, found)
+    set_weights(system, imported.weights, checkpoint)
+    save_description(out, spec, found)
+    atomic_write(out / WEIGHTS, save(weights(system)))
+    return spec

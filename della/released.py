@@ -1,0 +1,251 @@
+"""Checkpoints of the code that Hu et al. (2022) released, as systems of this suite.
+
+A checkpoint is the state dict of one model, GPT-2 with latent variables, whose encoder and decoder share their stack.
+With L layers of width d, latent variables of size p, rank r and vocabulary V it holds, weights outputs x inputs but for
+GPT-2's own, which are inputs x outputs:
+
+    encoder.{wte,wpe,ln_f,h.l...}                GPT-2
+    encoder.h.l.attn.lmf.text_factor.j           d x (d + 1)      Eq. 9, on [v; 1]
+    encoder.h.l.attn.lmf.latent_factor.j         d x (p + 1)      Eq. 9, on [z; 1]
+    encoder.recog_network.l                      2p x (d + p)     posterior, on [representation; z_{<l}]
+    encoder.prior_network.l                      2p x p           prior, on z_{<l}; 2p x (p + d) on [z_{<l}; c^(l)]
+    encoder.reccurnt_cell_weight_{hh,ih}.l       p x p            recurrence
+    encoder.pooling.l.attention_weights          d                attention pooling
+    decoder.lm_head                              V x d            output layer, not tied
+    decoder.mlp_bow                              d x p            bag of words; a loss, no part of the model
+    decoder.{wte,wpe,ln_f,h.l...}                the shared stack again
+    {encoder,decoder}.h.l.attn.{bias,masked_bias}    buffers: the causal mask
+
+The constant 1 stands BEHIND v and z (``LMFLayer`` of the released ``model.py``), so the last column of a factor is a
+second bias: here both are summed into the one bias that they are.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.errors import BenchError, unknown_name
+from bench.interface import ImportedModel
+from bench.spec import BackboneSpec, ModelSpec, SystemSpec, validated
+from della.configuration import Della2022Config
+
+HEAD_SIZE = 64
+"""Of every GPT-2; the number of heads is not in a state dict."""
+
+DROPOUT = 0.1
+"""Of every GPT-2, in case it is trained on."""
+
+PAD, BOS, EOS = "<|endoftext|>", "<s>", "</s>"
+"""What the released code pads with, and the two tokens it adds to GPT-2's."""
+
+STACK = ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
+"""The parts of a block, each with weight and bias."""
+
+NETWORKS = {
+    "posterior": "recog_network",
+    "prior": "prior_network",
+    "recurrence_hh": "reccurnt_cell_weight_hh",
+    "recurrence_ih": "reccurnt_cell_weight_ih",
+}
+"""The networks of the hierarchy by their released names."""
+
+Named = tuple[str, Tensor]
+"""A tensor with its name."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The sizes of a checkpoint.
+
+    Attributes:
+        layers: L.
+        width: d.
+        latent_size: p.
+        rank: r.
+        vocabulary: V.
+        positions: longest sequence.
+        conditional: whether it is the model of pairs.
+    """
+
+    layers: int
+    width: int
+    latent_size: int
+    rank: int
+    vocabulary: int
+    positions: int
+    conditional: bool
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], where: Path) -> Layout:
+        """Reads the sizes off the tensors that tell them.
+
+        Raises:
+            BenchError: one of these is missing or no matrix: no such checkpoint.
+        """
+        telling = [f"encoder.{name}.weight" for name in ("wte", "wpe", "recog_network.0", "prior_network.0")]
+        for name in telling:
+            if name not in tensors or tensors[name].dim() != 2:
+                raise BenchError(f"{where}: no checkpoint of the released DELLA code: it lacks {name!r}.")
+        (vocabulary, width), (positions, _), (outputs, _), (_, seen) = (tensors[name].shape for name in telling)
+        latent_size = outputs // 2
+        return cls(
+            layers=_count(tensors, r"encoder\.h\.(\d+)\."),
+            width=width,
+            latent_size=latent_size,
+            rank=_count(tensors, r"encoder\.h\.0\.attn\.lmf\.text_factor\.(\d+)\."),
+            vocabulary=vocabulary,
+            positions=positions,
+            conditional=seen != latent_size,
+        )
+
+    def stack(self) -> dict[str, tuple[int, ...]]:
+        """Returns name and shape of what encoder and decoder share."""
+        d, p = self.width, self.latent_size
+        shapes: dict[str, tuple[int, ...]] = {"wte.weight": (self.vocabulary, d), "wpe.weight": (self.positions, d)}
+        sizes = {"attn.c_attn": (d, 3 * d), "attn.c_proj": (d, d), "mlp.c_fc": (d, 4 * d), "mlp.c_proj": (4 * d, d)}
+        for block in (f"h.{number}" for number in range(self.layers)):
+            for part in STACK:
+                shape = sizes.get(part, (d,))
+                shapes |= {f"{block}.{part}.weight": shape, f"{block}.{part}.bias": shape[-1:]}
+            for j in range(self.rank):
+                for factor, inputs in (("text_factor", d), ("latent_factor", p)):
+                    name = f"{block}.attn.lmf.{factor}.{j}"
+                    shapes |= {f"{name}.weight": (d, inputs + 1), f"{name}.bias": (d,)}
+        return {**shapes, "ln_f.weight": (d,), "ln_f.bias": (d,)}
+
+    def needed(self) -> dict[str, tuple[int, ...]]:
+        """Returns name and shape of everything that the model is made of, once."""
+        d, p = self.width, self.latent_size
+        shapes = {f"encoder.{name}": shape for name, shape in self.stack().items()}
+        shapes["decoder.lm_head.weight"] = (self.vocabulary, d)
+        networks = {
+            "recog_network": (2 * p, d + p),
+            "prior_network": (2 * p, p + d if self.conditional else p),
+            "reccurnt_cell_weight_hh": (p, p),
+            "reccurnt_cell_weight_ih": (p, p),
+        }
+        for number in range(self.layers):
+            shapes[f"encoder.pooling.{number}.attention_weights"] = (d,)
+            for name, shape in networks.items():
+                shapes |= {f"encoder.{name}.{number}.weight": shape, f"encoder.{name}.{number}.bias": shape[:1]}
+        return shapes
+
+    def unneeded(self) -> set[str]:
+        """Returns the names of what may be there besides: the shared stack again, buffers, and the bag of words."""
+        again = {f"decoder.{name}" for name in self.stack()}
+        masks = {
+            f"{half}.h.{number}.attn.{buffer}"
+            for half in ("encoder", "decoder")
+            for number in range(self.layers)
+            for buffer in ("bias", "masked_bias")
+        }
+        return again | masks | {"decoder.mlp_bow.weight", "decoder.mlp_bow.bias"}
+
+    def check(self, tensors: Mapping[str, Tensor], where: Path) -> None:
+        """Raises a BenchError unless every tensor is known, none is missing, and all have their shapes."""
+        needed = self.needed()
+        for problem, names in (
+            ("lacks", [name for name in needed if name not in tensors]),
+            ("has more than a DELLA of these sizes:", sorted(tensors.keys() - needed.keys() - self.unneeded())),
+        ):
+            if names:
+                more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+                raise BenchError(f"{where}: the checkpoint {problem} {names[0]!r}{more}.")
+        for name, shape in needed.items():
+            if tensors[name].shape != shape:
+                found = tuple(tensors[name].shape)
+                raise BenchError(f"{where}: {name!r} has shape {found}; with the other tensors it would be {shape}.")
+        for name in self.stack():
+            copy = tensors.get(f"decoder.{name}")
+            if copy is not None and not torch.equal(copy, tensors[f"encoder.{name}"]):
+                raise BenchError(f"{where}: 'decoder.{name}' differs from 'encoder.{name}', which it shares.")
+
+
+def import_released(path: Path, options: Mapping[str, Any], heads: int | None = None) -> ImportedModel:
+    """Reads a checkpoint of the released code, unconditional or conditional.
+
+    Args:
+        path: the ``.pt`` file; nothing in it is executed.
+        options: of `della-2022` that a state dict does not tell.
+        heads: attention heads; one per 64 dimensions, as in every GPT-2, if not given.
+
+    Raises:
+        BenchError: the file is no such checkpoint, or options contradict it.
+    """
+    tensors = _read(path)
+    layout = Layout.of(tensors, path)
+    layout.check(tensors, path)
+    heads = heads or layout.width // HEAD_SIZE
+    if not heads or layout.width % heads:
+        raise BenchError(f"{path}: {heads or 'no'} heads do not divide a width of {layout.width}; name another number.")
+    if unknown := sorted(options.keys() - {"layers"}, key=str):
+        raise unknown_name("option of a released checkpoint", str(unknown[0]), ["layers"])
+    told: dict[str, Any] = {"latent_size": layout.latent_size, "rank": layout.rank}
+    if layout.conditional:
+        told["pairs"] = "joined"
+    config = validated(Della2022Config, {**options, **told}, f"options of {path}")
+    return ImportedModel(
+        spec=ModelSpec(
+            system=SystemSpec(name="della-2022", options=config.model_dump(mode="json"), label="della-2022"),
+            backbone=BackboneSpec(
+                layers=layout.layers, width=layout.width, heads=heads, positions=layout.positions, dropout=DROPOUT
+            ),
+            conditional=layout.conditional,
+            # Where the released code frames pairs it does not begin a text, it ends the source.
+            special_tokens=(PAD, EOS if layout.conditional else BOS, EOS),
+        ),
+        weights=dict(_translated(tensors, layout, config.latent_layers(layout.layers))),
+        tokens=(PAD, BOS, EOS),
+        vocabulary_size=layout.vocabulary,
+    )
+
+
+def _translated(tensors: Mapping[str, Tensor], layout: Layout, latent_layers: Sequence[int]) -> Iterator[Named]:
+    """Yields the weights by their names in `Della`."""
+    for name in layout.stack():
+        if ".lmf." not in name:
+            yield f"backbone.model.transformer.{name}", tensors[f"encoder.{name}"]
+    yield "backbone.model.lm_head.weight", tensors["decoder.lm_head.weight"]
+    for group, layer in enumerate(latent_layers):
+        yield f"pooling.{group}.attention_weights", tensors[f"encoder.pooling.{layer}.attention_weights"]
+        for ours, released in NETWORKS.items():
+            for part in ("weight", "bias"):
+                yield f"hierarchy.{ours}.{group}.{part}", tensors[f"encoder.{released}.{layer}.{part}"]
+    for factor in ("text", "latent"):
+        names = [
+            [f"encoder.h.{layer}.attn.lmf.{factor}_factor.{j}" for j in range(layout.rank)] for layer in latent_layers
+        ]
+        weights = torch.stack([torch.stack([tensors[f"{name}.weight"] for name in row]) for row in names])
+        biases = torch.stack([torch.stack([tensors[f"{name}.bias"] for name in row]) for row in names])
+        yield f"fusion.{factor}_factor", weights[..., :-1]
+        yield f"fusion.{factor}_bias", weights[..., -1] + biases
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Returns the state dict in a file, by name.
+
+    Raises:
+        BenchError: it cannot be read without executing what is in it, or is no state dict.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror or error}.") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
+        raise BenchError(f"{path}: damaged, or no state dict that can be read without executing it.") from None
+    if not isinstance(content, Mapping) or not all(isinstance(one, Tensor) for one in content.values()):
+        raise BenchError(f"{path}: no state dict: expected tensors by name, got {type(content).__name__}.")
+    return {str(name): tensor for name, tensor in content.items()}
+
+
+def _count(names: Iterable[str], pattern: str) -> int:
+    """Returns one more than the largest number that ``pattern`` finds at the start of a name."""
+    return max((int(found[1]) + 1 for name in names if (found := re.match(pattern, name))), default=0)

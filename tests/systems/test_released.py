@@ -1,0 +1,339 @@
+"""Checkpoints of the released code: imported, they give its logits, its distributions and its terms of every layer."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from released_della import BOS, EOS, PAD, VOCABULARY, Layer, ReleasedDella, save_tokenizer
+from torch import Tensor
+from transformers import GPT2Tokenizer
+
+from bench.errors import BenchError
+from bench.harness.model import import_model, load_model
+from bench.interface import Batch, LatentPath
+from bench.spec import DecodingSpec
+from della.model import Della2022
+from della.released import Layout
+
+TEXTS = ("the cat sat on the mat .", "a dog", "no", "the quick brown fox jumps over it")
+SOURCES = ("where is it ?", "what does it do", "the fox and the lazy dog .", "who")
+
+# In float64 both sides agree to rounding; in float32, as checkpoints are, to what 3 layers and 300 nats leave of it.
+TOLERANCE = {torch.float64: {"rtol": 1e-9, "atol": 1e-9}, torch.float32: {"rtol": 1e-5, "atol": 1e-5}}
+
+
+@pytest.fixture
+def gpt2_files(tmp_path: Path) -> Path:
+    return save_tokenizer(tmp_path / "gpt2")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A released model and the same one imported."""
+
+    released: ReleasedDella
+    system: Della2022
+    layers: range
+
+    @property
+    def tolerance(self) -> dict[str, float]:
+        return TOLERANCE[self.released.decoder.lm_head.weight.dtype]
+
+    def latents(self, ids: Tensor, index: int, condition: Tensor | None) -> list[Layer]:
+        """The released latent path of a text with the noise of the stream ``index``."""
+        stream = torch.Generator().manual_seed(index)
+        noise = torch.cat([torch.randn(1, 4, generator=stream) for _ in self.layers])
+        return self.released.encoder.latents(ids, noise, condition, self.layers)
+
+    def everywhere(self, path: LatentPath, index: int) -> list[Tensor | None]:
+        """The imported latent path of a text, layer by layer."""
+        z: list[Tensor | None] = [None] * 3
+        for group, layer in enumerate(self.layers):
+            z[layer] = path.z[group][index, 0]
+        return z
+
+
+MakeCase = Callable[..., Case]
+
+
+@pytest.fixture
+def make_case(tmp_path: Path, gpt2_files: Path) -> Iterator[MakeCase]:
+    def make(
+        conditional: bool = False,
+        dtype: torch.dtype = torch.float64,
+        layers: str = "all",
+        numbers: range = range(3),
+        **sizes: object,
+    ) -> Case:
+        torch.set_default_dtype(dtype)
+        torch.manual_seed(0)
+        released = ReleasedDella(positions=160, conditional=conditional, **sizes).eval()
+        torch.save(released.state_dict(), tmp_path / "model_epoch_3.pt")
+        options = {} if layers == "all" else {"layers": layers}
+        import_model("della-2022", options, tmp_path / "model_epoch_3.pt", tmp_path / "out", gpt2_files, heads=2)
+        system = load_model(tmp_path / "out")
+        assert isinstance(system, Della2022)
+        return Case(released, system, numbers)
+
+    yield make
+    torch.set_default_dtype(torch.float32)
+
+
+def batch_of(system: Della2022) -> Batch:
+    """The texts as the harness gives them, padded, with their sources where the model has any."""
+    tokenizer = system.backbone.tokenizer
+    sources = Batch.collate(tokenizer.encode(SOURCES), tokenizer.pad) if system.conditional else None
+    return Batch.collate(tokenizer.encode(TEXTS), tokenizer.pad, sources)
+
+
+def as_released(gpt2_files: Path, conditional: bool) -> list[tuple[Tensor, Tensor | None]]:
+    """The same as the released code reads them, one by one: <s> text </s>, or source </s> text </s> and source </s>."""
+    encode = GPT2Tokenizer(str(gpt2_files / "vocab.json"), str(gpt2_files / "merges.txt")).encode
+    if not conditional:
+        return [(torch.tensor([BOS, *encode(text), EOS]), None) for text in TEXTS]
+    conditions = [[*encode(source), EOS] for source in SOURCES]
+    return [
+        (torch.tensor([*condition, *encode(text), EOS]), torch.tensor(condition))
+        for text, condition in zip(TEXTS, conditions, strict=True)
+    ]
+
+
+CASES = {
+    "unconditional": {},
+    "conditional": {"conditional": True},
+    "unconditional in float32": {"dtype": torch.float32},
+    "conditional in float32": {"conditional": True, "dtype": torch.float32},
+    "trained with a bag of words": {"bow": True},
+    "rank 1": {"rank": 1},
+    "layers 2 to 3": {"layers": "2-3", "numbers": range(1, 3)},
+    "conditional, layers 1 to 2": {"conditional": True, "layers": "1-2", "numbers": range(2)},
+}
+
+
+@pytest.fixture(params=CASES.values(), ids=list(CASES))
+def case(request: pytest.FixtureRequest, make_case: MakeCase) -> Case:
+    return make_case(**request.param)
+
+
+@torch.no_grad()
+def test_posterior_prior_and_terms_of_every_layer(case: Case, gpt2_files: Path) -> None:
+    """In one padded batch, of texts that the released model sees without padding."""
+    batch = batch_of(case.system)
+    streams = [torch.Generator().manual_seed(index) for index in range(len(batch))]
+    path = case.system.encode(batch).sample(1, streams)
+    for index, (ids, condition) in enumerate(as_released(gpt2_files, case.system.conditional)):
+        layers = case.latents(ids, index, condition)
+        for group, layer in enumerate(layers):
+            torch.testing.assert_close(path.mean[group][index, 0], layer.q[0], **case.tolerance)
+            torch.testing.assert_close(path.z[group][index, 0], layer.z, **case.tolerance)
+            ours = torch.stack([path.log_q[index, 0, group], path.log_p[index, 0, group], path.kl[index, 0, group]])
+            theirs = torch.stack([layer.log_q, layer.log_p, layer.kl])
+            torch.testing.assert_close(ours, theirs, **case.tolerance)
+
+
+@torch.no_grad()
+def test_logits_and_likelihood(case: Case, gpt2_files: Path) -> None:
+    batch = batch_of(case.system)
+    path = case.system.encode(batch).sample(1, torch.Generator().manual_seed(0))
+    read = case.system.pairs.to_decode(batch)
+    states, starts = case.system.backbone.decode(read, case.system.inject(path), 1)
+    logits = case.system.backbone.model.lm_head(states)
+    likelihood = case.system.log_likelihood(batch, path)
+    for index, (ids, condition) in enumerate(as_released(gpt2_files, case.system.conditional)):
+        z = case.everywhere(path, index)
+        expected = case.released.decoder.logits(ids[:-1], z)
+        torch.testing.assert_close(logits[index, : len(ids) - 1], expected, **case.tolerance)
+        first = 1 if condition is None else len(condition)
+        assert int(starts[index]) == first - 1
+        expected = case.released.log_likelihood(ids, z, first)
+        torch.testing.assert_close(likelihood[index, 0].to(expected.dtype), expected, **case.tolerance)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("conditional", [False, True], ids=["unconditional", "conditional"])
+def test_greedy_generation(make_case: MakeCase, gpt2_files: Path, conditional: bool) -> None:
+    """With prompts of several lengths, which the released code pads on the wrong side, as if each were alone."""
+    case = make_case(conditional)
+    condition = batch_of(case.system).condition
+    path = case.system.sample_prior(1 if conditional else len(TEXTS), condition, torch.Generator().manual_seed(1))
+    if not conditional:
+        path = LatentPath(
+            tuple(z.transpose(0, 1) for z in path.z),
+            tuple(mean.transpose(0, 1) for mean in path.mean),
+            *(term.transpose(0, 1) for term in (path.log_q, path.log_p, path.kl)),
+        )
+    generated = case.system.generate(path, condition, DecodingSpec(strategy="greedy", max_tokens=6), seed=0)
+    for index, (_, source) in enumerate(as_released(gpt2_files, conditional)):
+        prompt = [BOS] if source is None else source.tolist()
+        ids = list(prompt)
+        while len(ids) < len(prompt) + 6 and (len(ids) == len(prompt) or ids[-1] != EOS):
+            ids.append(int(case.released.decoder.logits(torch.tensor(ids), case.everywhere(path, index))[-1].argmax()))
+        special = {PAD, BOS, EOS} if source is None else {PAD, EOS}
+        assert generated[index] == [one for one in ids[len(prompt) :] if one not in special]
+
+
+@torch.no_grad()
+def test_the_released_pooling_sees_padding_and_ours_does_not(make_case: MakeCase, gpt2_files: Path) -> None:
+    case = make_case()
+    (ids, _), *_ = as_released(gpt2_files, conditional=False)
+    padded = torch.cat([ids, torch.full((5,), PAD)])
+    alone, beside = (case.released.encoder.representations(*one) for one in ((ids, 0), (padded, 5)))
+    assert all((one - other).abs().max() > 1e-3 for one, other in zip(alone, beside, strict=True))
+    mask = torch.arange(len(padded))[None] < len(ids)
+    ours = case.system._represent(Batch(padded[None], mask, torch.tensor([])))
+    torch.testing.assert_close(ours[0], torch.stack(alone), **case.tolerance)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("bow", [False, True])
+def test_every_tensor_is_used_or_known_not_to_be(conditional: bool, bow: bool) -> None:
+    state = ReleasedDella(20, conditional=conditional, bow=bow).state_dict()
+    layout = Layout.of(state, Path("x.pt"))
+    assert layout == Layout(3, 16, 4, 4, 20, 48, conditional)
+    needed, unneeded = layout.needed().keys(), layout.unneeded()
+    assert not needed & unneeded
+    bag = {"decoder.mlp_bow.weight", "decoder.mlp_bow.bias"}
+    assert state.keys() == needed | (unneeded if bow else unneeded - bag)
+
+
+def test_the_folder_says_where_it_comes_from(make_case: MakeCase, tmp_path: Path) -> None:
+    make_case(conditional=True)
+    said = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert said["origin"].startswith("model_epoch_3.pt, sha256 ")
+    assert (said["conditional"], said["backbone"]["heads"], said["system"]["options"]["rank"]) == (True, 2, 4)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.json", "model.safetensors", "tokenizer.json"}
+
+
+def state_dict() -> dict[str, Tensor]:
+    return ReleasedDella(layers=2, width=64, latent_size=4, rank=2).state_dict()
+
+
+def without(name: str) -> dict[str, Tensor]:
+    return {key: tensor for key, tensor in state_dict().items() if key != name}
+
+
+BAD = {
+    "another model": (lambda: {"transformer.wte.weight": torch.zeros(5, 4)}, "it lacks 'encoder.wte.weight'."),
+    "no tensors": (lambda: {"encoder.wte.weight": "text"}, "no state dict: expected tensors by name, got dict."),
+    "a list": (lambda: [torch.zeros(2)], "no state dict: expected tensors by name, got list."),
+    "a missing head": (lambda: without("decoder.lm_head.weight"), "lacks 'decoder.lm_head.weight'."),
+    "a missing factor": (
+        lambda: without("encoder.h.1.attn.lmf.text_factor.1.bias"),
+        "lacks 'encoder.h.1.attn.lmf.text_factor.1.bias'.",
+    ),
+    "two missing tensors": (
+        lambda: {key: tensor for key, tensor in state_dict().items() if "encoder.ln_f" not in key},
+        "lacks 'encoder.ln_f.weight' and 1 more.",
+    ),
+    "an unknown tensor": (lambda: {**state_dict(), "decoder.memory": torch.zeros(1)}, "more than a DELLA"),
+    "a wrong shape": (
+        lambda: {**state_dict(), "encoder.pooling.1.attention_weights": torch.zeros(65)},
+        "'encoder.pooling.1.attention_weights' has shape (65,); with the other tensors it would be (64,).",
+    ),
+    "halves apart": (
+        lambda: {**state_dict(), "decoder.wte.weight": torch.zeros(VOCABULARY, 64)},
+        "'decoder.wte.weight' differs from 'encoder.wte.weight', which it shares.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "complaint"), BAD.values(), ids=BAD)
+def test_what_is_no_checkpoint_is_named(
+    tmp_path: Path, gpt2_files: Path, content: Callable[[], object], complaint: str
+) -> None:
+    torch.save(content(), tmp_path / "bad.pt")
+    assert complaint in mistake(tmp_path / "bad.pt", tmp_path, gpt2_files)
+
+
+class Malicious:
+    """Would write a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.write_text, (self.path, "gotcha"))
+
+
+def test_nothing_in_a_file_is_executed(tmp_path: Path, gpt2_files: Path) -> None:
+    for number, save in enumerate(
+        (torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, protocol=2)))
+    ):
+        path = tmp_path / f"bad{number}.pt"
+        save({"encoder.wte.weight": Malicious(tmp_path / "gotcha")}, path)
+        assert "no state dict that can be read without executing it" in mistake(path, tmp_path, gpt2_files)
+    assert not (tmp_path / "gotcha").exists()
+
+
+def test_a_damaged_file_is_named(tmp_path: Path, gpt2_files: Path) -> None:
+    path = tmp_path / "half.pt"
+    torch.save(state_dict(), path)
+    for size in (1000, 0):
+        path.write_bytes(path.read_bytes()[:size])
+        assert "half.pt: damaged, or no state dict" in mistake(path, tmp_path, gpt2_files)
+    assert "cannot read" in mistake(tmp_path / "nowhere.pt", tmp_path, gpt2_files)
+
+
+@pytest.mark.parametrize(
+    ("options", "heads", "complaint"),
+    [
+        ({"rank": 1}, None, "unknown option of a released checkpoint 'rank'. Allowed: layers."),
+        ({"layers": "3-4"}, None, "there are no latent layers 3-4 in 2 layers."),
+        ({}, 5, "5 heads do not divide a width of 64; name another number."),
+    ],
+)
+def test_options_that_contradict_the_checkpoint_are_named(
+    tmp_path: Path, gpt2_files: Path, options: dict[str, object], heads: int | None, complaint: str
+) -> None:
+    torch.save(state_dict(), tmp_path / "x.pt")
+    assert complaint in mistake(tmp_path / "x.pt", tmp_path, gpt2_files, options, heads)
+
+
+def test_another_tokenizer_is_named(tmp_path: Path, gpt2_files: Path) -> None:
+    torch.save(ReleasedDella(VOCABULARY + 1, width=64).state_dict(), tmp_path / "x.pt")
+    complaint = mistake(tmp_path / "x.pt", tmp_path, gpt2_files)
+    assert "x.pt: made for 260 tokens; the tokenizer in" in complaint
+    assert complaint.endswith("with <|endoftext|>, <s>, </s> has 259.")
+
+
+def mistake(
+    path: Path, folder: Path, tokenizer: Path, options: dict[str, object] | None = None, heads: int | None = None
+) -> str:
+    """Returns the one line that an import ends with; nothing is written."""
+    with pytest.raises(BenchError) as caught:
+        import_model("della-2022", options or {}, path, folder / "out", tokenizer, heads)
+    assert "\n" not in str(caught.value)
+    assert not (folder / "out").exists()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["model.json", "model.safetensors", "tokenizer.json"])
+def test_a_folder_that_is_not_whole_is_named(make_case: MakeCase, tmp_path: Path, missing: str) -> None:
+    make_case()
+    (tmp_path / "out" / missing).unlink()
+    with pytest.raises(BenchError, match=f"no model in .*out: it lacks {missing}"):
+        load_model(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("model.json", "{", "model.json: damaged, not JSON"),
+        ("model.json", "{}", "model.json: system: Field required"),
+        ("model.safetensors", "x", "model.safetensors: damaged"),
+        ("tokenizer.json", "[]", "tokenizer.json: expected keys and values"),
+    ],
+)
+def test_a_damaged_folder_is_named(
+    make_case: MakeCase, tmp_path: Path, name: str, content: str, complaint: str
+) -> None:
+    make_case()
+    (tmp_path / "out" / name).write_text(content)
+    with pytest.raises(BenchError, match=complaint):
+        load_model(tmp_path / "out")
