@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.harness.aggregate import aggregated_posterior
 from bench.harness.data import TokenizedTexts, batches_of_similar_length
 from bench.harness.train import Report, precision
 from bench.interface import LatentPath, Posterior, System
@@ -72,7 +73,7 @@ def score_texts(
         columns["mean_noise"].append(mean.var(axis=1, ddof=min(1, path.n - 1)) / path.n)
         columns["first_mean"].append(mean[:, 0])
         report("score", (done + 1) / len(batches))
-    own, aggregated = _aggregated_posterior(posteriors, first_samples)
+    own, aggregated = aggregated_posterior(posteriors, first_samples)
     back = np.argsort(order)
     ordered = {name: np.concatenate(parts)[back] for name, parts in columns.items()}
     repeats = scoring.n_importance_samples // n_samples
@@ -93,18 +94,6 @@ def score_texts(
         conditional=bool(texts.sources),
         cut=texts.cut,
     )
-
-
-def _aggregated_posterior(posteriors: Sequence[Posterior], samples: Sequence[LatentPath]) -> tuple[Array, Array]:
-    """Returns log q(z | x) and log of the average over all texts x' of q(z | x'), one sample per text, batch order."""
-    own: list[Array] = []
-    aggregated: list[Array] = []
-    n_texts = sum(len(path.log_q) for path in samples)
-    for path in samples:
-        under_all = [posterior.log_prob(path.shared()).double().sum(-1).logsumexp(0) for posterior in posteriors]
-        own.append(_array(path.log_q.double().sum(-1)[:, 0]))
-        aggregated.append(_array(torch.stack(under_all).logsumexp(0)) - np.log(n_texts))
-    return np.concatenate(own), np.concatenate(aggregated)
 
 
 def _joined(means: Sequence[Tensor], batch: int, n: int) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,10 +21,11 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from bench.harness.aggregate import aggregated_posterior
 from bench.harness.data import TokenizedTexts, batches_of_similar_length
 from bench.harness.model import WEIGHTS, load_weights, weights
-from bench.interface import System
-from bench.objectives import Stage
+from bench.interface import Batch, LatentPath, Posterior, System
+from bench.objectives import InnerLoop, Stage
 from bench.objectives.probe import Probe
 from bench.seeds import SeedName, derive_seed
 from bench.spec import TrainingSpec
@@ -57,6 +58,9 @@ class Progress:
         curve: one row per finished epoch.
         seconds: spent on training steps.
         tokens: predicted tokens seen.
+        catching_up: whether the stage's inner loop still runs.
+        inner_updates: that it made in the present epoch.
+        mutual_information: on the validation texts after the last epoch of an inner loop, in nats.
         diverged: whether a loss was not finite.
     """
 
@@ -68,6 +72,9 @@ class Progress:
     curve: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     tokens: int = 0
+    catching_up: bool = False
+    inner_updates: int = 0
+    mutual_information: float = -math.inf
     diverged: bool = False
 
 
@@ -102,10 +109,15 @@ class Trainer:
         self.total_steps = self.steps_per_epoch * spec.epochs
         self.networks = self._auxiliary_networks()
         self.decoder_before = self._decoder() if any(stage.reset for stage in stages) else {}
+        self.batches: list[list[int]] = []
         self.trained = {
             **dict(system.named_parameters()),
             **{f"{AUXILIARY}{name}": parameter for name, parameter in self.networks.named_parameters()},
         }
+        inner = any(stage.objective.inner_loop for stage in stages)
+        encoder = probe(system, texts["train"]).of_encoder() if inner else frozenset()
+        self.encoder = [parameter for name, parameter in self.trained.items() if name in encoder]
+        self.others = [parameter for name, parameter in self.trained.items() if name not in encoder]
         decayed = [p for p in self.trained.values() if p.dim() > 1]
         plain = [p for p in self.trained.values() if p.dim() <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -156,11 +168,13 @@ class Trainer:
         # Not the step says which epoch it is: after the last one of an epoch, validation is still to come.
         while (epoch := len(self.progress.curve)) < self.spec.epochs and not self.progress.diverged:
             rng = np.random.Generator(np.random.PCG64(derive_seed(self.seeds["data"], epoch)))
-            batches = batches_of_similar_length(self.texts["train"].lengths, self.spec.batch_tokens, rng)
-            if self.progress.batch == 0 and self.stage.reset and epoch == self.stage.epochs.start:
-                self._reset_decoder()
-            while self.progress.batch < len(batches) and not self.progress.diverged:
-                self._look_at(batches[self.progress.batch : self.progress.batch + STEPS_BETWEEN_LOOKS])
+            self.batches = batches_of_similar_length(self.texts["train"].lengths, self.spec.batch_tokens, rng)
+            if self.progress.batch == 0 and epoch == self.stage.epochs.start:
+                self._begin_stage()
+            while self.progress.batch < len(self.batches) and not self.progress.diverged:
+                # An inner loop waits for the device by itself, and takes long enough.
+                steps = 1 if self.progress.catching_up else STEPS_BETWEEN_LOOKS
+                self._look_at(self.batches[self.progress.batch : self.progress.batch + steps])
                 self.report("train", self.progress.step / self.total_steps)
                 if time.monotonic() - saved > self.spec.checkpoint_seconds and not self.progress.diverged:
                     self._save()
@@ -188,14 +202,22 @@ class Trainer:
         self.progress.sums["texts"] = self.progress.sums.get("texts", 0.0) + len(texts)
         self.progress.step += len(batches)
         self.progress.batch += len(batches)
-        self.progress.tokens += sum(len(self.texts["train"].ids[index]) - 1 for index in texts)
+        self.progress.tokens += self._tokens(texts)
         self.progress.diverged = not all(map(math.isfinite, totals))
         self.progress.seconds += time.perf_counter() - start
 
     def _step(self, indices: list[int], step: int) -> Tensor:
-        """Takes one optimizer step; returns sums over texts: loss, rec, KL, each group's KL, each auxiliary loss."""
-        torch.manual_seed(derive_seed(self.seeds["dropout"], step))
-        noise = torch.Generator().manual_seed(derive_seed(self.seeds["latent"], step))
+        """Takes one step; returns sums over texts: loss, rec, KL, each group's KL, each auxiliary loss."""
+        inner = self.stage.objective.inner_loop
+        if inner is None or not self.progress.catching_up:
+            return self._update(indices, step)
+        self._catch_up(inner, indices, step)
+        return self._update(indices, step, frozen=self.encoder)
+
+    def _update(self, indices: list[int], step: int, *draw: int, frozen: Sequence[nn.Parameter] = ()) -> Tensor:
+        """Updates all weights but the frozen ones; ``draw`` tells the random draws of a step's updates apart."""
+        torch.manual_seed(derive_seed(self.seeds["dropout"], step, *draw))
+        noise = torch.Generator().manual_seed(derive_seed(self.seeds["latent"], step, *draw))
         batch, objective = self.texts["train"].batch(indices, self.pad).to(self.device), self.stage.objective
         for group in self.optimizer.param_groups:
             group["lr"] = self.spec.learning_rate * min(1.0, (step + 1) / max(1.0, self.spec.warmup * self.total_steps))
@@ -207,11 +229,37 @@ class Trainer:
         # A fixed divisor, not the batch's own token count, keeps every text's weight the same in every batch.
         (loss / self.spec.batch_tokens).backward()
         torch.nn.utils.clip_grad_norm_(self.trained.values(), self.spec.clip_norm)
+        for parameter in frozen:
+            parameter.grad = None
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         kl = path.kl.detach().double().mean(1).sum(0)
         further = [terms.detach().mean(1).sum() for terms in auxiliary]
         return torch.stack([loss.detach(), -log_likelihood.detach().sum(), kl.sum(), *kl, *further])
+
+    def _catch_up(self, inner: InnerLoop, indices: list[int], step: int) -> None:
+        """Updates the encoder alone, until its loss per token does not fall from one look to the next."""
+        rng = np.random.Generator(np.random.PCG64(derive_seed(self.seeds["data"], "inner", step)))
+        previous, losses, tokens = math.inf, [], 0
+        for number in range(1, inner.at_most + 1):
+            losses.append(self._update(indices, step, number, frozen=self.others)[0])
+            tokens += self._tokens(indices)
+            self.progress.inner_updates += 1
+            if number % inner.look == 0:
+                present = float(torch.stack(losses).sum()) / tokens
+                if not present < previous:
+                    break
+                previous, losses, tokens = present, [], 0
+            indices = self.batches[rng.integers(len(self.batches))]
+
+    def _tokens(self, indices: Sequence[int]) -> int:
+        return sum(len(self.texts["train"].ids[index]) - 1 for index in indices)
+
+    def _begin_stage(self) -> None:
+        self.progress.catching_up = self.stage.objective.inner_loop is not None
+        self.progress.mutual_information = -math.inf
+        if self.stage.reset:
+            self._reset_decoder()
 
     @torch.no_grad()
     def _reset_decoder(self) -> None:
@@ -225,7 +273,8 @@ class Trainer:
         sums, stage = self.progress.sums, self.stage
         means = {name: value / sums["texts"] for name, value in sums.items() if name != "texts"}
         rec, kl = self._validate()
-        if not math.isfinite(rec + kl):
+        inner = self._end_of_inner_loop() if self.progress.catching_up else {}
+        if not all(map(math.isfinite, (rec, kl, *inner.values()))):
             self.progress.diverged = True
             return
         self.progress.curve.append(
@@ -238,6 +287,7 @@ class Trainer:
                 "valid ELBO": rec + kl,
                 "valid Rec": rec,
                 "valid KL": kl,
+                **inner,
             }
         )
         # Validation is the bound itself, beta 1 and no floor, whatever is optimised: by it an epoch of an earlier stage
@@ -245,22 +295,43 @@ class Trainer:
         if stage is self.stages[-1] and rec + kl < self.progress.best:
             self.progress.best, self.progress.best_epoch = rec + kl, epoch
             atomic_write(self.best_weights, save(weights(self.system)))
-        self.progress.batch, self.progress.sums = 0, {}
+        self.progress.batch, self.progress.sums, self.progress.inner_updates = 0, {}, 0
+
+    def _end_of_inner_loop(self) -> dict[str, float]:
+        """Ends the inner loop for good if mutual information did not rise; returns what the curve says of it."""
+        before, present = self.progress.mutual_information, self._mutual_information()
+        self.progress.mutual_information, self.progress.catching_up = present, present > before
+        return {"valid MI": present, "inner updates": self.progress.inner_updates}
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
         """Returns Rec and KL of the validation texts in nats per text, from one posterior sample of fixed noise."""
+        rec = kl = 0.0
+        for batch, _, path in self._encode_validation():
+            with precision(self.spec, self.device):
+                rec -= float(self.system.log_likelihood(batch, path).sum())
+            kl += float(path.kl.double().sum())
+        n_texts = len(self.texts["valid"])
+        return rec / n_texts, kl / n_texts
+
+    @torch.no_grad()
+    def _mutual_information(self) -> float:
+        """Returns I(x; z) of the validation texts under their aggregated posterior, in nats."""
+        encoded = [(posterior, path) for _, posterior, path in self._encode_validation()]
+        own, aggregated = aggregated_posterior(*zip(*encoded, strict=True))
+        return float((own - aggregated).mean())
+
+    def _encode_validation(self) -> Iterator[tuple[Batch, Posterior, LatentPath]]:
+        """Yields the validation texts with their posteriors and one sample each, of fixed noise."""
         self.system.eval()
         texts = self.texts["valid"]
-        rec = kl = 0.0
         for indices in batches_of_similar_length(texts.lengths, self.spec.batch_tokens):
             noise = [torch.Generator().manual_seed(derive_seed(self.seeds["latent"], "valid", i)) for i in indices]
             batch = texts.batch(indices, self.pad).to(self.device)
             with precision(self.spec, self.device):
-                path = self.system.encode(batch).sample(1, noise)
-                rec -= float(self.system.log_likelihood(batch, path).sum())
-            kl += float(path.kl.double().sum())
-        return rec / len(texts), kl / len(texts)
+                posterior = self.system.encode(batch)
+                path = posterior.sample(1, noise)
+            yield batch, posterior, path
 
     def _save(self) -> None:
         states = self.optimizer.state

@@ -10,7 +10,7 @@ Schedules give beta(t), floors bound what the KL terms are penalised for, reduct
 """
 
 from bench.objectives.objective import Objective
-from bench.objectives.part import Adaptation, AuxiliaryLoss, Clock, Floor, Part, Recipe, Reduction, Schedule
+from bench.objectives.part import Adaptation, AuxiliaryLoss, Clock, Floor, InnerLoop, Part, Recipe, Reduction, Schedule
 from bench.objectives.stages import (
     OBJECTIVES,
     Stage,
@@ -28,6 +28,7 @@ __all__ = [
     "AuxiliaryLoss",
     "Clock",
     "Floor",
+    "InnerLoop",
     "Objective",
     "Part",
     "Recipe",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.objectives.part import Adaptation, AuxiliaryLoss, Clock, Floor, Part, Reduction, Schedule
+from bench.objectives.part import Adaptation, AuxiliaryLoss, Clock, Floor, InnerLoop, Part, Reduction, Schedule
 from bench.objectives.reductions import SumGroups
 from bench.objectives.schedules import Constant
 
@@ -23,6 +23,7 @@ class Objective:
     schedule: Schedule = field(default_factory=Constant)
     floor: Floor | None = None
     reduction: Reduction = field(default_factory=SumGroups)
+    inner_loop: InnerLoop | None = None
     auxiliary: tuple[AuxiliaryLoss, ...] = ()
     adaptations: tuple[Adaptation, ...] = ()
 
@@ -31,13 +32,13 @@ class Objective:
         """Puts parts in the places of their kinds; a place without a part keeps its default."""
         auxiliary = tuple(part for part in parts if isinstance(part, AuxiliaryLoss))
         adaptations = tuple(part for part in parts if isinstance(part, Adaptation))
-        single = {part.kind: part for part in parts if not part.several}
+        single = {part.kind.replace(" ", "_"): part for part in parts if not part.several}
         return cls(**single, auxiliary=auxiliary, adaptations=adaptations)  # type: ignore[arg-type]  # each kind is a field of its type
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """All parts, defaults included."""
-        single = (self.schedule, self.floor, self.reduction)
+        single = (self.schedule, self.floor, self.reduction, self.inner_loop)
         return *(part for part in single if part is not None), *self.auxiliary, *self.adaptations
 
     def loss(self, log_likelihood: Tensor, path: LatentPath, clock: Clock, auxiliary: Sequence[Tensor] = ()) -> Tensor:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.interface import Batch, LatentPath, System
     from bench.objectives.probe import Probe
 
-Kind = Literal["schedule", "floor", "reduction", "auxiliary loss", "adaptation", "stage", "recipe"]
+Kind = Literal["schedule", "floor", "reduction", "auxiliary loss", "adaptation", "inner loop", "stage", "recipe"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,15 @@ class AuxiliaryLoss(Part):
     @abstractmethod
     def terms(self, network: nn.Module, system: System, batch: Batch, path: LatentPath) -> Tensor:
         """Returns what ``weight`` multiplies (B x n), in nats."""
+
+
+class InnerLoop(Part):
+    """Updates of the encoder alone before each step, for as long as they help."""
+
+    kind = "inner loop"
+
+    look: int
+    at_most: int
 
 
 class Adaptation(Part):

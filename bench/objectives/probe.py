@@ -31,6 +31,10 @@ class Probe:
         system.eval()
         return cls(system, batch, system.encode(batch).sample(1, _stream()))
 
+    def of_encoder(self) -> frozenset[str]:
+        """Returns the names of the parameters that q(z | x) depends on, and neither p(x | z) nor p(z)."""
+        return self.of_posterior() - self._likelihood() - self._prior()
+
     def of_decoder(self) -> frozenset[str]:
         """Returns the names of the parameters that p(x | z) depends on, and neither q(z | x) nor p(z)."""
         return self._likelihood() - self.of_posterior() - self._prior()

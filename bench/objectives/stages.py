@@ -28,6 +28,7 @@ OBJECTIVES: Registry[type[Part]] = Registry(
         "free-bits": "bench.objectives.floors:FreeBits",
         "sum-groups": "bench.objectives.reductions:SumGroups",
         "mean-groups": "bench.objectives.reductions:MeanGroups",
+        "aggressive": "bench.objectives.aggressive:Aggressive",
         "batch-norm": "bench.objectives.batch_norm:BatchNorm",
         "bow": "bench.objectives.bow:BagOfWords",
         "first-group": "bench.objectives.reductions:FirstGroup",

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from baselines.transformer_vae import EmbedVAE
 from bench.harness.evaluate import score_texts
+from bench.harness.model import load_weights
 from bench.harness.prepare import Prepared, prepare
 from bench.harness.run import run
-from bench.harness.train import load_weights
 from bench.interface import Batch, LatentPath, Posterior, System
 from bench.objectives import OBJECTIVES, adapt, build_stages, resolve_objective, unsupported
 from bench.objectives.probe import Probe
