@@ -16,6 +16,7 @@ from torch.distributions import Independent, Normal
 from baselines.transformer_vae import EmbedVAE
 from bench.harness import train
 from bench.harness.data import batches_of_similar_length
+from bench.harness.model import weights
 from bench.harness.prepare import Prepared, prepare
 from bench.harness.run import run
 from bench.interface import Batch, LatentPath
@@ -94,8 +95,8 @@ def test_an_epoch_is_the_algorithm(make_trainer: Callable[..., Made]) -> None:
     progress = trainer.run()
     assert progress.curve[0]["inner updates"] == sum(updates)
     assert len(set(updates)) > 1
-    expected = train.weights(by_hand)
-    for name, tensor in train.weights(trainer.system).items():
+    expected = weights(by_hand)
+    for name, tensor in weights(trainer.system).items():
         assert tensor.equal(expected[name]), name
 
 
