@@ -17,6 +17,7 @@ from bench.errors import BenchError, unknown_name
 
 if TYPE_CHECKING:
     from bench.report import Layout
+    from bench.spec import Source
 
 app = typer.Typer(
     help="Compare text VAEs so that the numbers can be believed.",
@@ -264,6 +265,38 @@ def import_released(
     spec = import_model(name, {str(key): value for key, value in options.items()}, checkpoint, out, tokenizer, heads)
     stack, kind = spec.backbone, "conditional" if spec.conditional else "unconditional"
     typer.echo(f"{out}: {name}, {kind}, {stack.layers} layers x {stack.width}, from {spec.origin}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Model folder: an imported checkpoint, or the folder of a run.")],
+    task: Annotated[str, typer.Option(help="Task whose test texts are scored.")],
+    scale: Annotated[str, typer.Option(help="How many texts and samples: a scale, or a YAML file.")] = "smoke",
+    data_dir: DataOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the record [default: runs/MODEL-SCALE].")] = None,
+    decoding: Annotated[str, typer.Option(help="sample, greedy, beam, each with :key=value,...; or paper.")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every sample.")] = 0,
+) -> int:
+    """Score a model that is trained already, print its row, and audit it."""
+    from bench.harness.plan import evaluation_spec, load_scale
+
+    sizes = load_scale(scale)
+    from bench.harness.grid import PHASES_OF_EVALUATION, Outcome, check_folder, reporter
+    from bench.harness.model import ModelFolder
+    from bench.harness.progress import GridProgress
+    from bench.harness.run import evaluate_model
+
+    found = ModelFolder.read(model)
+    source: Source = "files" if data_dir else "grammar"
+    spec = evaluation_spec(found, task, seed, scale, sizes.for_task(task), source, decoding)
+    folder = out or Path("runs") / f"{spec.system.label}-{spec.scale}"
+    check_folder(folder)
+    with GridProgress(1) as progress:
+        report = reporter(0, progress.on_progress, PHASES_OF_EVALUATION)
+        record = evaluate_model(found, spec, folder, data_dir, report)
+        progress.on_end(0, Outcome(spec, record))
+    _write_tables([record], None, folder)
+    return int(_contradict([record], folder))
 
 
 @app.command()

@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 # How much of a run's time a phase takes, for progress only.
 PHASES = {"train": (0.0, 0.75), "score": (0.75, 0.2), "generate": (0.95, 0.05)}
+PHASES_OF_EVALUATION = {"score": (0.0, 0.8), "generate": (0.8, 0.2)}
 
 OnProgress = Callable[[int, float], None]
 """Takes the number of a run and the fraction of it that is done."""
@@ -99,7 +100,7 @@ def run_grid(
     if jobs == 1:
         outcomes = []
         for number, spec in enumerate(specs):
-            outcomes.append(_attempt(spec, out, data_folder, _reporter(number, on_progress)))
+            outcomes.append(_attempt(spec, out, data_folder, reporter(number, on_progress)))
             on_end(number, outcomes[-1])
         return outcomes
     context = multiprocessing.get_context("spawn")
@@ -160,7 +161,7 @@ def _start_worker(threads: int) -> None:
 
 
 def _work(number: int, spec: RunSpec, out: Path, data_folder: Path | None, queue: Any) -> Outcome:
-    return _attempt(spec, out, data_folder, _reporter(number, lambda *event: queue.put(event)))
+    return _attempt(spec, out, data_folder, reporter(number, lambda *event: queue.put(event)))
 
 
 def _attempt(spec: RunSpec, out: Path, data_folder: Path | None, report: Callable[[str, float], None]) -> Outcome:
@@ -173,9 +174,13 @@ def _attempt(spec: RunSpec, out: Path, data_folder: Path | None, report: Callabl
         return Outcome(spec, error=" ".join(f"{type(error).__name__}: {error}".split()))
 
 
-def _reporter(number: int, on_progress: OnProgress) -> Callable[[str, float], None]:
+def reporter(
+    number: int, on_progress: OnProgress, phases: Mapping[str, tuple[float, float]] = PHASES
+) -> Callable[[str, float], None]:
+    """Returns what takes the progress of a phase and passes on that of the whole, of which each phase has a share."""
+
     def report(phase: str, fraction: float) -> None:
-        start, share = PHASES[phase]
+        start, share = phases[phase]
         on_progress(number, start + share * fraction)
 
     return report

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,22 +66,54 @@ def save_description(
     atomic_write(folder / MODEL, spec.model_dump_json(indent=2).encode() + b"\n")
 
 
-def read_description(folder: Path) -> tuple[ModelSpec, Tokenizer, Tokenizer | None]:
-    """Reads all of a model folder but the weights: what the model is, its tokenizer, and its encoder's.
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model folder, read but for the weights.
 
-    Raises:
-        BenchError: a file is missing or damaged.
+    Attributes:
+        path: the folder.
+        spec: what the model is.
+        tokenizer: its tokenizer.
+        encoder_tokenizer: that of its own encoder, None for a system without.
     """
-    missing = [name for name in (MODEL, WEIGHTS, TOKENIZER) if not (folder / name).is_file()]
-    if missing:
-        raise BenchError(f"no model in {folder}: it lacks {', '.join(missing)}.")
-    try:
-        content = json.loads((folder / MODEL).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BenchError(f"{folder / MODEL}: damaged, not JSON: {error}") from None
-    spec = validated(ModelSpec, content, str(folder / MODEL))
-    encoder = read_tokenizer(folder / ENCODER_TOKENIZER, BERT_TOKENS) if spec.encoder is not None else None
-    return spec, read_tokenizer(folder / TOKENIZER, spec.special_tokens), encoder
+
+    path: Path
+    spec: ModelSpec
+    tokenizer: Tokenizer
+    encoder_tokenizer: Tokenizer | None
+
+    @classmethod
+    def read(cls, folder: Path) -> ModelFolder:
+        """Reads a folder.
+
+        Raises:
+            BenchError: a file is missing or damaged.
+        """
+        missing = [name for name in (MODEL, WEIGHTS, TOKENIZER) if not (folder / name).is_file()]
+        if missing:
+            raise BenchError(f"no model in {folder}: it lacks {', '.join(missing)}.")
+        try:
+            content = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise BenchError(f"{folder / MODEL}: damaged, not JSON: {error}") from None
+        spec = validated(ModelSpec, content, str(folder / MODEL))
+        encoder = read_tokenizer(folder / ENCODER_TOKENIZER, BERT_TOKENS) if spec.encoder is not None else None
+        return cls(folder, spec, read_tokenizer(folder / TOKENIZER, spec.special_tokens), encoder)
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of the weights, in hex."""
+        return file_sha256(self.path / WEIGHTS)
+
+    def load(self) -> System:
+        """Returns the system, ready to be scored.
+
+        Raises:
+            BenchError: the weights are damaged, or those of another system.
+        """
+        cls = SYSTEMS.get(self.spec.system.name)
+        system = build_system(cls, self.spec, self.tokenizer, self.encoder_tokenizer)
+        load_weights(system, self.path / WEIGHTS)
+        return system.eval()
 
 
 def load_model(folder: Path) -> System:
@@ -89,10 +122,7 @@ def load_model(folder: Path) -> System:
     Raises:
         BenchError: a file is missing or damaged, or the weights are those of another system.
     """
-    spec, tokenizer, encoder_tokenizer = read_description(folder)
-    system = build_system(SYSTEMS.get(spec.system.name), spec, tokenizer, encoder_tokenizer)
-    load_weights(system, folder / WEIGHTS)
-    return system.eval()
+    return ModelFolder.read(folder).load()
 
 
 def weights(system: nn.Module) -> dict[str, Tensor]:

@@ -31,9 +31,10 @@ from bench.spec import (
     parse_label,
     validated,
 )
-from bench.tasks.task import Split, get_task, task_names
+from bench.tasks.task import Split, Task, get_task, task_names
 
 if TYPE_CHECKING:
+    from bench.harness.model import ModelFolder
     from bench.interface import System
 
 
@@ -232,14 +233,7 @@ def run_spec(
     return RunSpec(
         system=SystemSpec(name=name, options=options, label=label),
         objective=objective,
-        task=TaskSpec(
-            name=task,
-            source=source,
-            limits=scale.limits,
-            max_tokens=scale.max_tokens,
-            max_source_tokens=scale.max_source_tokens,
-            conditional=definition.kind == "conditional",
-        ),
+        task=_task_spec(definition, scale, source),
         scale=Path(scale_name).stem,
         tokenizer=scale.tokenizer,
         backbone=resolve_backbone(changes, scale.backbone.model_copy(update={"kind": definition.backbone})),
@@ -248,6 +242,45 @@ def run_spec(
         scoring=scale.scoring,
         decoding=resolve_decoding(decoding, system, scale.decoding),
         seed=seed,
+    )
+
+
+def evaluation_spec(
+    model: ModelFolder, task: str, seed: int, scale_name: str, scale: Scale, source: Source, decoding: str = ""
+) -> RunSpec:
+    """Resolves the scoring of a model that is trained already; the scale says on how many texts and how.
+
+    Its row is called like the folder.
+
+    Raises:
+        BenchError: an unknown name or option, or a task of pairs for a model of texts, or the other way round.
+    """
+    definition, spec = get_task(task), model.spec
+    kind = "conditional" if spec.conditional else "unconditional"
+    if definition.kind != kind:
+        raise BenchError(f"the model in {model.path} is {kind}; task {task!r} is {definition.kind}.")
+    return RunSpec(
+        system=spec.system.model_copy(update={"label": model.path.resolve().name}),
+        objective=spec.objective,
+        task=_task_spec(definition, scale, source),
+        scale=Path(scale_name).stem,
+        tokenizer=TokenizerSpec(kind="folder", path=model.path),
+        backbone=spec.backbone,
+        encoder=spec.encoder,
+        scoring=scale.scoring,
+        decoding=resolve_decoding(decoding, SYSTEMS.get(spec.system.name), scale.decoding),
+        seed=seed,
+    )
+
+
+def _task_spec(task: Task, scale: Scale, source: Source) -> TaskSpec:
+    return TaskSpec(
+        name=task.name,
+        source=source,
+        limits=scale.limits,
+        max_tokens=scale.max_tokens,
+        max_source_tokens=scale.max_source_tokens,
+        conditional=task.kind == "conditional",
     )
 
 

@@ -10,7 +10,7 @@ from bench.backbones import Tokenizer, build_encoder_tokenizer, build_tokenizer,
 from bench.errors import BenchError
 from bench.harness import evaluate, generate, train
 from bench.harness.data import EncoderTokens, TokenizedTexts, tokenize
-from bench.harness.model import WEIGHTS, build_system
+from bench.harness.model import WEIGHTS, ModelFolder, build_system
 from bench.harness.provenance import file_sha256
 from bench.interface import System
 from bench.metrics.model import model_metrics
@@ -76,25 +76,31 @@ class Prepared:
         return None if self.encoder_tokens is None else self.encoder_tokens.tokenizer
 
 
-def prepare(spec: RunSpec, data_folder: Path | None = None) -> Prepared:
+def prepare(spec: RunSpec, data_folder: Path | None = None, model: ModelFolder | None = None) -> Prepared:
     """Loads and tokenizes the texts of a run.
 
     Args:
         spec: the resolved spec.
         data_folder: holds the task's folder; read only when the spec's source is ``files``.
+        model: what is scored, if nothing is trained: its tokenizers are used, and its weights identify the run.
 
     Raises:
         BenchError: bad data.
     """
     data = load_texts(spec.task, data_folder)
     training_texts = _training_texts(data)
-    tokenizer = build_tokenizer(spec.tokenizer, training_texts)
+    tokenizer = model.tokenizer if model else build_tokenizer(spec.tokenizer, training_texts)
     encoder = None
     if spec.encoder is not None:
-        encoder = EncoderTokens(build_encoder_tokenizer(spec.encoder, training_texts), spec.encoder.positions)
+        own = model.encoder_tokenizer if model else None
+        encoder = EncoderTokens(own or build_encoder_tokenizer(spec.encoder, training_texts), spec.encoder.positions)
     limits = text_limits(spec)
     texts = {split: tokenize(examples, tokenizer, *limits, encoder) for split, examples in data.splits.items()}
-    return Prepared(spec, data, tokenizer, texts, encoder, _components(spec, data, tokenizer, encoder))
+    components = _components(spec, data, tokenizer, encoder)
+    if model is not None:
+        del components["train"]
+        components["weights"] = model.digest()[:12]
+    return Prepared(spec, data, tokenizer, texts, encoder, components)
 
 
 def _training_texts(data: TaskData) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from bench.harness import provenance, train
 from bench.harness.evaluate import score_texts
 from bench.harness.generate import generate_texts
 from bench.harness.measure import beside_sources, bootstrap_of, measure, text_set
-from bench.harness.model import save_description
+from bench.harness.model import ModelFolder, save_description
 from bench.harness.prepare import Prepared, prepare
 from bench.interface import System
 from bench.objectives import build_stages, unsupported
 from bench.records.schema import SPEED, ModelFacts, Record
-from bench.records.store import RecordStore
+from bench.records.store import RecordStore, StoredRun
 from bench.registry import SYSTEMS
 from bench.seeds import named_seeds
 from bench.spec import RunSpec
@@ -45,7 +46,7 @@ def run(
     Raises:
         BenchError: bad data, or a spec that does not fit it.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = _device(device)
     watch, store = provenance.Stopwatch(), RecordStore(out)
     with watch.phase("data"):
         prepared = prepare(spec, data_folder)
@@ -74,37 +75,79 @@ def run(
         )
         stored = store.write(record, curve=progress.curve)
     else:
-        with watch.phase("score"):
-            scored = score_texts(system, prepared.texts["test"], spec.scoring, spec.training, seeds["latent"], report)
-        with watch.phase("generate"):
-            texts = generate_texts(
-                system,
-                spec.scoring.n_generations,
-                prepared.texts["test"],
-                spec.decoding,
-                seeds["sampling"],
-                report,
-            )
-        with watch.phase("metrics"):
-            per_source = spec.decoding.samples_per_source
-            measured = measure(
-                scored,
-                text_set(texts, prepared.data, per_source),
-                prepared.data,
-                bootstrap_of(spec.scoring, seeds["bootstrap"]),
-            )
-        record = Record(
-            created=datetime.now(UTC),
-            metrics=tuple(measured.scores),
-            skipped=tuple(measured.skipped),
-            timings=tuple(watch.timings),
-            peak_memory_bytes=provenance.peak_memory(place),
-            **facts,
-        )
-        generations = beside_sources(texts, prepared.data, per_source)
-        stored = store.write(record, measured.statistics, generations, progress.curve)
+        stored = _score(system, prepared, facts, watch, store, report, progress.curve)
     trainer.checkpoint.unlink(missing_ok=True)
     return stored.record
+
+
+def evaluate_model(
+    model: ModelFolder,
+    spec: RunSpec,
+    out: Path,
+    data_folder: Path | None = None,
+    report: train.Report = lambda phase, fraction: None,
+    device: str | None = None,
+) -> Record:
+    """Scores and records a model that is trained already, as a run does its own, or returns the record that is there.
+
+    Args:
+        model: the model.
+        spec: how it is scored; see ``plan.evaluation_spec``.
+        out: folder of the records.
+        data_folder: holds the task's folder; needed when the spec's source is ``files``.
+        report: told of progress.
+        device: ``cpu`` or ``cuda``; the GPU if there is one.
+
+    Raises:
+        BenchError: bad data, or a damaged model.
+    """
+    place = _device(device)
+    watch, store = provenance.Stopwatch(), RecordStore(out)
+    with watch.phase("data"):
+        prepared = prepare(spec, data_folder, model)
+    if (found := store.find(prepared.run_id)) is not None:
+        return found.record
+    system = model.load().to(place)
+    facts = _facts(prepared, place) | {"model": _model_facts(system, model.digest())}
+    return _score(system, prepared, facts, watch, store, report).record
+
+
+def _device(name: str | None) -> torch.device:
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _score(
+    system: System,
+    prepared: Prepared,
+    facts: Mapping[str, Any],
+    watch: provenance.Stopwatch,
+    store: RecordStore,
+    report: train.Report,
+    curve: Sequence[Mapping[str, Any]] | None = None,
+) -> StoredRun:
+    """Scores a trained system and records it, with its learning curve if it has one."""
+    spec, seeds, test = prepared.spec, named_seeds(prepared.spec.seed), prepared.texts["test"]
+    with watch.phase("score"):
+        scored = score_texts(system, test, spec.scoring, spec.training, seeds["latent"], report)
+    with watch.phase("generate"):
+        texts = generate_texts(system, spec.scoring.n_generations, test, spec.decoding, seeds["sampling"], report)
+    with watch.phase("metrics"):
+        per_source = spec.decoding.samples_per_source
+        measured = measure(
+            scored,
+            text_set(texts, prepared.data, per_source),
+            prepared.data,
+            bootstrap_of(spec.scoring, seeds["bootstrap"]),
+        )
+    record = Record(
+        created=datetime.now(UTC),
+        metrics=tuple(measured.scores),
+        skipped=tuple(measured.skipped),
+        timings=tuple(watch.timings),
+        peak_memory_bytes=provenance.peak_memory(next(system.parameters()).device),
+        **facts,
+    )
+    return store.write(record, measured.statistics, beside_sources(texts, prepared.data, per_source), curve)
 
 
 def _skipped(reason: str, facts: dict[str, Any], store: RecordStore) -> Record:
@@ -132,12 +175,7 @@ def _training_facts(system: System, trainer: train.Trainer) -> dict[str, Any]:
     """Returns the fields of the record that training decides."""
     progress = trainer.progress
     return {
-        "model": ModelFacts(
-            parameters=sum(parameter.numel() for parameter in system.parameters()),
-            weights_sha256=None if progress.diverged else provenance.file_sha256(trainer.best_weights),
-            vocabulary_size=len(system.backbone.tokenizer),
-            details={"latent_groups": len(system.groups), "latent_dimensions": sum(system.groups)},
-        ),
+        "model": _model_facts(system, None if progress.diverged else provenance.file_sha256(trainer.best_weights)),
         "training": {
             "steps": progress.step,
             "epochs": len(progress.curve),
@@ -145,3 +183,12 @@ def _training_facts(system: System, trainer: train.Trainer) -> dict[str, Any]:
             SPEED: progress.tokens / max(progress.seconds, 1e-9),
         },
     }
+
+
+def _model_facts(system: System, weights_sha256: str | None) -> ModelFacts:
+    return ModelFacts(
+        parameters=sum(parameter.numel() for parameter in system.parameters()),
+        weights_sha256=weights_sha256,
+        vocabulary_size=len(system.backbone.tokenizer),
+        details={"latent_groups": len(system.groups), "latent_dimensions": sum(system.groups)},
+    )

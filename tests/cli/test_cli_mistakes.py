@@ -55,6 +55,11 @@ PATHS = {
     "file that is no record": (("table", "mine.yaml"), "mine.yaml: not JSON"),
     "folder without anything to audit": (("audit", "."), "nothing to audit in .: neither records nor CSVs"),
     "table to audit": (("audit", "nowhere.csv"), "cannot read nowhere.csv: No such file or directory."),
+    "folder of a model": (("evaluate", ".", "--task", "snli"), "no model in .: it lacks model.json, model.safetensors"),
+    "checkpoint": (
+        ("import-released", "x.pt", "x", "--tokenizer", "."),
+        "cannot read x.pt: No such file or directory.",
+    ),
     "records to compare": (("compare", "nowhere", "."), "nowhere: no such record file or folder"),
     "out is a file": ((*MINE, "--out", "micro.yaml"), "cannot write to micro.yaml: File exists."),
     "out is below a file": ((*MINE, "--out", "micro.yaml/runs"), "cannot write to micro.yaml/runs: Not a directory."),

@@ -23,7 +23,7 @@ from bench.spec import RunSpec
 from bench.tasks import task_names
 
 DellaBench = Callable[..., Finished]
-VERBS = ("run", "table", "compare", "audit", "list", "show", "score", "rescore", "import-released")
+VERBS = ("run", "table", "compare", "audit", "list", "show", "score", "rescore", "import-released", "evaluate")
 
 
 def printed(done: Finished) -> str:
@@ -212,7 +212,7 @@ def test_a_run_audits_itself(della_bench: DellaBench, workplace: Path) -> None:
 def test_import_released(della_bench: DellaBench, workplace: Path) -> None:
     save_tokenizer(workplace / "gpt2")
     torch.manual_seed(0)
-    torch.save(ReleasedDella(conditional=True).state_dict(), workplace / "model.pt")
+    torch.save(ReleasedDella(conditional=True, positions=300).state_dict(), workplace / "model.pt")
     command = ("import-released", "model.pt", "model", "--tokenizer", "gpt2")
     done = della_bench(*command)
     assert (done.code, done.out) == (2, "")
@@ -221,5 +221,13 @@ def test_import_released(della_bench: DellaBench, workplace: Path) -> None:
     line = printed(della_bench(*command, "--heads", "2", "--system", "della-2022:layers=1-2"))
     assert line.startswith("model: della-2022, conditional, 3 layers x 16, from model.pt, sha256 ")
     assert load_model(workplace / "model").groups == (4, 4)
+    scored = della_bench("evaluate", "model", "--task", "quora", "--scale", "micro.yaml")
+    assert (scored.code, scored.err.split(";")[0]) == (0, "[1/1] quora model seed 0: finished")
+    assert "The table lies in runs/model-micro/table.md" in scored.out
+    (run,) = load_runs([workplace / "runs"])
+    assert f"{next(one.value for one in run.record.metrics if one.name == 'PPL'):.1f}" in scored.out
+    refused = della_bench("evaluate", "model", "--task", "snli")
+    assert (refused.code, refused.out) == (2, "")
+    assert "the model in model is conditional; task 'snli' is unconditional." in refused.err
     unknown = della_bench(*command, "--system", "della-2002")
     assert "unknown importer 'della-2002'. Did you mean 'della-2022'?" in unknown.err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -202,14 +201,6 @@ def test_every_tensor_is_used_or_known_not_to_be(conditional: bool, bow: bool) -
     assert state.keys() == needed | (unneeded if bow else unneeded - bag)
 
 
-def test_the_folder_says_where_it_comes_from(make_case: MakeCase, tmp_path: Path) -> None:
-    make_case(conditional=True)
-    said = json.loads((tmp_path / "out" / "model.json").read_text())
-    assert said["origin"].startswith("model_epoch_3.pt, sha256 ")
-    assert (said["conditional"], said["backbone"]["heads"], said["system"]["options"]["rank"]) == (True, 2, 4)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.json", "model.safetensors", "tokenizer.json"}
-
-
 def state_dict() -> dict[str, Tensor]:
     return ReleasedDella(layers=2, width=64, latent_size=4, rank=2).state_dict()
 
@@ -311,29 +302,3 @@ def mistake(
     assert "\n" not in str(caught.value)
     assert not (folder / "out").exists()
     return str(caught.value)
-
-
-@pytest.mark.parametrize("missing", ["model.json", "model.safetensors", "tokenizer.json"])
-def test_a_folder_that_is_not_whole_is_named(make_case: MakeCase, tmp_path: Path, missing: str) -> None:
-    make_case()
-    (tmp_path / "out" / missing).unlink()
-    with pytest.raises(BenchError, match=f"no model in .*out: it lacks {missing}"):
-        load_model(tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "complaint"),
-    [
-        ("model.json", "{", "model.json: damaged, not JSON"),
-        ("model.json", "{}", "model.json: system: Field required"),
-        ("model.safetensors", "x", "model.safetensors: damaged"),
-        ("tokenizer.json", "[]", "tokenizer.json: expected keys and values"),
-    ],
-)
-def test_a_damaged_folder_is_named(
-    make_case: MakeCase, tmp_path: Path, name: str, content: str, complaint: str
-) -> None:
-    make_case()
-    (tmp_path / "out" / name).write_text(content)
-    with pytest.raises(BenchError, match=complaint):
-        load_model(tmp_path / "out")
