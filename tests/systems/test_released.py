@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -199,6 +200,26 @@ def test_every_tensor_is_used_or_known_not_to_be(conditional: bool, bow: bool) -
     assert not needed & unneeded
     bag = {"decoder.mlp_bow.weight", "decoder.mlp_bow.bias"}
     assert state.keys() == needed | (unneeded if bow else unneeded - bag)
+
+
+@pytest.mark.parametrize(("conditional", "parameters"), [(False, 193_353_984), (True, 193_943_808)])
+def test_the_layout_has_as_many_parameters_as_the_paper_says(conditional: bool, parameters: int) -> None:
+    """Appendix A.1 prints the first number for GPT-2 base, rank 4, 32 dimensions and two tokens more than GPT-2's."""
+    layout = Layout(12, 768, 32, 4, 50_259, 1024, conditional)
+    assert sum(map(math.prod, layout.needed().values())) == parameters
+
+
+@pytest.mark.real_data
+def test_gpt2_itself_with_the_two_tokens_of_the_released_code(tmp_path: Path, real_data: Path) -> None:
+    folder = real_data.parent / "tokenizers" / "gpt2"
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder}")
+    torch.save(ReleasedDella(50_259, width=8, layers=1).state_dict(), tmp_path / "x.pt")
+    import_model("della-2022", {}, tmp_path / "x.pt", tmp_path / "out", folder, heads=2)
+    tokenizer = load_model(tmp_path / "out").backbone.tokenizer
+    assert (tokenizer.pad, tokenizer.bos, tokenizer.eos, len(tokenizer)) == (50_256, 50_257, 50_258, 50_259)
+    encode = GPT2Tokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).encode
+    assert tokenizer.encode(TEXTS) == [[50_257, *encode(text), 50_258] for text in TEXTS]
 
 
 def state_dict() -> dict[str, Tensor]:
