@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from bench.metrics.likelihood import ScoredTexts
 from bench.metrics.model import model_metrics
+from bench.metrics.probe import probe
 from bench.metrics.text import TextSet, text_metrics
 from bench.records.schema import RecordedScore, Skipped
 from bench.score import Array, Bootstrap, Metric, PerTextMetric
@@ -61,14 +62,16 @@ def measure(scored: ScoredTexts, texts: TextSet | None, data: TaskData, bootstra
     """
     scored = with_truth(scored, data)
     measurement = Measurement()
-    measurement.apply(model_metrics(scored.groups), scored, bootstrap, keep=True)
+    measurement.apply(model_metrics(scored.groups, scored.guessed), scored, bootstrap, keep=True)
     apply_text_metrics(measurement, texts, bootstrap)
     return measurement
 
 
 def with_truth(scored: ScoredTexts, data: TaskData) -> ScoredTexts:
-    """Returns the scored test texts with what is known of them: their exact probability, if a grammar drew them."""
-    return scored if data.log_p is None else replace(scored, known_log_p=data.log_p(data.splits["test"]))
+    """Returns the scored test texts with what is known of them: exact probabilities and factors, of a grammar's."""
+    known = None if data.log_p is None else data.log_p(data.splits["test"])
+    guessed = probe(scored.mean, scored.groups, data.factors["test"])
+    return replace(scored, known_log_p=known, guessed=guessed)
 
 
 def bootstrap_of(scoring: ScoringSpec, seed: int) -> Bootstrap | None:

@@ -7,7 +7,7 @@ logarithms and counts the predicted tokens: EOS yes, BOS no.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -36,6 +36,7 @@ class ScoredTexts:
         conditional: whether x is generated from a source c, and c is behind the bar of every density.
         cut: number of texts that were too long and lost their end.
         known_log_p: exact log p(x) of the whole texts under the true distribution, or None for real text (N).
+        guessed: by true latent factor, what ``bench.metrics.probe.probe`` returns; empty for real text.
     """
 
     groups: tuple[int, ...]
@@ -54,6 +55,7 @@ class ScoredTexts:
     conditional: bool = False
     cut: int = 0
     known_log_p: Array | None = None
+    guessed: Mapping[str, Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bench.metrics.della_2022 import ReleasedActiveUnits, ReleasedELBO, ReleasedKL, ReleasedPerplexity
 from bench.metrics.floor import ELBOFloor, Excess, PerplexityFloor, PerplexityRatio
@@ -17,11 +17,18 @@ from bench.metrics.likelihood import (
     ScoredTexts,
     WordPerplexity,
 )
+from bench.metrics.probe import MajorityRate, Probe
 from bench.score import Metric
 
 
-def model_metrics(groups: Sequence[int]) -> tuple[Metric[ScoredTexts], ...]:
-    """Returns every metric that scored texts allow, those of single latent groups included where there are several."""
+def model_metrics(groups: Sequence[int], factors: Iterable[str] = ()) -> tuple[Metric[ScoredTexts], ...]:
+    """Returns every metric that scored texts allow.
+
+    Args:
+        groups: sizes of the latent groups; where there are several, each is measured alone too.
+        factors: true latent factors of the texts; each is probed alone too.
+    """
+    factors = tuple(factors)
     numbers = range(1, len(groups) + 1) if len(groups) > 1 else ()
     return (
         Perplexity(),
@@ -41,6 +48,11 @@ def model_metrics(groups: Sequence[int]) -> tuple[Metric[ScoredTexts], ...]:
         ReleasedELBO(),
         ReleasedKL(),
         ReleasedActiveUnits(),
+        Probe(),
+        MajorityRate(),
         *(KL(group) for group in numbers),
         *(ActiveUnits(group=group) for group in numbers),
+        *(Probe(group=group) for group in numbers),
+        *(Probe(factor, group) for factor in factors for group in (None, *numbers)),
+        *(MajorityRate(factor) for factor in factors),
     )

@@ -14,6 +14,7 @@ def random_scored(
     seed: int = 0, n: int = 7, k: int = 5, groups: tuple[int, ...] = (2, 3), known: bool = True
 ) -> ScoredTexts:
     rng = np.random.default_rng(seed)
+    columns = 2 + len(groups) * (len(groups) > 1)
     tokens = rng.integers(2, 40, n).astype(float)
     return ScoredTexts(
         groups=groups,
@@ -30,10 +31,11 @@ def random_scored(
         log_q_aggregated=rng.normal(-2.0, 1.0, n),
         first_mean=mean + 0.3 * rng.normal(size=mean.shape),
         known_log_p=-tokens * 2.5 if known else None,
+        guessed={name: rng.integers(0, 2, (n, columns)).astype(float) for name in ("topic", "tone") if known},
     )
 
 
 def take(scored: ScoredTexts, index: Array) -> ScoredTexts:
     """The texts at ``index``, with repetitions."""
     arrays = {name: value[index] for name, value in vars(scored).items() if isinstance(value, np.ndarray)}
-    return replace(scored, **arrays)
+    return replace(scored, **arrays, guessed={name: hits[index] for name, hits in scored.guessed.items()})

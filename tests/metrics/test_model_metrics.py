@@ -14,16 +14,30 @@ def test_single_groups_are_measured_where_there_are_several(groups: tuple[int, .
     assert len(names) == len(set(names))
     assert {"PPL", "PPL floor", "ELBO", "Excess", "Rec", "KL", "MI", "AU", "ESS"} <= set(names)
     numbered = {name for name in names if name.endswith("]")}
-    assert numbered == {f"{name}[{number}]" for name in ("KL", "AU") for number in range(1, of_groups + 1)}
+    assert numbered == {f"{name}[{number}]" for name in ("KL", "AU", "Probe") for number in range(1, of_groups + 1)}
+
+
+def test_every_known_factor_is_probed_in_every_group() -> None:
+    names = [metric.name for metric in model_metrics((4, 4), ["topic", "tone"])]
+    assert len(names) == len(set(names))
+    assert [name for name in names if name.startswith(("Probe", "Majority"))] == [
+        *("Probe", "Majority", "Probe[1]", "Probe[2]"),
+        *("Probe[topic]", "Probe[topic][1]", "Probe[topic][2]"),
+        *("Probe[tone]", "Probe[tone][1]", "Probe[tone][2]"),
+        *("Majority[topic]", "Majority[tone]"),
+    ]
+    alone = [metric.name for metric in model_metrics((8,), ["topic"])]
+    assert [name for name in alone if name.startswith("Probe")] == ["Probe", "Probe[topic]"]
 
 
 def test_what_a_plain_language_model_of_real_text_is_not_asked() -> None:
     scored = random_scored(groups=(), known=False)
     reasons = {metric.name: metric.supports(scored) for metric in model_metrics(())}
-    of_latents = ("KL", "MI", "AU", "AU(0.1)", "AU(0.2)", "ESS", "KL@della-2022", "AU@della-2022")
+    of_latents = ("KL", "MI", "AU", "AU(0.1)", "AU(0.2)", "ESS", "KL@della-2022", "AU@della-2022", "Probe")
     latent = dict.fromkeys(of_latents, "no latent variable")
     unknown = "the true distribution of real text is not known"
     assert {name: reason for name, reason in reasons.items() if reason} == {
         **latent,
         **dict.fromkeys(("PPL floor", "PPL ratio", "ELBO floor", "Excess"), unknown),
+        "Majority": "the latent factors of real text are not known",
     }
