@@ -82,9 +82,13 @@ class Published:
             BenchError: no such paper or table.
         """
         if (key, table) not in self._tables:
-            tables = [t for k, t in self._tables if k == key]
+            tables = self.tables(key)
             raise unknown_name(f"table of {key}", table, tables) if tables else self._unknown_paper(key)
         return self._tables[key, table]
+
+    def tables(self, key: str) -> tuple[str, ...]:
+        """Returns the tables of a paper, in printed order."""
+        return tuple(table for k, table in self._tables if k == key)
 
     def find(self, key: str, table: str, dataset: str, model: str, variant: str, metric: str) -> PublishedFigure | None:
         """Returns one figure, or None where the paper prints none."""

@@ -321,14 +321,20 @@ def _figure(published: Published, row: RowLayout, column: _Column) -> PublishedF
 
 
 def _check_published(layout: Layout, published: Published) -> None:
-    """Raises unless every published row that the layout names is printed in a table beside which it stands."""
-    tables = {(task.published.paper, task.published.table) for task in layout.tasks if task.published}
+    """Raises unless every table that the layout names exists, and every row in it or in another table of its paper.
+
+    A layout narrowed to the tasks that were run still names rows of the tables beside the others.
+    """
+    beside = [task.published for task in layout.tasks if task.published]
+    for place in beside:
+        published.citation(place.paper, place.table)
+    all_tables = dict.fromkeys((place.paper, table) for place in beside for table in published.tables(place.paper))
     for own in (own for row in layout.rows for own in row.published):
-        places = {(own.source.paper, own.source.table)} if own.source else tables
-        printed = [" / ".join(cells) for place in sorted(places) for cells in published.rows(*place)]
+        places = [(own.source.paper, own.source.table)] if own.source else [*all_tables]
+        printed = dict.fromkeys(" / ".join(cells) for place in places for cells in published.rows(*place))
         wanted = f"{own.model} / {own.variant}"
         if places and wanted not in printed:
-            raise unknown_name(f"row of {', '.join(' '.join(place) for place in sorted(places))}", wanted, printed)
+            raise unknown_name(f"row of {', '.join(dict.fromkeys(paper for paper, _ in places))}", wanted, printed)
 
 
 def _groups(layout: Layout, columns: Sequence[_Column]) -> tuple[ColumnGroup, ...]:

@@ -92,6 +92,16 @@ def test_a_printed_table_that_does_not_exist_is_an_error(make_run, change, compl
         build_table([make_run("lm")], layout)
 
 
+@pytest.mark.parametrize("task", ["yelp", "ptb", "writingprompts", "quora"])
+def test_a_suite_run_on_one_of_its_tasks_has_its_table(task, make_run):
+    """Its rows are called otherwise in the tables beside the other tasks."""
+    runs = [make_run("embed", task), make_run("della", task)]
+    narrowed = load_layout("all").narrowed(runs)
+    table = build_table(runs, narrowed)
+    assert [row.label for row in table.rows] == ["embed", "della"]
+    assert all(any(cell.published for cell in row.cells) for row in table.rows)
+
+
 def test_a_printed_row_that_does_not_exist_is_an_error(make_run):
     content = load_layout("table8").model_dump(mode="json")
     content["rows"][0]["published"][0]["variant"] = "fine-tuned"
