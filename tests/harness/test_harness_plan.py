@@ -13,9 +13,9 @@ import yaml
 from bench import resources
 from bench.errors import BenchError
 from bench.harness.plan import Scale, Suite, load_scale, load_suite, plan, resolve_backbone
-from bench.objectives import build_objective
+from bench.objectives import OBJECTIVES, build_objective
 from bench.registry import SYSTEMS
-from bench.spec import BackboneSpec, EncoderSpec
+from bench.spec import BackboneSpec, EncoderSpec, parse_call, parse_label
 
 Write = Callable[[str, Any], str]
 SUITE = Suite(name="s", systems=("lm", "embed"), tasks=("ptb", "snli"), seeds=(0, 1))
@@ -199,3 +199,11 @@ def test_every_row_of_every_suite_is_a_run(name: str, scale: str) -> None:
     suite = load_suite(name)
     specs = plan(suite, scale)
     assert [spec.system.label for spec in specs if spec.task.name == suite.tasks[0]] == list(suite.systems)
+
+
+def test_every_objective_is_in_the_suite_of_tricks() -> None:
+    """But for what begins a stage, and what to make of several groups, of which its system has one."""
+    default = tuple(SYSTEMS.get("embed").default_objective.split("+"))
+    parts = (part for label in load_suite("tricks").systems for part in parse_label(label)[1] or default)
+    wanted = {name for name in OBJECTIVES.names() if OBJECTIVES.get(name).kind not in ("reduction", "stage")}
+    assert {parse_call(part)[0] for part in parts} == wanted
