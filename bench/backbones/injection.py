@@ -36,7 +36,7 @@ class Injection:
         layers: 0-based numbers of the gated layers, in the order of ``gate``; the others are left alone.
 
     Raises:
-        ValueError: a memory beside several value maps; its values are no layer's.
+        ValueError: a memory beside several value maps; which of them its value went through, nobody could say.
     """
 
     embedding: Tensor | None = None
