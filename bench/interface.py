@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bench.spec import DecodingSpec, EncoderKind, ModelSpec, RunSpec, SystemConfig
 
 if TYPE_CHECKING:
-    from bench.backbones import Backbone, EncoderOnly, Stack
+    from bench.backbones import EncoderOnly, Foundation
 
 Generators = torch.Generator | Sequence[torch.Generator]
 """One stream for a whole batch, or one per text: then a text's noise does not depend on its batch."""
@@ -178,10 +178,12 @@ class System(nn.Module, ABC):
         encoder_kind: the kind of encoder it has of its own, which then is a further argument of its making and reads
             ``Batch.encoder``; None if the backbone encodes.
         paper_decoding: how the DELLA paper decodes its texts (appendix A.1), which it mixes between systems.
+        uses_transformer: whether it stands on the task's Transformer stack; one with encoder and decoder of its own
+            has no use for it, and gets a foundation without weights instead.
         version: rises whenever the same spec computes something else.
 
     Attributes:
-        backbone: the Transformer stack it stands on.
+        backbone: what it stands on: the Transformer stack, or its tokenizer and width alone.
         own_encoder: the encoder of its own, or None.
         config: its options.
         conditional: whether texts come with conditions.
@@ -193,12 +195,13 @@ class System(nn.Module, ABC):
     default_objective: ClassVar[str] = "two-epoch-cycle"
     encoder_kind: ClassVar[EncoderKind | None] = None
     paper_decoding: ClassVar[str] = "sample:top_k=50"
+    uses_transformer: ClassVar[bool] = True
     version: ClassVar[int] = 1
     groups: tuple[int, ...]
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Foundation,
         config: SystemConfig,
         conditional: bool = False,
         encoder: EncoderOnly | None = None,
@@ -211,9 +214,9 @@ class System(nn.Module, ABC):
         self.mean_norms = nn.ModuleList()
 
     @property
-    def reader(self) -> Stack:
-        """The stack that encodes texts: the encoder of its own, else the backbone."""
-        return self.backbone if self.own_encoder is None else self.own_encoder
+    def output_layer(self) -> nn.Linear | None:
+        """The map from the decoder's hidden states to the scores of all tokens, which auxiliary losses may share."""
+        return None
 
     def posterior_mean(self, mean: Tensor, group: int = 0) -> Tensor:
         """Returns the mean that a group's posterior has (... x D) for the one that its network gives.
@@ -221,11 +224,6 @@ class System(nn.Module, ABC):
         A system that sends its means through here can be trained with batch-normalised posteriors.
         """
         return cast(Tensor, self.mean_norms[group](mean)) if self.mean_norms else mean
-
-    @property
-    def output_layer(self) -> nn.Linear:
-        """The map from the decoder's hidden states to the scores of all tokens, which auxiliary losses share."""
-        return self.backbone.output_layer
 
     @classmethod
     def supports(cls, spec: RunSpec) -> str | None:

@@ -177,7 +177,7 @@ class StackSpec(Spec):
 
 
 class BackboneSpec(StackSpec):
-    """The Transformer stack every system stands on.
+    """The Transformer stack every system stands on; one without a Transformer takes its width and no more.
 
     Attributes:
         kind: ``decoder-only`` (GPT-2, encoder and decoder in one) or ``encoder-decoder`` (BART).

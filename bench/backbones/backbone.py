@@ -12,26 +12,16 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    PreTrainedModel,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import GenerationConfig, PreTrainedModel
 
+from bench.backbones.decoding import sampling_processors, texts_of
 from bench.backbones.injection import Injection
+from bench.backbones.likelihood import text_log_likelihood
 from bench.backbones.stack import Stack
 from bench.backbones.tokenizers import SPECIAL_TOKENS, Tokenizer
 from bench.errors import BenchError
 from bench.interface import Batch, Seeds
-from bench.seeds import derive_seed
 from bench.spec import DecodingSpec
-
-# Rows of logits computed at once: bounds the memory of a 50k vocabulary to about 0.3 GB of float32.
-LOGITS_PER_CHUNK = 2**26
 
 # Vocabularies are padded to a multiple of at most so much, which suits some hardware.
 VOCABULARY_PADDING = 128
@@ -44,7 +34,6 @@ class Backbone(Stack):
         super().__init__(model, tokenizer)
         # How a pretrained model was last decoded is no part of it, but generate() fills in what a spec leaves open.
         model.generation_config = GenerationConfig()
-        self._chunk = max(1, LOGITS_PER_CHUNK // self.vocabulary_size)
 
     @property
     def output_layer(self) -> nn.Linear:
@@ -103,23 +92,9 @@ class Backbone(Stack):
             n: samples per text.
         """
         states, starts = self.decode(batch, injection, n)
-        length = batch.inputs.shape[1]
-        text, position = batch.predicted // length, batch.predicted % length
-        rows = (text[:, None] * n + torch.arange(n, device=text.device)).T.flatten()
-        hidden = states[rows, (starts[text] + position).repeat(n)]
-        targets = batch.targets.flatten()[batch.predicted].repeat(n)
-        chunks = zip(hidden.split(self._chunk), targets.split(self._chunk), rows.split(self._chunk), strict=True)
-        terms = torch.cat([self._token_log_likelihood(*chunk, injection.logits) for chunk in chunks])
-        # Summed in double precision: 100 tokens make about 500 nats, where float32 resolves only 3e-5.
-        total = torch.zeros(len(batch) * n, dtype=torch.float64, device=hidden.device)
-        return total.index_add(0, rows, terms.double()).view(len(batch), n)
-
-    def _token_log_likelihood(self, hidden: Tensor, targets: Tensor, rows: Tensor, shift: Tensor | None) -> Tensor:
-        logits = self.next_token_logits(hidden)
-        if shift is not None:
-            logits = logits + shift[rows]
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return -nn.functional.cross_entropy(logits, targets, reduction="none")
+        return text_log_likelihood(
+            batch, states, self.next_token_logits, self.vocabulary_size, n, starts, injection.logits
+        )
 
     def generate(
         self, n: int, injection: Injection, decoding: DecodingSpec, seed: Seeds, condition: Batch | None = None
@@ -139,7 +114,6 @@ class Backbone(Stack):
         prompt = self.prompt(n, condition)
         given = prompt["decoder_input_ids" if "decoder_input_ids" in prompt else "input_ids"].shape[1]
         rows = n if condition is None else n * len(condition)
-        seeds = [derive_seed(seed, row) for row in range(rows)] if isinstance(seed, int) else seed
         settings = GenerationConfig(
             bos_token_id=self.tokenizer.bos,
             eos_token_id=self.tokenizer.eos,
@@ -151,37 +125,12 @@ class Backbone(Stack):
             num_beams=decoding.beams if decoding.strategy == "beam" else 1,
             do_sample=False,
         )
-        sampling = sampling_processors(decoding, seeds) if decoding.strategy == "sample" else LogitsProcessorList()
+        sampling = sampling_processors(decoding, seed, rows)
         with torch.no_grad(), swapped(self.model, self.merged_values(injection)):
             ids = self.model.generate(
                 generation_config=settings, logits_processor=sampling, **prompt, **injection.keywords()
             )
-        special = {self.tokenizer.pad, self.tokenizer.bos, self.tokenizer.eos}
-        return [_until(row, self.tokenizer.eos, special) for row in cast(Tensor, ids)[:, given:].tolist()]
-
-
-class GumbelNoise(LogitsProcessor):  # type: ignore[misc]  # transformers is not typed to mypy
-    """Adds Gumbel noise to the scores of each row from its own stream: the best then is a sample of the softmax."""
-
-    def __init__(self, seeds: Sequence[int]) -> None:
-        self.streams = [torch.Generator().manual_seed(seed) for seed in seeds]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Returns the noisy scores (rows x vocabulary)."""
-        size = scores.shape[-1]
-        exponential = torch.stack([torch.empty(size).exponential_(generator=stream) for stream in self.streams])
-        return scores - exponential.log().to(scores.device, scores.dtype)
-
-
-def sampling_processors(decoding: DecodingSpec, seeds: Sequence[int]) -> LogitsProcessorList:
-    """Returns temperature, top-k, top-p and noise, in this order: greedy search over them is sampling."""
-    processors = LogitsProcessorList([TemperatureLogitsWarper(decoding.temperature)])
-    if decoding.top_k:
-        processors.append(TopKLogitsWarper(decoding.top_k))
-    if decoding.top_p < 1:
-        processors.append(TopPLogitsWarper(decoding.top_p))
-    processors.append(GumbelNoise(seeds))
-    return processors
+        return texts_of(cast(Tensor, ids)[:, given:], self.tokenizer)
 
 
 def fit_vocabulary(model: PreTrainedModel, tokenizer: Tokenizer, where: str) -> None:
@@ -212,9 +161,3 @@ def swapped(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     finally:
         for name, tensor in kept.items():
             parameters[name].data = tensor
-
-
-def _until(ids: list[int], end: int, special: set[int]) -> list[int]:
-    """Cuts at the first end token and leaves other special tokens out."""
-    stop = ids.index(end) if end in ids else len(ids)
-    return [one for one in ids[:stop] if one not in special]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from safetensors import SafetensorError
 from transformers import BartConfig, BertConfig, GPT2Config, PreTrainedConfig
@@ -15,6 +15,7 @@ from bench.backbones.backbone import Backbone
 from bench.backbones.decoder_only import pretrained_gpt2, scratch_gpt2
 from bench.backbones.encoder_decoder import pretrained_bart, scratch_bart
 from bench.backbones.encoder_only import EncoderOnly, pretrained_bert, scratch_bert
+from bench.backbones.foundation import BareFoundation
 from bench.backbones.injection import register_attention
 from bench.backbones.stack import Stack
 from bench.backbones.tokenizers import Tokenizer
@@ -26,6 +27,13 @@ StackT = TypeVar("StackT", bound=Stack)
 
 FILES = ("config.json", "model.safetensors")
 """What a folder of pretrained weights holds."""
+
+
+class Size(NamedTuple):
+    """The longest sequence that a stack takes, and its hidden size."""
+
+    positions: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -42,11 +50,8 @@ class Maker(Generic[SpecT, StackT]):
     scratch: Callable[[SpecT, Tokenizer], StackT]
     pretrained: Callable[[SpecT, str, Tokenizer], StackT]
 
-    def check(self, spec: SpecT, section: str) -> int:
+    def check(self, spec: SpecT, section: str) -> Size:
         """Checks that the stack that ``section`` of a run's spec asks for can be made, its weights apart.
-
-        Returns:
-            The longest sequence it takes.
 
         Raises:
             BenchError: as for ``build_backbone``.
@@ -54,7 +59,7 @@ class Maker(Generic[SpecT, StackT]):
         if spec.source == "scratch":
             if spec.width % spec.heads:
                 raise BenchError(f"{section}.width is {spec.width}, no multiple of {section}.heads, {spec.heads}.")
-            return spec.positions
+            return Size(spec.positions, spec.width)
         where = spec.location(section)
         if spec.source == "folder" and not all(Path(where, file).is_file() for file in FILES):
             raise BenchError(f"no model in {where}: expected {' and '.join(FILES)}.")
@@ -64,7 +69,8 @@ class Maker(Generic[SpecT, StackT]):
             if found != self.config.model_type:
                 wanted = self.config.model_type
                 raise BenchError(f"{where}: {section}.kind {spec.kind!r} takes {wanted!r} weights, not {found!r}.")
-            return int(self.config.from_pretrained(where, revision=spec.revision).max_position_embeddings)
+            config = self.config.from_pretrained(where, revision=spec.revision)
+            return Size(int(config.max_position_embeddings), int(config.hidden_size))
 
     def __call__(self, spec: SpecT, tokenizer: Tokenizer, section: str) -> StackT:
         """Makes the stack that ``section`` of a run's spec asks for.
@@ -107,12 +113,12 @@ def check_backbone(spec: BackboneSpec) -> int:
     Raises:
         BenchError: as ``build_backbone``.
     """
-    return _BACKBONES[spec.kind].check(spec, "backbone")
+    return _BACKBONES[spec.kind].check(spec, "backbone").positions
 
 
 def check_encoder(spec: EncoderSpec) -> int:
     """Checks the encoder of a system that has one of its own, as ``check_backbone`` does the backbone."""
-    return _ENCODERS[spec.kind].check(spec, "encoder")
+    return _ENCODERS[spec.kind].check(spec, "encoder").positions
 
 
 def build_backbone(spec: BackboneSpec, tokenizer: Tokenizer) -> Backbone:
@@ -124,6 +130,15 @@ def build_backbone(spec: BackboneSpec, tokenizer: Tokenizer) -> Backbone:
     """
     register_attention()
     return _BACKBONES[spec.kind](spec, tokenizer, "backbone")
+
+
+def build_foundation(spec: BackboneSpec, tokenizer: Tokenizer) -> BareFoundation:
+    """Builds what a system stands on that has no use for the backbone of a run: no weights, the backbone's width.
+
+    Raises:
+        BenchError: as ``build_backbone``.
+    """
+    return BareFoundation(tokenizer, _BACKBONES[spec.kind].check(spec, "backbone").width)
 
 
 def build_encoder(spec: EncoderSpec, tokenizer: Tokenizer) -> EncoderOnly:

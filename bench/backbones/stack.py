@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from bench.backbones.foundation import Foundation
 from bench.backbones.tokenizers import Tokenizer
 from bench.interface import Batch
 
@@ -31,23 +32,16 @@ class Encoded:
     mask: Tensor
 
 
-class Stack(nn.Module, ABC):
+class Stack(Foundation):
     """A Hugging Face model that encodes texts.
 
     Attributes:
         model: the Hugging Face model.
-        tokenizer: its tokenizer, which supplies the tokens at both ends of a text, and padding.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
-        super().__init__()
+        super().__init__(tokenizer)
         self.model = model
-        self.tokenizer = tokenizer
-
-    @property
-    @abstractmethod
-    def width(self) -> int:
-        """Hidden size."""
 
     @property
     @abstractmethod

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from bench.backbones.backbone import Backbone
 from bench.backbones.injection import Injection
+from bench.backbones.stack import Stack
 from bench.interface import Batch, LatentPath, Seeds, System
 from bench.spec import DecodingSpec
 
@@ -15,7 +17,22 @@ class InjectedSystem(System):
     """A system whose decoder is the backbone with an `Injection`.
 
     Implement ``encode``, ``sample_prior`` and ``inject``; likelihood and generation come with them.
+
+    Attributes:
+        backbone: the Transformer stack it stands on.
     """
+
+    backbone: Backbone
+
+    @property
+    def reader(self) -> Stack:
+        """The stack that encodes texts: the encoder of its own, else the backbone."""
+        return self.backbone if self.own_encoder is None else self.own_encoder
+
+    @property
+    def output_layer(self) -> nn.Linear:
+        """The backbone's."""
+        return self.backbone.output_layer
 
     @abstractmethod
     def inject(self, path: LatentPath) -> Injection:

@@ -17,7 +17,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from bench.backbones import BERT_TOKENS, Tokenizer, build_backbone, build_encoder, load_tokenizer, read_tokenizer
+from bench.backbones import (
+    BERT_TOKENS,
+    Tokenizer,
+    build_backbone,
+    build_encoder,
+    build_foundation,
+    load_tokenizer,
+    read_tokenizer,
+)
 from bench.errors import BenchError
 from bench.harness.provenance import file_sha256
 from bench.interface import System
@@ -47,7 +55,7 @@ def build_system(
     options = validated(cls.Config, spec.system.options, f"system {spec.system.label!r}")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        backbone = build_backbone(spec.backbone, tokenizer)
+        backbone = (build_backbone if cls.uses_transformer else build_foundation)(spec.backbone, tokenizer)
         if spec.encoder is None or encoder_tokenizer is None:
             system = cls(backbone, options, spec.conditional)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -23,18 +25,24 @@ class BagOfWords(AuxiliaryLoss):
     weight: float = Field(0.2, gt=0)
 
     def unsupported(self, probe: Probe) -> str | None:
-        """Needs a latent variable."""
-        return None if probe.system.groups else "a bag-of-words loss needs latent variables"
+        """Needs a latent variable, and an output layer to share."""
+        if not probe.system.groups:
+            return "a bag-of-words loss needs latent variables"
+        return None if probe.system.output_layer is not None else "a bag-of-words loss needs an output layer to share"
 
     def network(self, system: System) -> nn.Module:
         """Returns the map from z_L to the decoder's width."""
-        return nn.Linear(system.groups[-1], system.output_layer.in_features)
+        return nn.Linear(system.groups[-1], _head(system).in_features)
 
     def terms(self, network: nn.Module, system: System, batch: Batch, path: LatentPath) -> Tensor:
         """Returns the negative log-likelihood of the texts as bags of tokens (B x n), in nats."""
-        log_p = system.output_layer(network(path.z[-1])).log_softmax(-1)
+        log_p = _head(system)(network(path.z[-1])).log_softmax(-1)
         text = batch.predicted // batch.inputs.shape[1]
         tokens = batch.targets.flatten()[batch.predicted]
         counts = log_p.new_zeros(len(batch), log_p.shape[-1])
         counts.index_put_((text, tokens), counts.new_ones(()), accumulate=True)
         return -(counts[:, None] * log_p).double().sum(-1)
+
+
+def _head(system: System) -> nn.Linear:
+    return cast(nn.Linear, system.output_layer)  # a system without any is not supported

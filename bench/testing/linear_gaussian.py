@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,15 +18,12 @@ from tokenizers import Tokenizer as Engine
 from tokenizers import models, pre_tokenizers
 from torch import Tensor, nn
 
-from bench.backbones import Tokenizer
+from bench.backbones import BareFoundation, Tokenizer
 from bench.errors import BenchError
 from bench.interface import Batch, Generators, LatentPath, Posterior, Seeds, System
 from bench.latents import LOG_2PI, Gaussian, draw_noise, path_of
 from bench.score import Array
 from bench.spec import DecodingSpec, SystemConfig
-
-if TYPE_CHECKING:
-    from bench.backbones import Backbone
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,8 +268,7 @@ class LinearGaussianSystem(System):
     """
 
     def __init__(self, model: LinearGaussian, tokenizer: Tokenizer) -> None:
-        # Scoring asks a backbone for its tokenizer and for nothing else.
-        super().__init__(cast("Backbone", SimpleNamespace(tokenizer=tokenizer)), SystemConfig())
+        super().__init__(BareFoundation(tokenizer, width=sum(model.groups)), SystemConfig())
         self.groups = model.groups
         words = tokenizer.decode([[index] for index in range(len(tokenizer))])
         self.number = nn.Parameter(torch.tensor([float(word or "nan") for word in words], dtype=torch.float64), False)

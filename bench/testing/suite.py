@@ -108,7 +108,7 @@ def _outcome(check: Check, subject: Subject) -> Outcome:
     except ConformanceError as error:
         return Outcome(subject.setting, check, "FAILED", str(error))
     except Exception as error:  # noqa: BLE001  # a system is anybody's code; its mistakes are what is looked for
-        return Outcome(subject.setting, check, "FAILED", f"{_described(error, subject.cls)} {check.look}")
+        return Outcome(subject.setting, check, "FAILED", _described(error, subject.cls))
     return Outcome(subject.setting, check, "ok")
 
 

@@ -19,7 +19,7 @@ from scipy.stats import chisquare
 from torch import Tensor
 from transformers import DynamicCache, GPT2LMHeadModel
 
-from bench.backbones import Backbone, Injection, Tokenizer, backbone, build_backbone
+from bench.backbones import Backbone, Injection, Tokenizer, build_backbone, likelihood
 from bench.interface import Batch
 from bench.spec import BackboneSpec, DecodingSpec
 
@@ -223,7 +223,7 @@ class TestLikelihood:
         self, make_backbone: Make, batch: Batch, monkeypatch: pytest.MonkeyPatch, at_once: int
     ) -> None:
         expected = make_backbone().log_likelihood(batch, Injection())
-        monkeypatch.setattr(backbone, "LOGITS_PER_CHUNK", at_once * 300)
+        monkeypatch.setattr(likelihood, "LOGITS_PER_CHUNK", at_once * 300)
         torch.testing.assert_close(make_backbone().log_likelihood(batch, Injection()), expected, **EXACT)
 
     def test_of_a_text_behind_its_condition_is_transformers_loss(self, gpt2: Backbone, batch: Batch) -> None:

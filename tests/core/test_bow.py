@@ -52,6 +52,16 @@ def literally(network: nn.Linear, head: nn.Linear, z: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
+@pytest.mark.parametrize(
+    ("lacking", "reason"),
+    [({"groups": ()}, "needs latent variables"), ({"output_layer": None}, "needs an output layer")],
+)
+def test_it_needs_latent_variables_and_an_output_layer(system: Any, lacking: dict[str, Any], reason: str) -> None:
+    part = BagOfWords()
+    assert part.unsupported(SimpleNamespace(system=system)) is None
+    assert reason in str(part.unsupported(SimpleNamespace(system=SimpleNamespace(**{**vars(system), **lacking}))))
+
+
 @pytest.mark.parametrize("n", [1, 4])
 def test_terms_and_gradients_are_the_loop(system: Any, n: int) -> None:
     part, path = BagOfWords(), draw(n)

@@ -122,7 +122,7 @@ def test_an_exception_is_told_with_its_place_in_the_systems_own_file() -> None:
     assert outcome.message.startswith(
         "Raised RuntimeError: shapes (3, 4) and (5, 6) do not fit (broken_systems.py, line "
     )
-    assert ", in encode). Look at the shapes" in outcome.message
+    assert outcome.message.endswith(", in encode).")
 
 
 def test_what_cannot_be_told_is_skipped() -> None:

@@ -1,0 +1,103 @@
+"""How tokens are chosen, the same for every decoder: greedily or by sampling, each text with noise of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+
+import torch
+from torch import Tensor
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    MinNewTokensLengthLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from bench.backbones.tokenizers import Tokenizer
+from bench.errors import BenchError
+from bench.interface import Seeds
+from bench.seeds import derive_seed
+from bench.spec import DecodingSpec
+
+
+class GumbelNoise(LogitsProcessor):  # type: ignore[misc]  # transformers is not typed to mypy
+    """Adds Gumbel noise to the scores of each row from its own stream: the best then is a sample of the softmax."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Returns the noisy scores (rows x vocabulary)."""
+        size = scores.shape[-1]
+        exponential = torch.stack([torch.empty(size).exponential_(generator=stream) for stream in self.streams])
+        return scores - exponential.log().to(scores.device, scores.dtype)
+
+
+def sampling_processors(decoding: DecodingSpec, seed: Seeds, rows: int) -> LogitsProcessorList:
+    """Returns temperature, top-k, top-p and noise, in this order: greedy search over them is sampling.
+
+    Where nothing is sampled there are none.
+    """
+    processors = LogitsProcessorList()
+    if decoding.strategy == "sample":
+        processors.append(TemperatureLogitsWarper(decoding.temperature))
+        if decoding.top_k:
+            processors.append(TopKLogitsWarper(decoding.top_k))
+        if decoding.top_p < 1:
+            processors.append(TopPLogitsWarper(decoding.top_p))
+        processors.append(
+            GumbelNoise([derive_seed(seed, row) for row in range(rows)] if isinstance(seed, int) else seed)
+        )
+    return processors
+
+
+@torch.no_grad()
+def decode_stepwise(
+    step: Callable[[Tensor], Tensor],
+    rows: int,
+    tokenizer: Tokenizer,
+    decoding: DecodingSpec,
+    seed: Seeds,
+    device: torch.device,
+) -> list[list[int]]:
+    """Decodes texts with a decoder that keeps its own state; returns their ids without BOS and EOS.
+
+    It chooses as ``Backbone.generate`` does: the same scores and seeds make the same texts.
+
+    Args:
+        step: takes the newest token of every text (N) and returns the scores of the next (N x vocabulary).
+        rows: number of texts N.
+        tokenizer: of BOS and EOS.
+        decoding: how.
+        seed: of sampling.
+        device: of the decoder.
+
+    Raises:
+        BenchError: beam search, which has to reorder states.
+    """
+    if decoding.strategy == "beam":
+        raise BenchError("a decoder that keeps its own state has no beam search; allowed are sample and greedy.")
+    processors = LogitsProcessorList()
+    if decoding.repetition_penalty != 1:
+        processors.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))
+    if decoding.min_tokens:
+        processors.append(MinNewTokensLengthLogitsProcessor(1, decoding.min_tokens, tokenizer.eos, device=device))
+    processors += sampling_processors(decoding, seed, rows)
+    ids = torch.full((rows, 1), tokenizer.bos, device=device)
+    ended = torch.zeros(rows, dtype=torch.bool, device=device)
+    while ids.shape[1] <= decoding.max_tokens and not ended.all():
+        newest = processors(ids, step(ids[:, -1])).argmax(-1)
+        ids = torch.cat([ids, newest[:, None]], dim=1)
+        ended |= newest == tokenizer.eos
+    return texts_of(ids[:, 1:], tokenizer)
+
+
+def texts_of(ids: Tensor, tokenizer: Tokenizer) -> list[list[int]]:
+    """Returns the decoded ids (N x T) up to the first EOS, other special tokens left out."""
+    special = {tokenizer.pad, tokenizer.bos, tokenizer.eos}
+    kept = (takewhile(lambda one: one != tokenizer.eos, row) for row in ids.tolist())
+    return [[one for one in row if one not in special] for row in kept]
