@@ -1,0 +1,105 @@
+"""The LSTM-VAE example: the equations of He et al. (2019), the contract, and a row of a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lstm_vae import LSTMVAE, LSTMVAEConfig
+from torch import Tensor, nn
+
+from bench.backbones import BareFoundation, Tokenizer
+from bench.harness.plan import Scale, run_spec
+from bench.harness.run import run
+from bench.interface import Batch
+from bench.registry import SYSTEMS
+from bench.testing import SystemConformance
+
+WIDTH, EMBEDDING, HIDDEN, LATENT = 10, 6, 8, 3
+
+
+class TestContract(SystemConformance):
+    system = LSTMVAE
+
+
+@pytest.fixture
+def system(tokenizer: Tokenizer) -> LSTMVAE:
+    torch.manual_seed(0)
+    config = LSTMVAEConfig(latent_size=LATENT, embedding_size=EMBEDDING, hidden_size=HIDDEN)
+    return LSTMVAE(BareFoundation(tokenizer, WIDTH), config).double().eval()
+
+
+def lstm(network: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> Tensor:
+    """Runs an LSTM over the inputs of one text (T x size), gate by gate; returns its hidden states (T x hidden)."""
+    states = []
+    for one in inputs:
+        gates = network.weight_ih_l0 @ one + network.bias_ih_l0 + network.weight_hh_l0 @ hidden + network.bias_hh_l0
+        let_in, forget, new, let_out = gates.chunk(4)
+        cell = forget.sigmoid() * cell + let_in.sigmoid() * new.tanh()
+        hidden = let_out.sigmoid() * cell.tanh()
+        states.append(hidden)
+    return torch.stack(states)
+
+
+@torch.no_grad()
+def test_the_posterior_is_a_map_of_the_last_state(system: LSTMVAE, batch: Batch) -> None:
+    path = system.encode(batch).sample(2, torch.Generator().manual_seed(0))
+    encoder = system.encoder
+    for row, (ids, mask) in enumerate(zip(batch.ids, batch.mask, strict=True)):
+        nothing = torch.zeros(HIDDEN, dtype=torch.float64)
+        states = lstm(encoder.lstm, encoder.embedding.weight[ids[mask]], nothing, nothing)
+        mean, log_variance = (encoder.linear.weight @ states[-1]).chunk(2)
+        kl = 0.5 * (log_variance.exp() + mean**2 - 1 - log_variance).sum()
+        torch.testing.assert_close(path.mean[0][row, 0], mean, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(path.kl[row, 0, 0], kl, rtol=1e-10, atol=1e-10)
+
+
+@torch.no_grad()
+def test_z_begins_the_decoder_and_stands_beside_every_token(system: LSTMVAE, batch: Batch) -> None:
+    path = system.encode(batch).sample(2, torch.Generator().manual_seed(0))
+    found, decoder = system.log_likelihood(batch, path), system.decoder
+    for row, (ids, mask) in enumerate(zip(batch.ids, batch.mask, strict=True)):
+        text = ids[mask]
+        for sample, z in enumerate(path.z[0][row]):
+            cell = decoder.initial.weight @ z
+            inputs = torch.cat([decoder.embedding.weight[text[:-1]], z.expand(len(text) - 1, -1)], dim=1)
+            states = lstm(decoder.lstm, inputs, cell.tanh(), cell)
+            log_p = (states @ decoder.output.weight.T).log_softmax(-1)
+            expected = log_p[torch.arange(len(text) - 1), text[1:]].sum()
+            torch.testing.assert_close(found[row, sample], expected, rtol=1e-10, atol=1e-10)
+
+
+def test_sizes_are_those_of_the_scale_unless_given(tokenizer: Tokenizer) -> None:
+    made = LSTMVAE(BareFoundation(tokenizer, WIDTH), LSTMVAEConfig(latent_size=LATENT))
+    words = len(tokenizer)
+    of_lstms = sum(4 * WIDTH * (inputs + WIDTH + 2) for inputs in (WIDTH, WIDTH + LATENT))
+    maps = 2 * LATENT * WIDTH + LATENT * WIDTH + WIDTH * words
+    assert sum(parameter.numel() for parameter in made.parameters()) == of_lstms + maps + 2 * words * WIDTH
+
+
+@pytest.mark.usefixtures("installed")
+def test_installed_it_has_a_row_on_every_task_it_can_do(tmp_path: Path) -> None:
+    """No weight of a Transformer is built, trained or stored; what it cannot do is skipped with a reason."""
+    assert SYSTEMS.get("lstm-vae") is LSTMVAE
+    assert SYSTEMS.summaries()["lstm-vae"].startswith("LSTM encoder and decoder with one latent variable")
+    scale = Scale.model_validate(
+        {
+            "limits": {"train": 24, "valid": 8, "test": 12},
+            "tokenizer": {"vocabulary_size": 280},
+            "backbone": {"layers": 2, "width": 16},
+            "training": {"epochs": 2, "batch_tokens": 256},
+            "scoring": {"n_importance_samples": 4, "bootstrap_samples": 0, "n_generations": 3},
+            "decoding": {"max_tokens": 8},
+        }
+    )
+    record = run(run_spec("lstm-vae+free-bits+bow", "ptb", 0, "micro", scale, "grammar"), tmp_path / "out")
+    assert record.status == "finished"
+    assert np.isfinite([score.value for score in record.metrics]).all()
+    words, latent, width = 280, 32, 16
+    expected = 2 * 4 * width * (width + width + 2) + 4 * width * latent + 3 * latent * width + 3 * words * width
+    assert record.model is not None
+    assert record.model.parameters == expected
+    skipped = run(run_spec("lstm-vae", "quora", 0, "micro", scale, "grammar"), tmp_path / "out")
+    assert (skipped.status, skipped.reason) == ("skipped", "the LSTM-VAE reads no sources")
