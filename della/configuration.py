@@ -61,8 +61,14 @@ class DellaConfig(SystemConfig):
     @classmethod
     def _is_a_range(cls, value: Any) -> str:
         text = str(value)  # one layer is read as a number
-        if text != "all" and not LAYERS.fullmatch(text):
+        if text == "all":
+            return text
+        if (found := LAYERS.fullmatch(text)) is None:
             raise ValueError("write all, 4, 4-9 or 4-9/12")
+        first = int(found["first"])
+        last = int(found["last"] or first)
+        if not 1 <= first <= last <= int(found["depth"] or last):
+            raise ValueError("no backbone has such layers; they are counted from 1, upwards")
         return text
 
     def latent_layers(self, depth: int) -> tuple[int, ...]:
@@ -76,7 +82,7 @@ class DellaConfig(SystemConfig):
             return tuple(range(depth))
         first = int(found["first"])
         last, of = int(found["last"] or first), int(found["depth"] or depth)
-        if not 1 <= first <= last <= of:
+        if last > of:
             raise BenchError(f"there are no latent layers {self.layers} in {of} layers.")
         start, stop = (first - 1) * depth, last * depth
         if start % of or stop % of:

@@ -1,6 +1,6 @@
 """Every estimator of the suite on a model of which everything is known, by the code that scores real systems.
 
-``python -m bench.testing.estimators docs`` scores some thousand linear-Gaussian texts (a minute or two on one core) and
+``python -m bench.testing.estimators docs`` scores some thousand linear-Gaussian texts (half a minute of one core) and
 writes ``estimators.csv``, and from it ``estimators.svg`` and the tables in ``estimators.md``.
 """
 
