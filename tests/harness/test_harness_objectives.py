@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from baselines.transformer_vae import EmbedVAE
 from bench.harness.evaluate import score_texts
 from bench.harness.model import load_weights
 from bench.harness.prepare import Prepared, prepare
 from bench.harness.run import run
+from bench.harness.train import Trainer
 from bench.interface import Batch, LatentPath, Posterior, System
 from bench.objectives import OBJECTIVES, adapt, build_stages, resolve_objective, unsupported
 from bench.objectives.probe import Probe
@@ -151,6 +153,42 @@ def test_batch_norm_needs_latent_variables_whose_means_it_sees(micro: MakeSpec, 
     assert unsupported(stages, Probe.of(system, batch)) is None
     reason = unsupported(stages, Probe.of(elsewhere, batch))
     assert reason == "its posterior means do not go through System.posterior_mean"
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often a tensor's value is asked for, which on a GPU waits for all that is under way."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*arguments, **(keywords or {}))
+
+
+@pytest.mark.parametrize(
+    ("system", "objective"),
+    [
+        ("della", "cyclical+free-bits:0.5,batch_mean=true+bow+batch-norm"),
+        ("softmax", "free-bits:8,text,max"),
+        ("memory", "li-2019"),
+    ],
+)
+def test_no_objective_waits_for_a_value(micro: MakeSpec, tmp_path: Path, system: str, objective: str) -> None:
+    """The decoder's own waiting is that of transformers, the same in every step."""
+    counts = []
+    for label in (f"{system}+constant", f"{system}+{objective}"):
+        spec = micro(label)
+        prepared, seeds = prepare(spec), named_seeds(spec.seed)
+        stages = build_stages(spec.objective, spec.training.epochs)
+        fresh = prepared.system(seeds["init"])
+        trainer = Trainer(fresh, prepared.texts, stages, spec.training, seeds, tmp_path, lambda phase, fraction: None)
+        with Waits() as waits:
+            logged = trainer._step([0, 1, 2], step=0)
+        counts.append(waits.count)
+        with Waits() as waits:
+            assert logged.isfinite().all()
+        assert waits.count == 1
+    assert counts[0] == counts[1]
 
 
 class Undivided(EmbedVAE):
