@@ -349,23 +349,32 @@ def list_(
 
 @app.command()
 def show(
-    spec: Annotated[str, typer.Argument(help="Label of a system, name of a suite, or a YAML file of one.")],
+    spec: Annotated[str, typer.Argument(help="Label of a system, parts of an objective, a suite, or its YAML file.")],
     task: Annotated[str, typer.Option(help="Task of a system's run.")] = "ptb",
     scale: Annotated[str, typer.Option(help="smoke, study, small, base, or a YAML file.")] = "smoke",
     seed: Annotated[int, typer.Option(min=0, help="Seed of a system's run.")] = 0,
 ) -> None:
-    """Print a specification resolved to its last default, as YAML."""
+    """Print a specification resolved to its last default, as YAML; of an objective, with what its options are."""
+    import inspect
+    import textwrap
+
     import yaml
 
     from bench.harness.plan import load_scale, load_suite, run_spec
+    from bench.objectives import OBJECTIVES, resolve_objective
     from bench.registry import SYSTEMS
     from bench.spec import parse_call, parse_label
 
-    systems, suites = SYSTEMS.names(), resources.names("suites")
+    systems, suites, objectives = SYSTEMS.names(), resources.names("suites"), OBJECTIVES.names()
     if spec in suites or spec.endswith(resources.SUFFIXES):
         shown = load_suite(spec).model_dump(mode="json")
-    elif (name := parse_call(parse_label(spec)[0])[0]) not in systems:
-        raise unknown_name("system or suite", name, (*systems, *suites))
+    elif (name := parse_call(parse_label(spec)[0])[0]) in objectives:
+        shown = resolve_objective(parts := spec.split("+")).model_dump(mode="json")
+        for part in dict.fromkeys(parse_call(part)[0] for part in parts):
+            text = f"{part}: {inspect.getdoc(OBJECTIVES.get(part))}"
+            typer.echo(textwrap.indent(text, "# ", lambda line: True))
+    elif name not in systems:
+        raise unknown_name("system, objective or suite", name, (*systems, *objectives, *suites))
     else:
         shown = run_spec(spec, task, seed, scale, load_scale(scale).for_task(task), "grammar").model_dump(mode="json")
     typer.echo(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), nl=False)

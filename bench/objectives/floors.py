@@ -20,7 +20,7 @@ NO_DIMENSIONS = "free bits per dimension need a posterior that gives the KL of e
 
 
 class FreeBits(Floor):
-    """Free bits: a KL term is penalised only where it is above ``target`` nats (Kingma et al. 2016).
+    """A KL term is penalised only where it is above ``target`` nats, its free bits (Kingma et al. 2016).
 
     Both forms have the same gradients, none up to the target; the loss differs. Terms meet the target as they are,
     one by one for every sample of a text, and are averaged over samples afterwards (training draws one sample).

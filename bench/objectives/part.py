@@ -108,7 +108,12 @@ class AuxiliaryLoss(Part):
 
 
 class InnerLoop(Part):
-    """Updates of the encoder alone before each step, for as long as they help."""
+    """Updates of the encoder alone before each step, for as long as they help.
+
+    Attributes:
+        look: updates between two looks at their loss.
+        at_most: updates before a step.
+    """
 
     kind = "inner loop"
 

@@ -28,11 +28,11 @@ OBJECTIVES: Registry[type[Part]] = Registry(
         "free-bits": "bench.objectives.floors:FreeBits",
         "sum-groups": "bench.objectives.reductions:SumGroups",
         "mean-groups": "bench.objectives.reductions:MeanGroups",
-        "aggressive": "bench.objectives.aggressive:Aggressive",
-        "batch-norm": "bench.objectives.batch_norm:BatchNorm",
-        "bow": "bench.objectives.bow:BagOfWords",
         "first-group": "bench.objectives.reductions:FirstGroup",
         "last-group": "bench.objectives.reductions:LastGroup",
+        "bow": "bench.objectives.bow:BagOfWords",
+        "batch-norm": "bench.objectives.batch_norm:BatchNorm",
+        "aggressive": "bench.objectives.aggressive:Aggressive",
         "then": "bench.objectives.part:Then",
         "li-2019": "bench.objectives.recipes:Li2019",
         "optimus-2020": "bench.objectives.recipes:Optimus2020",
@@ -71,24 +71,15 @@ def resolve_objective(parts: Sequence[str]) -> ObjectiveSpec:
             change the system in two ways, or stages that leave no epoch to the last one.
     """
     where = f"objective {'+'.join(parts)!r}"
-    stages: list[dict[str, Part]] = [{}]
-    ends: list[Then] = []
-    for name, part in _configured(parts):
-        if isinstance(part, Then):
-            ends.append(part)
-            stages.append({})
-        elif (other := _rival(stages[-1], name, part)) is not None:
-            raise BenchError(f"{where}: {other!r} and {name!r} are both {_an(part.kind)}.")
-        else:
-            stages[-1][name] = part
+    stages, ends = _divided(parts, where)
     for name, part in _adaptations(stages).items():
         for stage in stages:
             if stage.setdefault(name, part) != part:
                 raise BenchError(f"{where}: {name!r} changes the system, so it is the same in all stages.")
     for stage in stages:
-        reasons = (part.conflict(tuple(stage.values())) for part in stage.values())
-        if (reason := next((reason for reason in reasons if reason is not None), None)) is not None:
-            raise BenchError(f"{where}: {reason}.")
+        for part in stage.values():
+            if (reason := part.conflict(tuple(stage.values()))) is not None:
+                raise BenchError(f"{where}: {reason}.")
     if (taken := sum(end.share for end in ends)) >= 1:
         raise BenchError(f"{where}: the stages before the last one take {taken:g} of the epochs, which leaves it none.")
     *earlier, last = (
@@ -101,6 +92,21 @@ def resolve_objective(parts: Sequence[str]) -> ObjectiveSpec:
         ),
         parts=last,
     )
+
+
+def _divided(texts: Sequence[str], where: str) -> tuple[list[dict[str, Part]], list[Then]]:
+    """Returns the parts of every stage by name, and what ends all stages but the last."""
+    stages: list[dict[str, Part]] = [{}]
+    ends: list[Then] = []
+    for name, part in _configured(texts):
+        if isinstance(part, Then):
+            ends.append(part)
+            stages.append({})
+        elif (other := _rival(stages[-1], name, part)) is not None:
+            raise BenchError(f"{where}: {other!r} and {name!r} are both {_an(part.kind)}.")
+        else:
+            stages[-1][name] = part
+    return stages, ends
 
 
 def _configured(texts: Sequence[str]) -> Iterator[tuple[str, Part]]:

@@ -15,7 +15,10 @@ MINE = ("run", "mine.yaml", "--scale", "micro.yaml")
 NAMES = {
     "suite": (("run", "tabel1"), "unknown suite 'tabel1'. Did you mean 'table1'?"),
     "system": ((*MINE, "--systems", "lm,embd"), "unknown system 'embd'. Did you mean 'embed'?"),
-    "system or suite": (("show", "table88"), "unknown system or suite 'table88'. Did you mean 'table8'?"),
+    "system, objective or suite": (
+        ("show", "table88"),
+        "unknown system, objective or suite 'table88'. Did you mean 'table8'?",
+    ),
     "task": ((*MINE, "--tasks", "snil"), "unknown task 'snil'. Did you mean 'snli'?"),
     "task of a spec": (("show", "lm", "--task", "ptbb"), "unknown task 'ptbb'. Did you mean 'ptb'?"),
     "objective": ((*MINE, "--systems", "embed+cyclicle"), "unknown objective 'cyclicle'. Did you mean 'cyclical'?"),

@@ -16,10 +16,10 @@ from bench import resources
 from bench.cli import split_labels
 from bench.harness.model import load_model
 from bench.harness.plan import Suite, load_scale, run_spec
-from bench.objectives import OBJECTIVES
+from bench.objectives import OBJECTIVES, resolve_objective
 from bench.records.store import load_runs
 from bench.registry import SYSTEMS
-from bench.spec import RunSpec
+from bench.spec import ObjectiveSpec, RunSpec
 from bench.tasks import task_names
 
 DellaBench = Callable[..., Finished]
@@ -65,6 +65,16 @@ def test_show_prints_a_spec_that_can_be_read_back(della_bench: DellaBench) -> No
         shown = yaml.safe_load(printed(della_bench("show", label, "--task", "snli", "--seed", "3")))
         scale = load_scale("smoke").for_task("snli")
         assert RunSpec.model_validate(shown) == run_spec(label, "snli", 3, "smoke", scale, "grammar")
+
+
+def test_show_writes_an_objective_out_and_says_what_its_options_are(della_bench: DellaBench) -> None:
+    label = "li-2019:target=4+bow"
+    text = printed(della_bench("show", label))
+    assert ObjectiveSpec.model_validate(yaml.safe_load(text)) == resolve_objective(label.split("+"))
+    comments = [line for line in text.splitlines() if line.startswith("#")]
+    assert comments[0].startswith("# li-2019: An autoencoder first;")
+    assert any(line.startswith("#     target: free nats of a whole text") for line in comments)
+    assert any(line.startswith("# bow: The bag-of-words loss") for line in comments)
 
 
 def test_show_prints_suites_of_the_package_and_of_ones_own(della_bench: DellaBench) -> None:
