@@ -14,6 +14,7 @@ from bench.backbones import BareFoundation, Tokenizer
 from bench.harness.plan import Scale, run_spec
 from bench.harness.run import run
 from bench.interface import Batch
+from bench.objectives.probe import Probe
 from bench.registry import SYSTEMS
 from bench.testing import SystemConformance
 
@@ -77,6 +78,14 @@ def test_sizes_are_those_of_the_scale_unless_given(tokenizer: Tokenizer) -> None
     of_lstms = sum(4 * WIDTH * (inputs + WIDTH + 2) for inputs in (WIDTH, WIDTH + LATENT))
     maps = 2 * LATENT * WIDTH + LATENT * WIDTH + WIDTH * words
     assert sum(parameter.numel() for parameter in made.parameters()) == of_lstms + maps + 2 * words * WIDTH
+
+
+def test_its_encoder_and_its_decoder_are_each_ones_own(system: LSTMVAE, batch: Batch) -> None:
+    """Aggressive updates train all of the encoder, and stages may reset all of the decoder."""
+    found = Probe.of(system, batch)
+    names = {side: {name for name, _ in system.named_parameters() if name.startswith(side)} for side in ("enc", "dec")}
+    assert found.of_encoder() == names["enc"]
+    assert found.of_decoder() == names["dec"]
 
 
 @pytest.mark.usefixtures("installed")
