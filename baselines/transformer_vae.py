@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.backbones import AttentionPooling, Backbone, InjectedSystem, Injection
+from bench.backbones import AttentionPooling, Backbone, EncoderOnly, InjectedSystem, Injection
 from bench.interface import Batch, Generators, LatentPath, Posterior
 from bench.latents import Gaussian, GaussianPosterior, sample_gaussian_prior, standard_gaussian
 from bench.spec import SystemConfig
@@ -35,22 +35,34 @@ class TransformerVAEConfig(SystemConfig):
 
 
 class TransformerVAE(InjectedSystem):
-    """A latent variable z with standard normal prior; a paradigm says how z enters the decoder."""
+    """A latent variable z with standard normal prior; a paradigm says how z enters the decoder.
+
+    Class attributes:
+        posterior_bias: whether q(z | x) (and p(z | c)) is an affine rather than a linear map of the representation.
+    """
 
     Config = TransformerVAEConfig
     config: TransformerVAEConfig
+    posterior_bias: ClassVar[bool] = True
 
-    def __init__(self, backbone: Backbone, config: TransformerVAEConfig, conditional: bool = False) -> None:
-        super().__init__(backbone, config, conditional)
+    def __init__(
+        self,
+        backbone: Backbone,
+        config: TransformerVAEConfig,
+        conditional: bool = False,
+        encoder: EncoderOnly | None = None,
+    ) -> None:
+        super().__init__(backbone, config, conditional, encoder)
         self.groups = (config.latent_size,)
-        self.pooling = AttentionPooling(backbone.width) if config.representation == "attention_pool" else None
-        seen = backbone.width * (2 if conditional else 1)
-        self.posterior = nn.Linear(seen, 2 * config.latent_size)
-        self.prior = nn.Linear(backbone.width, 2 * config.latent_size) if conditional else None
-        self.projection = nn.Linear(config.latent_size, self.injected_size(backbone), bias=False)
+        width, statistics, bias = self.reader.width, 2 * config.latent_size, self.posterior_bias
+        self.pooling = AttentionPooling(width) if config.representation == "attention_pool" else None
+        self.posterior = nn.Linear(width * (2 if conditional else 1), statistics, bias)
+        self.prior = nn.Linear(width, statistics, bias) if conditional else None
+        self.projection = nn.Linear(config.latent_size, self.injected_size, bias=False)
         for network in (self.posterior, self.prior):
             if network is not None:
-                nn.init.normal_(network.weight, std=backbone.initial_std)
+                nn.init.normal_(network.weight, std=self.reader.initial_std)
+            if network is not None and network.bias is not None:
                 nn.init.zeros_(network.bias)
         nn.init.normal_(self.projection.weight, std=self.initial_std)
 
@@ -59,10 +71,10 @@ class TransformerVAE(InjectedSystem):
         """Standard deviation of the projection's weights at the start: that of every weight of the backbone."""
         return self.backbone.initial_std
 
-    @staticmethod
+    @property
     @abstractmethod
-    def injected_size(backbone: Backbone) -> int:
-        """Returns how many numbers z is projected to."""
+    def injected_size(self) -> int:
+        """How many numbers z is projected to."""
 
     @abstractmethod
     def place(self, projected: Tensor) -> Injection:
@@ -78,8 +90,8 @@ class TransformerVAE(InjectedSystem):
         return GaussianPosterior(q, Gaussian.split(self.prior(condition)))
 
     def _represent(self, batch: Batch) -> Tensor:
-        hidden = self.backbone.encode(batch).last
-        return hidden[:, 0] if self.pooling is None else self.pooling(hidden, batch.mask)
+        encoded = self.reader.encode(batch)
+        return encoded.first_token if self.pooling is None else self.pooling(encoded.last, encoded.mask)
 
     def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
         """Draws z from N(0, I), or from p(z | c)."""
@@ -101,10 +113,10 @@ class EmbedVAE(TransformerVAE):
         """Such that z adds at first as much as a token's own embedding, rather than drown it."""
         return self.backbone.initial_std / math.sqrt(self.config.latent_size)
 
-    @staticmethod
-    def injected_size(backbone: Backbone) -> int:
+    @property
+    def injected_size(self) -> int:
         """One vector of the width of the embeddings."""
-        return backbone.width
+        return self.backbone.width
 
     def place(self, projected: Tensor) -> Injection:
         """Adds the projection to every token embedding."""
@@ -114,25 +126,29 @@ class EmbedVAE(TransformerVAE):
 class MemoryVAE(TransformerVAE):
     """z is projected to one vector per layer, the key and value of a position that every token attends to."""
 
-    @staticmethod
-    def injected_size(backbone: Backbone) -> int:
+    @property
+    def injected_size(self) -> int:
         """One vector per layer."""
-        return backbone.n_layers * backbone.width
+        return self.backbone.n_layers * self.backbone.width
 
     def place(self, projected: Tensor) -> Injection:
         """Uses each layer's vector as both key and value, unprojected, as Optimus does."""
-        memory = projected.unflatten(-1, (-1, 1, self.backbone.width)).expand(-1, -1, 2, -1)
-        return Injection(memory=cast(Tensor, memory))
+        return Injection(memory=key_and_value(projected, self.backbone.width))
 
 
 class SoftmaxVAE(TransformerVAE):
     """z is projected to the vocabulary and added to the scores of every next token."""
 
-    @staticmethod
-    def injected_size(backbone: Backbone) -> int:
+    @property
+    def injected_size(self) -> int:
         """One score per token of the vocabulary."""
-        return backbone.vocabulary_size
+        return self.backbone.vocabulary_size
 
     def place(self, projected: Tensor) -> Injection:
         """Adds the projection to the logits at every position."""
         return Injection(logits=projected)
+
+
+def key_and_value(projected: Tensor, width: int) -> Tensor:
+    """Returns each layer's vector (N x layers * width) as key and value of its memory (N x layers x 2 x width)."""
+    return cast(Tensor, projected.unflatten(-1, (-1, 1, width)).expand(-1, -1, 2, -1))

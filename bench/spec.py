@@ -189,8 +189,8 @@ class BackboneSpec(StackSpec):
 class EncoderSpec(StackSpec):
     """The encoder of a system that has one of its own, with a tokenizer of its own.
 
-    A pretrained encoder brings its tokenizer; for one from scratch WordPiece is trained on the training split. Texts
-    longer than ``positions`` are cut for the encoder alone.
+    A pretrained encoder brings its tokenizer; for one from scratch WordPiece is trained on the training split. A text
+    longer than it takes is cut for the encoder alone.
 
     Attributes:
         kind: ``bert``.

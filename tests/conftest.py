@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,15 +60,33 @@ def tokenizer(_own_cache: None) -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def batch(tokenizer: Tokenizer) -> Batch:
-    """The texts."""
-    from bench.interface import Batch
+def encoder_tokenizer(_own_cache: None) -> Tokenizer:
+    """For systems with an encoder of their own."""
+    from bench.backbones import build_encoder_tokenizer
+    from bench.spec import EncoderSpec
 
-    return Batch.collate(tokenizer.encode(TEXTS), tokenizer.pad)
+    return build_encoder_tokenizer(EncoderSpec(vocabulary_size=60), (*TEXTS, *SOURCES) * 3)
 
 
 @pytest.fixture(scope="session")
-def pairs(tokenizer: Tokenizer, batch: Batch) -> Batch:
+def collate(tokenizer: Tokenizer, encoder_tokenizer: Tokenizer) -> Callable[..., Batch]:
+    """Makes a batch of texts given as ids, perhaps with sources, beside the tokens of an encoder of a system's own."""
+    from bench.interface import Batch
+
+    def collate(ids: Sequence[Sequence[int]], condition: Batch | None = None) -> Batch:
+        own = Batch.collate(encoder_tokenizer.encode(tokenizer.decode(ids)), encoder_tokenizer.pad)
+        return Batch.collate(ids, tokenizer.pad, condition, own)
+
+    return collate
+
+
+@pytest.fixture(scope="session")
+def batch(tokenizer: Tokenizer, collate: Callable[..., Batch]) -> Batch:
+    """The texts."""
+    return collate(tokenizer.encode(TEXTS))
+
+
+@pytest.fixture(scope="session")
+def pairs(tokenizer: Tokenizer, collate: Callable[..., Batch]) -> Batch:
     """The texts, each with a source of another length."""
-    condition = batch.collate(tokenizer.encode(SOURCES), tokenizer.pad)
-    return batch.collate(tokenizer.encode(TEXTS), tokenizer.pad, condition)
+    return collate(tokenizer.encode(TEXTS), collate(tokenizer.encode(SOURCES)))

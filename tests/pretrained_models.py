@@ -1,4 +1,4 @@
-"""Tiny pretrained models in folders, as transformers saves them, with a tokenizer of bytes."""
+"""Tiny pretrained models in folders, as transformers saves them, with a tokenizer of bytes, or BERT's of words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import Any
 
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import BartConfig, BartForConditionalGeneration, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+)
 
 from bench.spec import BackboneKind
 
@@ -64,4 +73,24 @@ def save(kind: BackboneKind, folder: Path, **changes: int) -> Path:
     alphabet = sorted(ByteLevel.alphabet())
     (folder / "vocab.json").write_text(json.dumps({letter: place for place, letter in enumerate(alphabet)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
+    return folder
+
+
+BERT_WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "##s", ".", "a", "no", "run", "on")
+
+
+def save_bert(folder: Path, seed: int = 0) -> Path:
+    """Saves an encoder and its tokenizer."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(BERT_WORDS),
+        max_position_embeddings=POSITIONS,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        initializer_range=0.3,
+    )
+    BertModel(config).save_pretrained(folder)
+    BertTokenizer({word: place for place, word in enumerate(BERT_WORDS)}).save_pretrained(folder)
     return folder

@@ -145,6 +145,6 @@ def build_encoder(spec: EncoderSpec, tokenizer: Tokenizer) -> EncoderOnly:
     """Builds the encoder of a system that has one of its own, as ``build_backbone`` builds the backbone.
 
     Raises:
-        BenchError: as there; or a pretrained encoder for shorter texts or fewer tokens than the run has.
+        BenchError: as there; or a pretrained encoder for fewer tokens than its tokenizer makes.
     """
     return _ENCODERS[spec.kind](spec, tokenizer, "encoder")

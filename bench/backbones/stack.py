@@ -71,7 +71,7 @@ class Stack(Foundation):
 def scaled_std(width: int) -> float:
     """Returns the standard deviation that weights from scratch begin with.
 
-    GPT-2, BART and BERT begin with 0.02 at a width of 768; a narrower model shall start with signals as strong.
+    GPT-2 and BART begin with 0.02 at a width of 768; a narrower model shall start with signals as strong.
     """
     return 0.02 * (768 / width) ** 0.5
 

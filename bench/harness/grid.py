@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from bench.backbones import build_tokenizer, check_encoder
+from bench.backbones import build_encoder_tokenizer, build_tokenizer, check_encoder
 from bench.errors import BenchError
 from bench.harness.prepare import text_limits
 from bench.harness.processes import end_with_parent, interrupts_held_back
@@ -66,6 +66,8 @@ def check_inputs(specs: Sequence[RunSpec], data_folder: Path | None) -> None:
         build_tokenizer(tokenizer, ())
     for encoder in dict.fromkeys(spec.encoder for spec in specs if spec.encoder is not None):
         check_encoder(encoder)
+        if encoder.source != "scratch":
+            build_encoder_tokenizer(encoder, ())
     for spec in specs:
         text_limits(spec)
 

@@ -101,11 +101,14 @@ class Scale(Spec):
         base = self.model_dump(exclude={"tasks"}, exclude_unset=True)
         return validated(Scale, _merged(base, self.tasks.get(task, {})), f"scale entries of task {task!r}")
 
-    def encoder_for(self, kind: EncoderKind | None) -> EncoderSpec | None:
-        """Returns the encoder of a system that has one of ``kind``, in what is not said of it the backbone's size."""
+    def encoder_for(self, kind: EncoderKind | None, backbone: BackboneSpec | None = None) -> EncoderSpec | None:
+        """Returns the encoder of a system that has one of ``kind``.
+
+        In what is not said of it, it is as ``backbone``, by default the scale's.
+        """
         if kind is None:
             return None
-        sizes = self.backbone.model_dump(include={"layers", "width", "heads", "positions", "dropout"})
+        sizes = (backbone or self.backbone).model_dump(include={"layers", "width", "heads", "positions", "dropout"})
         said = self.encoder.model_dump(exclude_unset=True)
         return EncoderSpec(**{"vocabulary_size": self.tokenizer.vocabulary_size, **sizes, **said, "kind": kind})
 
@@ -230,14 +233,15 @@ def run_spec(
     options = configure(system.Config, call, arguments).model_dump(mode="json")
     objective = resolve_objective(parts or system.default_objective.split("+"))
     stage_epochs(objective, scale.training.epochs)
+    backbone = resolve_backbone(changes, scale.backbone.model_copy(update={"kind": definition.backbone}))
     return RunSpec(
         system=SystemSpec(name=name, options=options, label=label),
         objective=objective,
         task=_task_spec(definition, scale, source),
         scale=Path(scale_name).stem,
         tokenizer=scale.tokenizer,
-        backbone=resolve_backbone(changes, scale.backbone.model_copy(update={"kind": definition.backbone})),
-        encoder=scale.encoder_for(system.encoder_kind),
+        backbone=backbone,
+        encoder=scale.encoder_for(system.encoder_kind, backbone),
         training=scale.training,
         scoring=scale.scoring,
         decoding=resolve_decoding(decoding, system, scale.decoding),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.backbones import Tokenizer, build_encoder_tokenizer, build_tokenizer, check_backbone
+from bench.backbones import Tokenizer, build_encoder_tokenizer, build_tokenizer, check_backbone, check_encoder
 from bench.errors import BenchError
 from bench.harness import evaluate, generate, train
 from bench.harness.data import EncoderTokens, TokenizedTexts, tokenize
@@ -93,7 +93,9 @@ def prepare(spec: RunSpec, data_folder: Path | None = None, model: ModelFolder |
     encoder = None
     if spec.encoder is not None:
         own = model.encoder_tokenizer if model else None
-        encoder = EncoderTokens(own or build_encoder_tokenizer(spec.encoder, training_texts), spec.encoder.positions)
+        encoder = EncoderTokens(
+            own or build_encoder_tokenizer(spec.encoder, training_texts), check_encoder(spec.encoder)
+        )
     limits = text_limits(spec)
     texts = {split: tokenize(examples, tokenizer, *limits, encoder) for split, examples in data.splits.items()}
     components = _components(spec, data, tokenizer, encoder)

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 import torch
+from pretrained_models import POSITIONS, save_bert
 from torch import Tensor
 from transformers import BertConfig, BertModel, BertTokenizer, GPT2Config, GPT2LMHeadModel
 
-from bench.backbones import EncoderOnly, Tokenizer, build_encoder, build_encoder_tokenizer
+from bench.backbones import EncoderOnly, Tokenizer, build_encoder, build_encoder_tokenizer, check_encoder
 from bench.errors import BenchError
 from bench.interface import Batch
 from bench.spec import EncoderSpec
 
 TEXTS = ("the cat sat on the mat .", "a dog runs", "the quick brown fox jumps over the lazy dog again and again", "no")
-WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "##s", ".", "a", "no", "run", "on")
 SIZE: dict[str, Any] = {"layers": 2, "width": 16, "heads": 2, "positions": 64, "dropout": 0.0}
 
 
@@ -108,8 +108,14 @@ class TestFromScratch:
         config = encoder.model.config
         assert (config.num_attention_heads, config.intermediate_size) == (4, 128)
         assert config.hidden_dropout_prob == config.attention_probs_dropout_prob == 0.25
-        # 0.02 is BERT's at a width of 768.
-        assert encoder.initial_std == pytest.approx(0.02 * (768 / 32) ** 0.5)
+        assert encoder.initial_std == pytest.approx(32**-0.5)
+
+    def test_the_first_token_tells_texts_apart_before_any_training(self, tokenizer: Tokenizer) -> None:
+        """Its share in the variance of all that the pooler gives: 0.1; with the 0.02 of BERT it is below 0.0001."""
+        torch.manual_seed(0)
+        encoder = build_encoder(EncoderSpec(**{**SIZE, "width": 64}), tokenizer).eval()
+        pooled = encoder.encode(read_by(encoder, TEXTS)).first_token
+        assert float(pooled.var(0).mean() / pooled.square().mean()) > 0.05
 
     def test_the_seed_decides_the_weights(self, tokenizer: Tokenizer) -> None:
         def drawn(seed: int) -> Tensor:
@@ -126,15 +132,7 @@ class TestFromScratch:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny BERT as transformers saves it, its tokenizer beside it."""
-    folder = tmp_path_factory.mktemp("tiny-bert")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24
-    )
-    BertModel(config).save_pretrained(folder)
-    BertTokenizer({word: place for place, word in enumerate(WORDS)}).save_pretrained(folder)
-    return folder
+    return save_bert(tmp_path_factory.mktemp("bert"))
 
 
 def pretrained(spec: EncoderSpec) -> EncoderOnly:
@@ -144,7 +142,7 @@ def pretrained(spec: EncoderSpec) -> EncoderOnly:
 class TestPretrained:
     def test_a_folder_gives_the_same_model_and_tokens(self, saved: Path) -> None:
         encoder = pretrained(EncoderSpec(source="folder", path=saved, dropout=0.3, layers=9, width=999))
-        assert (encoder.n_layers, encoder.width, encoder.positions) == (2, 16, 512)
+        assert (encoder.n_layers, encoder.width, encoder.positions) == (2, 16, POSITIONS)
         assert encoder.model.config.hidden_dropout_prob == 0.3
         weights = BertModel.from_pretrained(saved).state_dict()
         assert all(torch.equal(value, weights[name]) for name, value in encoder.model.state_dict().items())
@@ -184,12 +182,13 @@ class TestPretrained:
         with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
             build_encoder(EncoderSpec(source="folder", path=tmp_path), tokenizer)
 
-    def test_texts_or_tokens_that_it_was_not_made_for_are_refused(self, saved: Path, tokenizer: Tokenizer) -> None:
-        spec = EncoderSpec(source="folder", path=saved)
-        with pytest.raises(BenchError, match=r": an encoder of 512 positions; the run needs 600\.$"):
-            pretrained(spec.model_copy(update={"positions": 600}))
-        with pytest.raises(BenchError, match=r": an encoder of 14 tokens; the run needs 60\.$"):
-            build_encoder(spec, tokenizer)
+    def test_tokens_that_it_was_not_made_for_are_refused(self, saved: Path, tokenizer: Tokenizer) -> None:
+        with pytest.raises(BenchError, match=r": weights for 14 tokens, but the tokenizer has 60\.$"):
+            build_encoder(EncoderSpec(source="folder", path=saved), tokenizer)
+
+    def test_the_weights_say_how_much_it_reads(self, saved: Path) -> None:
+        assert check_encoder(EncoderSpec(source="folder", path=saved, positions=7)) == POSITIONS
+        assert check_encoder(EncoderSpec(positions=7)) == 7
 
     def test_half_precision_weights_are_trained_in_single_precision(self, saved: Path, tmp_path: Path) -> None:
         BertModel.from_pretrained(saved).half().save_pretrained(tmp_path)

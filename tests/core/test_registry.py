@@ -17,7 +17,7 @@ from bench.interface import System
 from bench.registry import SYSTEMS, Registry
 
 GROUP = "della_bench.systems"
-OURS = {"lm", "embed", "memory", "softmax", "della", "della-2022"}
+OURS = {"lm", "embed", "memory", "softmax", "optimus", "della", "della-2022"}
 
 Install = Callable[..., Path]
 

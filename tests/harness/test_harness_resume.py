@@ -99,7 +99,7 @@ def checkpoint_time(out: Path) -> float:
 
 
 @pytest.mark.parametrize(
-    "label", ["lm", "softmax", "della-2022", "embed+li-2019", "della+constant+then+bow+batch-norm"]
+    "label", ["lm", "softmax", "optimus", "della-2022", "embed+li-2019", "della+constant+then+bow+batch-norm"]
 )
 def test_a_run_interrupted_again_and_again_ends_as_if_nothing_had_been(
     micro: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label: str

@@ -114,7 +114,7 @@ def test_batches_of_scoring_move_no_score(micro: MakeSpec, tmp_path: Path, label
         assert value == pytest.approx(values(large)[name], rel=1e-6, abs=1e-5 if name == "MI" else 0), name
 
 
-@pytest.mark.parametrize("label", ["embed", "della-2022", "embed+batch-norm"])
+@pytest.mark.parametrize("label", ["embed", "optimus", "della-2022", "embed+batch-norm"])
 def test_the_scored_weights_can_be_loaded_and_scored_again(micro: MakeSpec, tmp_path: Path, label: str) -> None:
     """Through the folder alone."""
     spec = micro(label)
@@ -270,7 +270,7 @@ def test_the_importance_weighted_bound_is_above_the_elbo(trained: Callable[[str]
 
 def test_both_protocols_of_one_run_stand_side_by_side(trained: Callable[[str], StoredRun]) -> None:
     records = [trained(label).record for label in ("lm", "embed", "della")]
-    table = build_table(records, load_layout("protocols").narrowed(records))
+    table = build_table(records, load_layout("protocols"), narrowed=True)
     shown = {row.label.partition("+")[0]: row.cells for row in table.rows}
     names = [column.metric for _, column in table.columns]
     kl, released_kl = (names.index(name) for name in ("KL", "KL@della-2022"))

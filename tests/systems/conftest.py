@@ -5,15 +5,15 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bench.backbones import Tokenizer, build_backbone
+from bench.backbones import Tokenizer, build_backbone, build_encoder
 from bench.interface import System
 from bench.registry import SYSTEMS
-from bench.spec import BackboneKind, BackboneSpec
+from bench.spec import BackboneKind, BackboneSpec, EncoderSpec
 
 
 @pytest.fixture
-def make_system(tokenizer: Tokenizer) -> Callable[..., System]:
-    """Builds a system by name with options, its weights moved away from their initial values."""
+def make_system(tokenizer: Tokenizer, encoder_tokenizer: Tokenizer) -> Callable[..., System]:
+    """Builds a system by name with options, its weights moved away from their initial values unless told not to."""
 
     def make(
         name: str,
@@ -21,15 +21,18 @@ def make_system(tokenizer: Tokenizer) -> Callable[..., System]:
         seed: int = 0,
         kind: BackboneKind = "decoder-only",
         conditional: bool = False,
+        moved: bool = True,
         **options: object,
     ) -> System:
         torch.manual_seed(seed)
         cls = SYSTEMS.get(name)
-        spec = BackboneSpec(kind=kind, layers=depth, width=16, heads=2, positions=96, dropout=0.0)
-        system = cls(build_backbone(spec, tokenizer), cls.Config(**options), conditional).eval()
+        size = {"layers": depth, "width": 16, "heads": 2, "positions": 96, "dropout": 0.0}
+        backbone = build_backbone(BackboneSpec(kind=kind, **size), tokenizer)
+        own = [build_encoder(EncoderSpec(**size), encoder_tokenizer)] if cls.encoder_kind else []
+        system = cls(backbone, cls.Config(**options), conditional, *own).eval()
         # Initial weights are small or zero in places; a test on them would not see a term left out.
         with torch.no_grad():
-            for parameter in system.parameters():
+            for parameter in system.parameters() if moved else ():
                 parameter.add_(0.2 * torch.randn_like(parameter))
         return system
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.harness.data import TokenizedTexts
+from bench.harness.data import EncoderTexts, TokenizedTexts
 from bench.harness.evaluate import score_texts
 from bench.interface import Batch, System
 from bench.metrics.latent import MutualInformation
@@ -36,9 +36,12 @@ def test_conformance(check: Check, subject: Subject) -> None:
 @pytest.mark.parametrize("name", SYSTEMS.names())
 def test_scores_are_those_of_the_system(make_system: Callable[..., System], batch: Batch, name: str) -> None:
     """Averages of the unreduced terms, and an aggregated posterior that is every text's posterior, averaged."""
-    ids = tuple(ids[mask].tolist() for ids, mask in zip(batch.ids, batch.mask, strict=True))
+    ids, own = (
+        tuple(ids[mask].tolist() for ids, mask in zip(one.ids, one.mask, strict=True))
+        for one in (batch, batch.encoder or batch)
+    )
     counts = np.array([len(one) for one in ids], dtype=np.float64)
-    texts = TokenizedTexts(ids, words=counts, bytes=counts, cut=0)
+    texts = TokenizedTexts(ids, words=counts, bytes=counts, cut=0, encoder=EncoderTexts(own, pad=0, cut=0))
     system = make_system(name, **small(name))
     scoring = ScoringSpec(n_importance_samples=6, batch_tokens=4000)
     found = score_texts(system, texts, scoring, TrainingSpec(precision="fp32"), latent_seed=3)
