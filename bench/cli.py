@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -145,11 +145,15 @@ def table(
     if format not in FORMATS.names():
         raise unknown_name("format", format, FORMATS.names())
     found = load_records(records)
-    if not found:
-        raise BenchError(f"no records in {', '.join(map(str, records))}.")
+    _require_some(found, records)
     typer.echo(
         render(build_table(found, _layout(layout) if layout else None, allow_mixed, scale=scale), format), nl=False
     )
+
+
+def _require_some(found: Sequence[object], paths: Sequence[Path]) -> None:
+    if not found:
+        raise BenchError(f"no records in {', '.join(map(str, paths))}.")
 
 
 @app.command()
@@ -308,7 +312,9 @@ def rescore(
     from bench.harness.rescore import rescore as rescore_runs
     from bench.records.store import load_runs
 
-    for record in rescore_runs(load_runs(records), data_dir):
+    found = load_runs(records)
+    _require_some(found, records)
+    for record in rescore_runs(found, data_dir):
         typer.echo(f"{record.task} {record.label} seed {record.seed}: rescored")
 
 

@@ -365,6 +365,8 @@ def validated(model: type[ModelT], data: Mapping[str, Any], where: str) -> Model
             raise BenchError(
                 f"{where}: unknown key {path!r}.{did_you_mean(key, allowed)} Allowed: {', '.join(allowed) or '(none)'}."
             ) from None
+        if first["type"] == "value_error":  # one of ours, which says it all
+            raise BenchError(": ".join(part for part in (where, path, str(first["ctx"]["error"])) if part)) from None
         raise BenchError(f"{where}: {path or 'value'}: {first['msg']} (got {first.get('input')!r}).") from None
 
 

@@ -215,7 +215,7 @@ def resolve_backbone(text: str, default: BackboneSpec) -> BackboneSpec:
             scaled = getattr(default, key)
             if not isinstance(scaled, int | float):
                 raise BenchError(f"'@{text}': {key} is no number.")
-            changes[key] = type(scaled)(float(times[1]) * scaled)
+            changes[key] = float(times[1]) * scaled
     return validated(BackboneSpec, {**default.model_dump(), **changes}, f"'@{text}'")
 
 

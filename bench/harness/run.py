@@ -60,7 +60,7 @@ def run(
     system = prepared.system(seeds["init"]).to(place)
     folder = store.path(facts["spec"], prepared.run_id)
     stages = build_stages(spec.objective, spec.training.epochs)
-    if (reason := unsupported(stages, train.probe(system, prepared.texts["train"]))) is not None:
+    if (reason := unsupported(stages, train.trial(system, prepared.texts["train"]))) is not None:
         return _skipped(reason, facts, store)
     folder.mkdir(parents=True, exist_ok=True)
     save_description(folder, spec.model, prepared.tokenizer, prepared.encoder_tokenizer)

@@ -26,7 +26,7 @@ from bench.harness.data import TokenizedTexts, batches_of_similar_length
 from bench.harness.model import WEIGHTS, load_weights, weights
 from bench.interface import Batch, LatentPath, Posterior, System
 from bench.objectives import InnerLoop, Stage
-from bench.objectives.probe import Probe
+from bench.objectives.trial import Trial
 from bench.seeds import SeedName, derive_seed
 from bench.spec import TrainingSpec
 from bench.storage import atomic_write
@@ -115,7 +115,7 @@ class Trainer:
             **{f"{AUXILIARY}{name}": parameter for name, parameter in self.networks.named_parameters()},
         }
         inner = any(stage.objective.inner_loop for stage in stages)
-        encoder = probe(system, texts["train"]).of_encoder() if inner else frozenset()
+        encoder = trial(system, texts["train"]).of_encoder() if inner else frozenset()
         self.encoder = [parameter for name, parameter in self.trained.items() if name in encoder]
         self.others = [parameter for name, parameter in self.trained.items() if name not in encoder]
         decayed = [p for p in self.trained.values() if p.dim() > 1]
@@ -139,7 +139,7 @@ class Trainer:
 
     def _decoder(self) -> dict[str, Tensor]:
         """Returns a copy of what the decoder alone uses."""
-        names = probe(self.system, self.texts["train"]).of_decoder()
+        names = trial(self.system, self.texts["train"]).of_decoder()
         return {name: p.detach().clone() for name, p in self.system.named_parameters() if name in names}
 
     @property
@@ -357,10 +357,10 @@ class Trainer:
             }
 
 
-def probe(system: System, texts: TokenizedTexts) -> Probe:
+def trial(system: System, texts: TokenizedTexts) -> Trial:
     """Sends the first text through an untrained system, to see what an objective can do with it."""
     batch = texts.batch([0], system.backbone.tokenizer.pad)
-    return Probe.of(system, batch.to(next(system.parameters()).device))
+    return Trial.of(system, batch.to(next(system.parameters()).device))
 
 
 def _below(prefix: str, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:

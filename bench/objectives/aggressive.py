@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from bench.objectives.part import InnerLoop
-from bench.objectives.probe import Probe
+from bench.objectives.trial import Trial
 
 
 class Aggressive(InnerLoop):
@@ -24,8 +24,8 @@ class Aggressive(InnerLoop):
     look: int = Field(10, ge=1)
     at_most: int = Field(100, ge=1)
 
-    def unsupported(self, probe: Probe) -> str | None:
+    def unsupported(self, trial: Trial) -> str | None:
         """Needs something that the encoder alone uses."""
-        if not probe.system.groups:
+        if not trial.system.groups:
             return "aggressive updates need latent variables"
-        return None if probe.of_encoder() else "no weight is the encoder's alone, so there is nothing to update"
+        return None if trial.of_encoder() else "no weight is the encoder's alone, so there is nothing to update"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bench.interface import System
 from bench.objectives.part import Adaptation
-from bench.objectives.probe import Probe
+from bench.objectives.trial import Trial
 
 
 class BatchNorm(Adaptation):
@@ -27,12 +27,12 @@ class BatchNorm(Adaptation):
     momentum: float = Field(0.1, gt=0, le=1)
     epsilon: float = Field(1e-5, gt=0)
 
-    def unsupported(self, probe: Probe) -> str | None:
+    def unsupported(self, trial: Trial) -> str | None:
         """Needs latent variables whose means go through ``System.posterior_mean``."""
-        if not probe.system.groups:
+        if not trial.system.groups:
             return "batch norm of posterior means needs latent variables"
-        ours = {f"mean_norms.{group}.shift" for group in range(len(probe.system.groups))}
-        return None if ours <= probe.of_posterior() else "its posterior means do not go through System.posterior_mean"
+        ours = {f"mean_norms.{group}.shift" for group in range(len(trial.system.groups))}
+        return None if ours <= trial.of_posterior() else "its posterior means do not go through System.posterior_mean"
 
     def adapt(self, system: System) -> None:
         """Puts a norm on the means of every group."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bench.interface import Batch, LatentPath, System
 from bench.objectives.part import AuxiliaryLoss
-from bench.objectives.probe import Probe
+from bench.objectives.trial import Trial
 
 
 class BagOfWords(AuxiliaryLoss):
@@ -24,11 +24,11 @@ class BagOfWords(AuxiliaryLoss):
 
     weight: float = Field(0.2, gt=0)
 
-    def unsupported(self, probe: Probe) -> str | None:
+    def unsupported(self, trial: Trial) -> str | None:
         """Needs a latent variable, and an output layer to share."""
-        if not probe.system.groups:
+        if not trial.system.groups:
             return "a bag-of-words loss needs latent variables"
-        return None if probe.system.output_layer is not None else "a bag-of-words loss needs an output layer to share"
+        return None if trial.system.output_layer is not None else "a bag-of-words loss needs an output layer to share"
 
     def network(self, system: System) -> nn.Module:
         """Returns the map from z_L to the decoder's width."""

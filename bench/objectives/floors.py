@@ -12,9 +12,9 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.interface import LatentPath
 from bench.objectives.part import Floor, Part
-from bench.objectives.probe import Probe
 from bench.objectives.reductions import SumGroups
 from bench.objectives.schedules import Constant
+from bench.objectives.trial import Trial
 
 NO_DIMENSIONS = "free bits per dimension need a posterior that gives the KL of every dimension (kl_dimensions)"
 
@@ -53,11 +53,11 @@ class FreeBits(Floor):
                 return "free bits do nothing where the KL has no weight"
         return None
 
-    def unsupported(self, probe: Probe) -> str | None:
+    def unsupported(self, trial: Trial) -> str | None:
         """Needs latent variables, and per dimension a posterior that tells its dimensions apart."""
-        if not probe.system.groups:
+        if not trial.system.groups:
             return "free bits need latent variables"
-        return NO_DIMENSIONS if self.per == "dimension" and probe.path.kl_dimensions is None else None
+        return NO_DIMENSIONS if self.per == "dimension" and trial.path.kl_dimensions is None else None
 
     def __call__(self, path: LatentPath) -> Tensor:
         """Returns the penalised KL of each group (B x n x G), or of the whole text (B x n x 1), in nats."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bench.interface import Batch, LatentPath, System
-    from bench.objectives.probe import Probe
+    from bench.objectives.trial import Trial
 
 Kind = Literal["schedule", "floor", "reduction", "auxiliary loss", "adaptation", "inner loop", "stage", "recipe"]
 
@@ -50,7 +50,7 @@ class Part(Spec):
         """Returns why this part means nothing beside one of the others, or None."""
         return None
 
-    def unsupported(self, probe: Probe) -> str | None:
+    def unsupported(self, trial: Trial) -> str | None:
         """Returns why this part means nothing for a system, or None."""
         return None
 

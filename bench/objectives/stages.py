@@ -15,7 +15,7 @@ from bench.spec import ObjectiveSpec, PartSpec, StageSpec, configure, parse_call
 
 if TYPE_CHECKING:
     from bench.interface import System
-    from bench.objectives.probe import Probe
+    from bench.objectives.trial import Trial
 
 OBJECTIVES: Registry[type[Part]] = Registry(
     "objective",
@@ -178,12 +178,12 @@ def adapt(system: System, spec: ObjectiveSpec) -> None:
         part.adapt(system)
 
 
-def unsupported(stages: Sequence[Stage], probe: Probe) -> str | None:
+def unsupported(stages: Sequence[Stage], trial: Trial) -> str | None:
     """Returns why an objective means nothing for a system, or None; the reason becomes a footnote of its cells."""
     for stage in stages:
         for part in stage.objective.parts:
-            if (reason := part.unsupported(probe)) is not None:
+            if (reason := part.unsupported(trial)) is not None:
                 return reason
-        if stage.reset and not probe.of_decoder():
+        if stage.reset and not trial.of_decoder():
             return "no weight is the decoder's alone, so there is nothing to reset"
     return None

@@ -14,7 +14,7 @@ from bench.backbones import BareFoundation, Tokenizer
 from bench.harness.plan import Scale, run_spec
 from bench.harness.run import run
 from bench.interface import Batch
-from bench.objectives.probe import Probe
+from bench.objectives.trial import Trial
 from bench.registry import SYSTEMS
 from bench.testing import SystemConformance
 
@@ -82,7 +82,7 @@ def test_sizes_are_those_of_the_scale_unless_given(tokenizer: Tokenizer) -> None
 
 def test_its_encoder_and_its_decoder_are_each_ones_own(system: LSTMVAE, batch: Batch) -> None:
     """Aggressive updates train all of the encoder, and stages may reset all of the decoder."""
-    found = Probe.of(system, batch)
+    found = Trial.of(system, batch)
     names = {side: {name for name, _ in system.named_parameters() if name.startswith(side)} for side in ("enc", "dec")}
     assert found.of_encoder() == names["enc"]
     assert found.of_decoder() == names["dec"]

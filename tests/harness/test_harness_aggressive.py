@@ -21,7 +21,7 @@ from bench.harness.prepare import Prepared, prepare
 from bench.harness.run import run
 from bench.interface import Batch, LatentPath
 from bench.objectives import build_stages, unsupported
-from bench.objectives.probe import Probe
+from bench.objectives.trial import Trial
 from bench.seeds import derive_seed, named_seeds
 from bench.spec import RunSpec
 
@@ -195,7 +195,7 @@ def test_what_only_the_encoder_uses_on_a_shared_stack(
 ) -> None:
     prepared = prepare(micro(name, task))
     batch = prepared.texts["train"].batch([0], prepared.tokenizer.pad)
-    assert Probe.of(prepared.system(0), batch).of_encoder() == encoder
+    assert Trial.of(prepared.system(0), batch).of_encoder() == encoder
 
 
 def test_a_system_without_latent_variables_is_skipped(micro: MakeSpec, tmp_path: Path) -> None:
@@ -216,6 +216,6 @@ def test_an_encoder_without_weights_of_its_own_has_a_reason(micro: MakeSpec) -> 
     entangled = Entangled(system.backbone, system.config)
     batch = prepared.texts["train"].batch([0], prepared.tokenizer.pad)
     stages = build_stages(prepared.spec.objective, epochs=2)
-    assert unsupported(stages, Probe.of(system, batch)) is None
-    reason = unsupported(stages, Probe.of(entangled, batch))
+    assert unsupported(stages, Trial.of(system, batch)) is None
+    reason = unsupported(stages, Trial.of(entangled, batch))
     assert reason == "no weight is the encoder's alone, so there is nothing to update"

@@ -22,7 +22,7 @@ from bench.harness.run import run
 from bench.harness.train import Trainer
 from bench.interface import Batch, LatentPath, Posterior, System
 from bench.objectives import OBJECTIVES, adapt, build_stages, resolve_objective, unsupported
-from bench.objectives.probe import Probe
+from bench.objectives.trial import Trial
 from bench.records.schema import Record
 from bench.records.store import CURVE, RecordStore
 from bench.registry import SYSTEMS
@@ -150,8 +150,8 @@ def test_batch_norm_needs_latent_variables_whose_means_it_sees(micro: MakeSpec, 
     elsewhere = Elsewhere(system.backbone, system.config)
     adapt(elsewhere, spec.objective)
     stages = build_stages(spec.objective, epochs=2)
-    assert unsupported(stages, Probe.of(system, batch)) is None
-    reason = unsupported(stages, Probe.of(elsewhere, batch))
+    assert unsupported(stages, Trial.of(system, batch)) is None
+    reason = unsupported(stages, Trial.of(elsewhere, batch))
     assert reason == "its posterior means do not go through System.posterior_mean"
 
 
@@ -211,9 +211,9 @@ def test_free_bits_per_dimension_of_a_posterior_without_dimensions_have_a_reason
     prepared = prepare(micro("embed"))
     system, batch = built(prepared)
     undivided = Undivided(system.backbone, system.config)
-    probe = Probe.of(undivided, batch)
+    trial = Trial.of(undivided, batch)
     reasons = [
-        unsupported(build_stages(resolve_objective([floor]), 1), probe)
+        unsupported(build_stages(resolve_objective([floor]), 1), trial)
         for floor in ("free-bits", "free-bits:1,per=group", "free-bits:1,per=text")
     ]
     assert reasons == [

@@ -18,7 +18,7 @@ from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.interface import LatentPath
 from bench.objectives import build_stages
-from bench.objectives.probe import Probe
+from bench.objectives.trial import Trial
 from bench.records.schema import Record
 from bench.records.store import CURVE, RecordStore
 from bench.seeds import named_seeds
@@ -106,14 +106,14 @@ def test_what_one_side_alone_uses_is_what_moves_its_distribution_alone(micro: Ma
     prepared = prepare(micro(name, task))
     system = prepared.system(0)
     batch = prepared.texts["train"].batch(range(2), system.backbone.tokenizer.pad)
-    probe = Probe.of(system, batch)
-    found = probe.of_encoder(), probe.of_decoder()
+    trial = Trial.of(system, batch)
+    found = trial.of_encoder(), trial.of_decoder()
 
     @torch.no_grad()
     def terms() -> tuple[list[Tensor], list[Tensor], Tensor]:
         path = system.encode(batch).sample(1, torch.Generator().manual_seed(0))
         prior = system.sample_prior(1, batch.condition, torch.Generator().manual_seed(0))
-        return flat(path), flat(prior), system.log_likelihood(batch, probe.path)
+        return flat(path), flat(prior), system.log_likelihood(batch, trial.path)
 
     encoder, decoder = set(), set()
     posterior, prior, likelihood = terms()

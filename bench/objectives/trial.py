@@ -12,7 +12,7 @@ from bench.interface import Batch, LatentPath, System
 
 
 @dataclass(frozen=True)
-class Probe:
+class Trial:
     """An untrained system with a few texts sent through its encoder.
 
     Attributes:
@@ -26,7 +26,7 @@ class Probe:
     path: LatentPath
 
     @classmethod
-    def of(cls, system: System, batch: Batch) -> Probe:
+    def of(cls, system: System, batch: Batch) -> Trial:
         """Sends a batch through the encoder."""
         system.eval()
         return cls(system, batch, system.encode(batch).sample(1, _stream()))
