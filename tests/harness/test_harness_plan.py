@@ -146,7 +146,7 @@ def test_every_packaged_scale_is_one(name: str) -> None:
     [
         ({"trainig": {}}, "unknown key 'trainig'. Did you mean 'training'?"),
         ({"training": {"epoch": 1}}, "unknown key 'training.epoch'. Did you mean 'epochs'?"),
-        ({"training": {"epochs": 0}}, "training.epochs: Input should be greater than or equal to 1 (got 0.0)."),
+        ({"training": {"epochs": 0}}, "training.epochs: Input should be greater than or equal to 1 (got 0)."),
         ({"limits": {"dev": 3}}, "limits.dev"),
         ({"tasks": {"snli": {"trainig": {}}}}, "scale entries of task 'snli': unknown key 'trainig'. Did you mean"),
         ({"tasks": {"snil": {}}}, "'snil'. Did you mean 'snli'?"),
