@@ -336,6 +336,21 @@ def check(
     return 0 if statuses["ok"] and not statuses["FAILED"] else 1
 
 
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="system.")],
+    name: Annotated[str, typer.Argument(help="What it will be called.")],
+) -> None:
+    """Write a package for a new system into a folder of its name: a working VAE, its test, its entry point."""
+    from bench.testing.scaffold import new_system
+
+    if kind != "system":
+        raise unknown_name("thing to make", kind, ["system"])
+    for path in new_system(name, Path()):
+        typer.echo(path)
+    typer.echo(f"Next: pip install -e {name}, and della-bench check {name}.")
+
+
 @app.command(name="list")
 def list_(
     kind: Annotated[str, typer.Argument(help="systems, tasks, objectives, metrics, suites or scales.")],

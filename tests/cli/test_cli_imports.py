@@ -36,6 +36,7 @@ LIGHT = [
     ["audit", "--rules"],
     *(["list", kind] for kind in ("systems", "tasks", "objectives", "metrics", "suites", "scales")),
     ["show", "table8"],
+    ["new", "system", "fresh"],
 ]
 
 
@@ -63,8 +64,14 @@ def test_verbs_that_print_import_no_torch(folder: Path) -> None:
 
 
 def test_mistakes_in_names_are_found_without_torch(folder: Path) -> None:
-    mistakes = [["run", "tabel1"], ["table", "nowhere"], ["list", "system"], ["show", "tabel1"]]
-    assert after(mistakes, folder) == [[2, False, []]] * 4
+    mistakes = [
+        ["run", "tabel1"],
+        ["table", "nowhere"],
+        ["list", "system"],
+        ["show", "tabel1"],
+        ["new", "system", "lm"],
+    ]
+    assert after(mistakes, folder) == [[2, False, []]] * len(mistakes)
 
 
 def test_verbs_that_build_systems_import_torch(folder: Path) -> None:

@@ -25,6 +25,7 @@ NAMES = {
     "scale": (("run", "mine.yaml", "--scale", "smoek"), "unknown scale 'smoek'. Did you mean 'smoke'?"),
     "format": (("table", "runs", "--format", "mdd"), "unknown format 'mdd'. Did you mean 'md'?"),
     "kind": (("list", "system"), "unknown list 'system'. Did you mean 'systems'?"),
+    "thing to make": (("new", "sistem", "mine"), "unknown thing to make 'sistem'. Did you mean 'system'?"),
     "verb": (("tabel",), "No such command 'tabel'. Did you mean 'table'?"),
     "option": ((*MINE, "--sytems", "lm"), "No such option: --sytems"),
 }

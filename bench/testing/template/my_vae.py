@@ -1,0 +1,49 @@
+"""MyVAE: a text VAE to begin from. Replace what it computes; keep what it returns."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import nn
+
+from bench.backbones import Backbone, InjectedSystem, Injection
+from bench.interface import Batch, Generators, LatentPath, Posterior
+from bench.latents import Gaussian, GaussianPosterior, sample_gaussian_prior, standard_gaussian
+from bench.spec import SystemConfig
+
+
+class MyVAEConfig(SystemConfig):
+    """Options of MyVAE, each with a default.
+
+    Attributes:
+        latent_size: dimensions of z.
+    """
+
+    latent_size: int = Field(32, ge=1)
+
+
+class MyVAE(InjectedSystem):
+    """One latent variable with a standard normal prior, added to the embedding of every token."""
+
+    Config = MyVAEConfig
+    config: MyVAEConfig
+
+    def __init__(self, backbone: Backbone, config: MyVAEConfig, conditional: bool = False) -> None:
+        super().__init__(backbone, config, conditional)
+        self.groups = (config.latent_size,)
+        self.posterior = nn.Linear(backbone.width, 2 * config.latent_size)
+        self.projection = nn.Linear(config.latent_size, backbone.width, bias=False)
+
+    def encode(self, batch: Batch) -> Posterior:
+        """Returns q(z | x), from what the backbone's encoder makes of the first token."""
+        statistics = self.posterior(self.backbone.encode(batch).first_token)
+        return GaussianPosterior(Gaussian.split(statistics, through=self.posterior_mean))
+
+    def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
+        """Draws n samples of p(z) = N(0, I), for every condition or in all."""
+        texts = 1 if condition is None else len(condition)
+        like = self.projection.weight.new_zeros(texts, self.config.latent_size)
+        return sample_gaussian_prior(standard_gaussian(like), n, generator)
+
+    def inject(self, path: LatentPath) -> Injection:
+        """Returns what z adds to the decoder; see `Injection` for the other places it may enter."""
+        return Injection(embedding=self.projection(path.z[0].flatten(0, 1)))
