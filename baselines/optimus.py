@@ -4,8 +4,9 @@ As released: q(z | x) is a linear map, without bias, of BERT's pooled [CLS] (a l
 enters the decoder as `memory` lets it in and as `embed` does, through one linear map without bias for each. BERT reads
 the text in its own tokens.
 
-One thing differs. The released decoder counts the positions of the tokens from 1 if there is a memory, from 0 if there
-is none. Here the memory has no position and the tokens have 0, 1, ... always, those that a pretrained decoder knows.
+Two things differ. The released decoder counts the positions of tokens from 1 if there is a memory, from 0 if there is
+none; here the memory has no position and the tokens have 0, 1, ... always, as a pretrained decoder knows them. And the
+map into the embeddings begins smaller, as in `embed`.
 """
 
 from __future__ import annotations
@@ -51,8 +52,13 @@ class Optimus(TransformerVAE):
         encoder: EncoderOnly | None = None,
     ) -> None:
         super().__init__(backbone, config, conditional, encoder)
-        with torch.no_grad():  # as in `embed`: at first z shall not drown the tokens' own embeddings
+        with torch.no_grad():  # at first z shall not drown the tokens' own embeddings
             self.projection.weight[: self._sizes.get("embedding", 0)] /= math.sqrt(config.latent_size)
+
+    def idle_parameters(self) -> frozenset[str]:
+        """Names BERT's pooler, if the states of all tokens are pooled instead of it."""
+        idle = "own_encoder.model.pooler." if self.pooling is not None else ()
+        return frozenset(name for name, _ in self.named_parameters() if name.startswith(idle))
 
     @property
     def _sizes(self) -> dict[str, int]:

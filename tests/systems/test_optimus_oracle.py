@@ -202,3 +202,13 @@ def test_z_begins_as_it_does_where_it_enters_in_one_place(make_system: Make, inj
     for place, (rows, expected) in parts.items():
         if injection in ("both", place):
             assert float(rows.std()) == pytest.approx(expected, rel=0.1)
+
+
+def test_the_pooler_is_idle_where_all_tokens_are_pooled(optimus: Make, batch: Batch) -> None:
+    for representation in ("first_token", "attention_pool"):
+        system = optimus(representation=representation)
+        path = system.encode(batch).sample(1, streams(batch))
+        (path.kl.sum() - system.log_likelihood(batch, path).sum()).backward()
+        without = {name for name, parameter in system.named_parameters() if parameter.grad is None}
+        assert without == system.idle_parameters()
+        assert len(without) == (2 if representation == "attention_pool" else 0)
