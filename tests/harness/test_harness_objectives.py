@@ -103,8 +103,8 @@ def test_a_bag_of_words_of_no_latent_variable_is_a_skipped_run(micro: MakeSpec, 
 def test_batch_norm_fixes_the_variance_of_every_groups_means(
     micro: MakeSpec, name: str, task: str, gamma: float
 ) -> None:
-    """Of a training batch, given the sampled ancestors; float32. Means hardly differ yet: no epsilon beside them."""
-    prepared = prepare(micro(f"{name}+batch-norm:{gamma},epsilon=1e-12", task))
+    """Of a training batch, given the sampled ancestors; float32, and epsilon is small beside variances of 1e-4."""
+    prepared = prepare(micro(f"{name}+batch-norm:{gamma}", task))
     system = prepared.system(0).train()
     batch = prepared.texts["train"].batch(range(12), system.backbone.tokenizer.pad)
     path = system.encode(batch).sample(1, torch.Generator().manual_seed(0))
@@ -153,6 +153,16 @@ def test_batch_norm_needs_latent_variables_whose_means_it_sees(micro: MakeSpec, 
     assert unsupported(stages, Trial.of(system, batch)) is None
     reason = unsupported(stages, Trial.of(elsewhere, batch))
     assert reason == "its posterior means do not go through System.posterior_mean"
+
+
+def test_batch_norm_keeps_the_kl_up(micro: MakeSpec, tmp_path: Path) -> None:
+    """At the ELBO's own weight, where it falls else: gamma^2 / 2 nats for each of 32 dimensions, less what varies."""
+    kl = {
+        label: curve(tmp_path / label, run(micro(label, training={"epochs": 6}), tmp_path / label))[-1]["train kl"]
+        for label in ("embed+constant", "embed+constant+batch-norm:1")
+    }
+    assert kl["embed+constant"] < 4
+    assert kl["embed+constant+batch-norm:1"] > 15.9
 
 
 class Waits(TorchDispatchMode):
