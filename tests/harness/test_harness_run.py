@@ -270,7 +270,7 @@ def test_the_importance_weighted_bound_is_above_the_elbo(trained: Callable[[str]
 
 def test_both_protocols_of_one_run_stand_side_by_side(trained: Callable[[str], StoredRun]) -> None:
     records = [trained(label).record for label in ("lm", "embed", "della")]
-    table = build_table(records, load_layout("protocols"), narrowed=True)
+    table = build_table(records, load_layout("protocols").narrowed(records))
     shown = {row.label.partition("+")[0]: row.cells for row in table.rows}
     names = [column.metric for _, column in table.columns]
     kl, released_kl = (names.index(name) for name in ("KL", "KL@della-2022"))
