@@ -1,10 +1,4 @@
-"""The conformance suite for pytest, which only this module imports.
-
-from bench.testing import SystemConformance
-
-class TestMine(SystemConformance):
-    system = "mine"
-"""
+"""The conformance suite as tests; the only module that imports pytest."""
 
 from __future__ import annotations
 
@@ -22,7 +16,9 @@ from bench.testing.suite import find_system
 
 
 class SystemConformance:
-    """A test for every check in every setting that a system supports; subclass it with a name that begins with Test.
+    """A test for every check in every setting that a system supports.
+
+    Subclass it under a name that begins with ``Test``, with ``system = "..."`` as its body.
 
     Class attributes:
         system: registered name, ``module:Class``, or the class itself.

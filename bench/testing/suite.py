@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import sys
 import textwrap
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,7 +115,8 @@ def _outcome(check: Check, subject: Subject) -> Outcome:
 def _described(error: Exception, cls: type[System]) -> str:
     """Returns an exception in one line, with the last place in the system's own file that it came through."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == inspect.getsourcefile(cls)]
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    own = [frame for frame in frames if frame.filename == file]
     frame = (own or frames)[-1]
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return f"Raised {what} ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})."

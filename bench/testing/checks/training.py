@@ -54,15 +54,7 @@ def learns(subject: Subject) -> None:
     reason = unsupported(stages, trial(system, subject.texts))
     expect(reason is None, "a default objective that means something for the system", f"{reason}")
     with TemporaryDirectory() as folder:
-        trainer = Trainer(
-            system,
-            texts,
-            stages,
-            spec,
-            named_seeds(0),
-            Path(folder),
-            lambda phase, fraction: None,
-        )
+        trainer = Trainer(system, texts, stages, spec, named_seeds(0), Path(folder), lambda phase, fraction: None)
         progress = trainer.run()
     expect(not progress.diverged, "a finite loss", f"one that is not, at step {progress.step}")
     first, last = (progress.curve[epoch]["valid Rec"] for epoch in (0, -1))
@@ -85,7 +77,7 @@ def saved_weights(subject: Subject) -> None:
     found = _likelihood(subject, other)
     far = float((found - expected).abs().max())
     expect(
-        torch.equal(found, expected), "the likelihood of the system whose weights were stored", f"{far:.3g} nats more"
+        torch.equal(found, expected), "the likelihood of the system whose weights were stored", f"one {far:.3g} nats away"
     )
 
 
