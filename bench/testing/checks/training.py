@@ -76,9 +76,7 @@ def saved_weights(subject: Subject) -> None:
     expect(not differing, "the weights that were stored", f"others in {_some(differing)}")
     found = _likelihood(subject, other)
     far = float((found - expected).abs().max())
-    expect(
-        torch.equal(found, expected), "the likelihood of the system whose weights were stored", f"one {far:.3g} nats away"
-    )
+    expect(torch.equal(found, expected), "the likelihood of the system that was stored", f"one {far:.3g} nats away")
 
 
 @check("Look at the class attributes: `Config`, `groups`, `version`, `default_objective`, `paper_decoding`.")
