@@ -22,12 +22,12 @@ def streams(rows: Sequence[int]) -> list[torch.Generator]:
 
 
 def tensors(path: LatentPath) -> dict[str, Tensor]:
-    """Returns everything in a path by name, groups counted from 1."""
+    """Returns everything in a path by name."""
     named: dict[str, Tensor] = {}
     for one in fields(path):
         value = getattr(path, one.name)
         if isinstance(value, tuple):
-            named |= {f"{one.name}[{group}]": tensor for group, tensor in enumerate(value, start=1)}
+            named |= {f"{one.name}[{group}]": tensor for group, tensor in enumerate(value)}
         elif value is not None:
             named[one.name] = value
     return named

@@ -33,7 +33,7 @@ class Encoder(nn.Module):
         """Returns the statistics of each text (B x 2D)."""
         states, _ = self.lstm(self.embedding(batch.ids))
         last = batch.mask.sum(1) - 1  # from left to right: padding behind it has not been read yet
-        return self.linear(states[torch.arange(len(batch)), last])
+        return self.linear(states[torch.arange(len(batch), device=last.device), last])
 
 
 class Decoder(nn.Module):

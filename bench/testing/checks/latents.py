@@ -65,8 +65,8 @@ def kl_is_not_negative(subject: Subject) -> None:
     kl = subject.system().encode(subject.batch()).sample(SAMPLES, stream()).kl
     lowest = float(kl.min()) if kl.numel() else 0.0
     expect(lowest >= -1e-6, "no KL below 0", f"{lowest:.4g} nats")
-    for group, mean in enumerate(kl.mean(dim=(0, 1)).tolist(), start=1):
-        expect(mean > 0.01, f"a KL of group {group} above 0.01 nats for random weights", f"{mean:.4g} nats")
+    for group, mean in enumerate(kl.mean(dim=(0, 1)).tolist()):
+        expect(mean > 0.01, f"kl[..., {group}] above 0.01 nats for random weights", f"{mean:.4g} nats")
 
 
 @check("Look at `kl_dimensions`: leave it out, or give each dimension's part of the group's `kl`, in nats.")
@@ -138,8 +138,8 @@ def prior_of_itself(subject: Subject) -> None:
 def one_probability(subject: Subject) -> None:
     """Samples of prior and posterior agree on a text's probability.
 
-    E_p p(x | z) = E_q p(x | z) p(z) / q(z | x): both sides are means of 4,000 weights, and their logs
-    agree within 5 standard errors.
+    E_p p(x | z) = E_q p(x | z) p(z) / q(z | x): both sides are means of 4,000 weights, and their logs agree within 5
+    standard errors.
     """
     n, batch = 4000, subject.batch(subject.rows[-1:])  # the shortest text: a rare event makes a poor estimate
     # The tamer the system, the less the importance weights vary, but the less z matters: as wild as can be estimated.
@@ -202,9 +202,9 @@ def seeded_samples(subject: Subject) -> None:
     for source, draw in draws.items():
         first, again, other = (draw(stream(seed)) for seed in (0, 0, 1))
         _expect_same(f"the same samples of the {source} for the same seed", first, again)
-        for group, (one, another) in enumerate(zip(first.z, other.z, strict=True), start=1):
+        for group, (one, another) in enumerate(zip(first.z, other.z, strict=True)):
             differ = not torch.equal(one, another)
-            expect(differ, f"another z of group {group} of the {source} for another seed", "the same")
+            expect(differ, f"another z[{group}] of the {source} for another seed", "the same")
     expect(torch.equal(torch.get_rng_state(), before), "the global random state left alone", "draws from it")
 
 
@@ -221,7 +221,7 @@ def latents_matter(subject: Subject) -> None:
     for group in range(len(system.groups)):
         z = tuple(one + (number == group) for number, one in enumerate(path.z))
         least = float((system.log_likelihood(batch, replace(path, z=z)) - before).abs().min())
-        expect(least > 1e-4, f"another likelihood once z of group {group + 1} is moved by 1", f"{least:.2g} nats")
+        expect(least > 1e-4, f"another likelihood once z[{group}] is moved by 1", f"{least:.2g} nats")
 
 
 AXES = ("text", "sample", "group")
