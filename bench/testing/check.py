@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -36,13 +37,13 @@ class Check:
         return (self.examine.__doc__ or "").partition("\n")[0]
 
     def run(self, subject: Subject) -> None:
-        """Examines a subject; the global random state is kept.
+        """Examines a subject; the global random state is kept, and the number of threads.
 
         Raises:
             ConformanceError: it breaks the promise; says what was expected and seen, and where to look.
             NotChecked: it could not be told.
         """
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _one_thread():
             torch.manual_seed(0)
             try:
                 self.examine(subject)
@@ -57,3 +58,14 @@ class Check:
 def check(look: str, conditional: bool = False) -> Callable[[Callable[[Subject], None]], Check]:
     """Makes a check of a function; see ``Check``."""
     return lambda examine: Check(examine, look, conditional)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Tiny models are slowed down, not sped up, by threads that wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

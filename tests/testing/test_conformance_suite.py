@@ -6,6 +6,7 @@ import re
 
 import broken_systems as broken
 import pytest
+import torch
 
 from baselines.language_model import LanguageModel
 from baselines.transformer_vae import EmbedVAE
@@ -147,6 +148,19 @@ def test_a_test_fails_as_its_check_does() -> None:
     assert case.id == "NoVersion-unconditional-declarations"
     with pytest.raises(ConformanceError, match=r"Expected a version from 1; saw 0\. Look at the class attributes"):
         run_case(*case.values)
+
+
+@pytest.mark.parametrize("cls", [broken.Sound, broken.Unlearning])
+def test_a_check_leaves_the_process_as_it_was(cls: type[broken.Sound]) -> None:
+    torch.set_num_threads(2)
+    try:
+        state = torch.get_rng_state()
+        assert outcome_of(cls, "learns").status == ("ok" if cls is broken.Sound else "FAILED")
+        assert torch.equal(torch.get_rng_state(), state)
+        assert torch.get_num_threads() == 2
+        assert torch.get_default_dtype() == torch.float32
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_systems_are_found_by_name_and_by_place() -> None:
