@@ -353,10 +353,12 @@ def new(
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="systems, tasks, objectives, metrics, suites or scales.")],
+    kind: Annotated[str, typer.Argument(help="systems, tasks, objectives, metrics, suites or scales.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List what can be named."""
+    if not kind:
+        raise BenchError(f"nothing to list: name one of {', '.join(_LISTS)}.")
     if kind not in _LISTS:
         raise unknown_name("list", kind, _LISTS)
     found = _LISTS[kind]()
@@ -371,9 +373,9 @@ def list_(
 @app.command()
 def show(
     spec: Annotated[str, typer.Argument(help="Label of a system, parts of an objective, a suite, or its YAML file.")],
-    task: Annotated[str, typer.Option(help="Task of a system's run.")] = "ptb",
-    scale: Annotated[str, typer.Option(help="smoke, study, small, base, or a YAML file.")] = "smoke",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of a system's run.")] = 0,
+    task: Annotated[str | None, typer.Option(help="Task of a system's run [default: ptb].")] = None,
+    scale: Annotated[str | None, typer.Option(help="Its scale, by name or as a YAML file [default: smoke].")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Its seed [default: 0].")] = None,
 ) -> None:
     """Print a specification resolved to its last default, as YAML; of an objective, with what its options are."""
     import inspect
@@ -387,9 +389,13 @@ def show(
     from bench.spec import parse_call, parse_label
 
     systems, suites, objectives = SYSTEMS.names(), resources.names("suites"), OBJECTIVES.names()
+    of_a_run = {"--task": task, "--scale": scale, "--seed": seed}
+    given = [option for option, value in of_a_run.items() if value is not None]
     if spec in suites or spec.endswith(resources.SUFFIXES):
+        _refuse(given, "a suite")
         shown = load_suite(spec).model_dump(mode="json")
     elif (name := parse_call(parse_label(spec)[0])[0]) in objectives:
+        _refuse(given, "an objective")
         shown = resolve_objective(parts := spec.split("+")).model_dump(mode="json")
         for part in dict.fromkeys(parse_call(part)[0] for part in parts):
             text = f"{part}: {inspect.getdoc(OBJECTIVES.get(part))}"
@@ -397,8 +403,15 @@ def show(
     elif name not in systems:
         raise unknown_name("system, objective or suite", name, (*systems, *objectives, *suites))
     else:
-        shown = run_spec(spec, task, seed, scale, load_scale(scale).for_task(task), "grammar").model_dump(mode="json")
+        task, scale = task or "ptb", scale or "smoke"
+        sizes = load_scale(scale).for_task(task)
+        shown = run_spec(spec, task, seed or 0, scale, sizes, "grammar").model_dump(mode="json")
     typer.echo(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def _refuse(options: Sequence[str], kind: str) -> None:
+    if options:
+        raise BenchError(f"{', '.join(options)}: for the run of a system; {kind} is shown as it is.")
 
 
 def split_labels(text: str) -> list[str]:

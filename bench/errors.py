@@ -14,10 +14,11 @@ class BenchError(ValueError):
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
-    """Returns ``" Did you mean 'x'?"`` for the nearest allowed name, or an empty string."""
+    """Returns ``" Did you mean 'x'?"`` for the nearest allowed name; nothing if none is near, or several equally."""
     by_lower_case = {one.lower(): one for one in allowed}
-    close = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)
-    return f" Did you mean {by_lower_case[close[0]]!r}?" if close else ""
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=2, cutoff=0.5)
+    likeness = {difflib.SequenceMatcher(None, one, name.lower()).ratio() for one in close}
+    return f" Did you mean {by_lower_case[close[0]]!r}?" if close and len(likeness) == len(close) else ""
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> BenchError:

@@ -415,11 +415,16 @@ def parse_label(text: str) -> tuple[str, tuple[str, ...], str]:
     Returns:
         The call of the system, the calls of the objective's parts (none for the system's own objective), and what
         differs in the backbone.
+
+    Raises:
+        BenchError: a name is empty, or there is nothing behind the @.
     """
     run, at, backbone = text.partition("@")
     if at and not backbone.strip():
         raise BenchError(f"{text!r}: nothing behind @; write system@layers=24 or system@layers=2x.")
     system, *parts = run.split("+")
+    if not all(map(str.strip, (system, *parts))):
+        raise BenchError(f"{text!r}: an empty name; write system, system+part or system+part+part.")
     return system, tuple(parts), backbone
 
 

@@ -67,8 +67,9 @@ def resolve_objective(parts: Sequence[str]) -> ObjectiveSpec:
     What changes the system is written out in every stage, though it need be named in one alone.
 
     Raises:
-        BenchError: an unknown part or option, two parts of one kind in a stage, parts that mean nothing together or
-            change the system in two ways, or stages that leave no epoch to the last one.
+        BenchError: an unknown part or option, a part given twice or two of one kind in a stage, a stage without parts,
+            parts that mean nothing together or change the system in two ways, or stages that leave no epoch to the
+            last one.
     """
     where = f"objective {'+'.join(parts)!r}"
     stages, ends = _divided(parts, where)
@@ -102,10 +103,14 @@ def _divided(texts: Sequence[str], where: str) -> tuple[list[dict[str, Part]], l
         if isinstance(part, Then):
             ends.append(part)
             stages.append({})
-        elif (other := _rival(stages[-1], name, part)) is not None:
+        elif name in stages[-1]:
+            raise BenchError(f"{where}: {name!r} is given twice.")
+        elif (other := _rival(stages[-1], part)) is not None:
             raise BenchError(f"{where}: {other!r} and {name!r} are both {_an(part.kind)}.")
         else:
             stages[-1][name] = part
+    if ends and not all(stages):
+        raise BenchError(f"{where}: a stage without parts; name some on either side of 'then', or constant.")
     return stages, ends
 
 
@@ -128,10 +133,9 @@ def _an(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def _rival(stage: dict[str, Part], name: str, part: Part) -> str | None:
-    """Returns the name of a part that leaves no place for another."""
-    rivals = [name] if part.several else [other for other in stage if stage[other].kind == part.kind]
-    return next((rival for rival in rivals if rival in stage), None)
+def _rival(stage: dict[str, Part], part: Part) -> str | None:
+    """Returns the name of the part that has the place of ``part``, in kinds of which a stage has one."""
+    return None if part.several else next((name for name, one in stage.items() if one.kind == part.kind), None)
 
 
 def stage_epochs(spec: ObjectiveSpec, epochs: int) -> list[range]:

@@ -46,6 +46,20 @@ VALUES = {
         ("audit",),
         "nothing to audit: name records, CSVs of published figures,",
     ),
+    "nothing to list": (
+        ("list",),
+        "nothing to list: name one of systems, tasks, objectives, metrics, suites, scales.",
+    ),
+    "nothing beside a plus": ((*MINE, "--systems", "embed++bow"), "'embed++bow': an empty name; write system, "),
+    "nothing behind the last plus": (("show", "bow+"), "'bow+': an empty name; write system, "),
+    "stage without parts": ((*MINE, "--systems", "embed+then:0.5"), "'then:0.5': a stage without parts; name some on"),
+    "part given twice": ((*MINE, "--systems", "embed+bow+bow"), "objective 'bow+bow': 'bow' is given twice."),
+    "task of a suite": (("show", "table8", "--task", "snli"), "--task: for the run of a system; a suite is shown"),
+    "scale of a suite": (("show", "mine.yaml", "--scale", "small"), "--scale: for the run of a system; a suite is"),
+    "run of an objective": (
+        ("show", "bow", "--task", "snli", "--seed", "0"),
+        "--task, --seed: for the run of a system; an objective is shown as it is.",
+    ),
     "missing argument": (("run",), "Missing argument 'suite'."),
     "seed of a spec": (("show", "lm", "--seed", "-1"), "Invalid value for '--seed'"),
 }

@@ -221,7 +221,7 @@ def test_a_stored_objective_is_the_one_that_was_resolved() -> None:
 
 
 def test_every_part_and_every_systems_default_resolves() -> None:
-    for name in OBJECTIVES.names():
+    for name in set(OBJECTIVES.names()) - {"then"}:  # which divides others
         build_stages(resolve_objective([name]), epochs=3)
     for name in SYSTEMS.names():
         build_stages(resolve_objective(SYSTEMS.get(name).default_objective.split("+")), epochs=3)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import BenchError
+from bench.errors import BenchError, did_you_mean
 from bench.interface import System
 from bench.registry import SYSTEMS, Registry
 
@@ -35,6 +35,12 @@ def test_an_unknown_name_gets_the_allowed_and_the_nearest(typo: str, meant: str)
     message = f"unknown system {typo!r}. Did you mean {meant!r}? Allowed: {', '.join(SYSTEMS.names())}."
     with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
         SYSTEMS.get(typo)
+
+
+def test_no_name_is_suggested_where_several_are_as_near() -> None:
+    assert did_you_mean("tabl", ["table1", "table2", "run"]) == ""
+    assert did_you_mean("tabl", ["table", "table1", "table2"]) == " Did you mean 'table'?"
+    assert did_you_mean("tabel1", ["table1", "table2"]) == " Did you mean 'table1'?"
 
 
 def test_an_empty_registry_says_so() -> None:

@@ -397,6 +397,12 @@ def test_a_label_ends_in_no_empty_backbone() -> None:
         parse_label("della@")
 
 
+@pytest.mark.parametrize("label", ["", "embed+", "embed++bow", "+bow", "embed+ +bow", "@layers=2x"])
+def test_a_label_has_no_empty_names(label: str) -> None:
+    with pytest.raises(BenchError, match=f"^{re.escape(repr(label))}: an empty name; write system, system\\+part or"):
+        parse_label(label)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

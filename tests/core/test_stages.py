@@ -45,8 +45,9 @@ def test_every_stage_has_its_own_clock() -> None:
     assert first.clock(step=19, steps_per_epoch=10).step == 19
 
 
-def test_a_stage_without_parts_has_the_defaults() -> None:
-    first, last = build_stages(resolved("constant:0+then"), epochs=2)
+def test_a_stored_stage_without_parts_has_the_defaults() -> None:
+    constant = PartSpec(name="constant", options={"weight": 0.0})
+    first, last = build_stages(ObjectiveSpec(earlier=(StageSpec(parts=(constant,), share=0.5),)), epochs=2)
     assert first.objective == Objective(Constant(weight=0.0))
     assert last.objective == Objective()
 
@@ -140,6 +141,12 @@ def test_every_recipe_fits_two_epochs() -> None:
         ("linear+then+cyclical+constant", "'cyclical' and 'constant' are both a schedule."),
         ("linear+then+constant:0+free-bits", "free bits do nothing where the KL has no weight"),
         ("li-2019+cyclical", "objective 'li-2019+cyclical': 'linear' and 'cyclical' are both a schedule."),
+        *(
+            (label, f"objective {label!r}: a stage without parts; name some on either side of 'then', or constant.")
+            for label in ("then:0.5", "linear+then", "then+linear", "linear+then:0.3+then:0.3+linear", "bow+then")
+        ),
+        ("linear+batch-norm+then", "a stage without parts"),
+        ("linear+then+bow+bow", "objective 'linear+then+bow+bow': 'bow' is given twice."),
         ("li-2019:epochs=3", "'li-2019:epochs=3': unknown key 'epochs'."),
     ],
 )
