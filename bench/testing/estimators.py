@@ -25,12 +25,12 @@ from bench.metrics.della_2022 import ReleasedPerplexity
 from bench.metrics.floor import Excess, known_log_p
 from bench.metrics.latent import ActiveUnits, MutualInformation, count_active
 from bench.metrics.likelihood import ELBO, KL, LikelihoodMetric, Reconstruction, ScoredTexts
-from bench.report.chart import Axis, Mark, Panel, Series, draw_svg
 from bench.score import Array, Bootstrap
 from bench.seeds import derive_seed
 from bench.spec import ScoringSpec, TrainingSpec
 from bench.storage import atomic_write_all
 from bench.tasks import Example
+from bench.testing.chart import Axis, Mark, Panel, Series, draw_svg
 from bench.testing.linear_gaussian import LinearGaussian, LinearGaussianSystem, number_tokenizer, spell
 
 N_SAMPLES = (1, 2, 5, 10, 20, 30, 50, 100, 200, 500, 1000, 2000, 5000)

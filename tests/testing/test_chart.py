@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from bench.report.chart import Axis, Panel, Series, draw_svg
+from bench.testing.chart import Axis, Panel, Series, draw_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 
