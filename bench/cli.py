@@ -16,6 +16,7 @@ from bench import resources
 from bench.errors import BenchError, unknown_name
 
 if TYPE_CHECKING:
+    from bench.records.verdict import Comparison
     from bench.report import Layout
     from bench.spec import Source
 
@@ -158,25 +159,41 @@ def _require_some(found: Sequence[object], paths: Sequence[Path]) -> None:
 
 @app.command()
 def compare(
-    first: Annotated[Path, typer.Argument(help="Records to compare with: a file or folder.")],
-    second: Annotated[Path, typer.Argument(help="Records under test.")],
+    first: Annotated[Path, typer.Argument(help="To compare with: records, a file or folder; or BENCHMARKS.json.")],
+    second: Annotated[Path, typer.Argument(help="Of the same kind, under test.")],
     verbose: Annotated[bool, typer.Option("--all", help="Also print what did not move.")] = False,
 ) -> int:
-    """Compare two sets of records; exit 1 if a metric, a status or the speed got worse."""
-    from bench.metrics.model import model_metrics
-    from bench.records.compare import Verdict, exit_code
-    from bench.records.compare import compare as compare_runs
-    from bench.records.store import load_runs
-    from bench.score import PerTextMetric
+    """Compare two sets of records, or two artefacts of the benchmarks; exit 1 if anything got worse.
 
-    metrics = {metric.name: metric for metric in model_metrics(()) if isinstance(metric, PerTextMetric)}
-    comparisons = compare_runs(load_runs([first]), load_runs([second]), metrics)
+    Of records: metrics, status and speed. Of benchmarks: ratios to what was measured beside them, never seconds.
+    """
+    from bench.records.artefact import is_artefact
+    from bench.records.verdict import Verdict, exit_code
+
+    both = _compare_benchmarks if is_artefact(first) or is_artefact(second) else _compare_runs
+    comparisons = both(first, second)
     for comparison in comparisons:
         if verbose or comparison.verdict != "ok":
             typer.echo(str(comparison))
     counts = Counter(comparison.verdict for comparison in comparisons)
     typer.echo(", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict)))
     return exit_code(comparisons)
+
+
+def _compare_runs(first: Path, second: Path) -> Sequence[Comparison]:
+    from bench.metrics.model import model_metrics
+    from bench.records.compare import compare
+    from bench.records.store import load_runs
+    from bench.score import PerTextMetric
+
+    metrics = {metric.name: metric for metric in model_metrics(()) if isinstance(metric, PerTextMetric)}
+    return compare(load_runs([first]), load_runs([second]), metrics)
+
+
+def _compare_benchmarks(first: Path, second: Path) -> Sequence[Comparison]:
+    from bench.records.artefact import compare, load_artefact
+
+    return compare(load_artefact(first), load_artefact(second))
 
 
 @app.command()

@@ -10,6 +10,18 @@ from pathlib import Path
 from bench.errors import BenchError
 
 
+def read_bytes(path: Path) -> bytes:
+    """Returns the content of a file.
+
+    Raises:
+        BenchError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
+
+
 def atomic_write(path: Path, data: bytes) -> None:
     """Writes a file so that a reader finds the old content or the new one, whatever happens meanwhile.
 

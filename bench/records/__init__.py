@@ -1,1 +1,1 @@
-"""What a run leaves behind: its record, the folder it lies in, one set of runs against another. No torch."""
+"""What runs and benchmarks leave behind, the folder it lies in, one set of it against another. No torch."""

@@ -7,22 +7,21 @@ texts puts zero outside its interval.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from bench.errors import BenchError
 from bench.records.schema import SPEED, Record, RecordedScore
 from bench.records.store import StoredRun
-from bench.score import Array, Bootstrap, Direction, PairedResult, PerTextMetric, paired_bootstrap
+from bench.records.verdict import Comparison, Verdict, judge
+from bench.score import Array, Bootstrap, PairedResult, PerTextMetric, paired_bootstrap
 
-Verdict = Literal["ok", "regression", "improvement", "incomparable"]
 Key = tuple[str, str, str, int]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison(Comparison):
     """One metric of one run in both sets.
 
     Attributes:
@@ -31,12 +30,7 @@ class Comparison:
         scale: name of the scale.
         seed: the run's seed.
         metric: name of the metric; ``status`` and ``tokens_per_second`` stand for the run as a whole.
-        verdict: ``ok`` within tolerance or noise, otherwise what happened.
-        first: value in the first set, None where there is none.
-        second: value in the second set, None where there is none.
-        tolerance: relative change that passes.
         paired: paired bootstrap over texts (first minus second), None where statistics are missing.
-        reason: why the verdict is what it is, where figures do not say it.
     """
 
     task: str
@@ -44,27 +38,17 @@ class Comparison:
     scale: str
     seed: int
     metric: str
-    verdict: Verdict
-    first: float | None = None
-    second: float | None = None
-    tolerance: float = 0.0
     paired: PairedResult | None = None
-    reason: str = ""
 
     @property
-    def change(self) -> float | None:
-        """Relative change from first to second, infinite from zero; None where a value is missing."""
-        if self.first is None or self.second is None:
-            return None
-        return _relative_change(self.first, self.second)
+    def subject(self) -> str:
+        """Run and metric."""
+        return f"{self.task} {self.label} {self.scale} seed {self.seed} {self.metric}"
 
-    def __str__(self) -> str:
-        """One line: verdict, cell, both values, and why."""
-        line = f"{self.verdict}: {self.task} {self.label} {self.scale} seed {self.seed} {self.metric}"
-        if self.change is not None:
-            line += f" {self.first:.5g} -> {self.second:.5g} ({self.change:+.2%}, tolerance {self.tolerance:.2%}"
-            line += f", paired p = {self.paired.p_value:.3g})" if self.paired else ")"
-        return f"{line}: {self.reason}" if self.reason else line
+    @property
+    def note(self) -> str:
+        """The p-value of the paired test."""
+        return f"paired p = {self.paired.p_value:.3g}" if self.paired else ""
 
 
 def compare(
@@ -73,7 +57,7 @@ def compare(
     metrics: Mapping[str, PerTextMetric[Any]] | None = None,
     bootstrap: Bootstrap | None = None,
     speed_tolerance: float = 0.25,
-) -> list[Comparison]:
+) -> list[RunComparison]:
     """Compares every run of ``first`` with its counterpart in ``second``.
 
     Args:
@@ -93,19 +77,15 @@ def compare(
     ours, theirs = _by_key(first), _by_key(second)
     if not ours.keys() & theirs.keys():
         raise BenchError("nothing to compare: no run has the same task, label, scale and seed in both sets")
-    result: list[Comparison] = []
+    result: list[RunComparison] = []
     for key in dict.fromkeys([*ours, *theirs]):
         if key in ours and key in theirs:
             result += _compare_runs(key, ours[key], theirs[key], metrics or {}, bootstrap, speed_tolerance)
         else:
             place = "first" if key in ours else "second"
-            result.append(Comparison(*key, "status", "incomparable", reason=f"the run is in the {place} set only"))
+            reason = f"the run is in the {place} set only"
+            result.append(RunComparison(*key, "status", verdict="incomparable", reason=reason))
     return result
-
-
-def exit_code(comparisons: Iterable[Comparison]) -> int:
-    """Returns 1 if anything regressed, else 0."""
-    return int(any(comparison.verdict == "regression" for comparison in comparisons))
 
 
 def _by_key(runs: Sequence[StoredRun]) -> dict[Key, StoredRun]:
@@ -129,28 +109,38 @@ def _compare_runs(
     metrics: Mapping[str, PerTextMetric[Any]],
     bootstrap: Bootstrap | None,
     speed_tolerance: float,
-) -> list[Comparison]:
+) -> list[RunComparison]:
     a, b = first.record, second.record
     if a.data.sha256 != b.data.sha256:
         reason = f"the data differ: sha256 {a.data.sha256[:12]} and {b.data.sha256[:12]}"
-        return [Comparison(*key, "status", "incomparable", reason=reason)]
+        return [RunComparison(*key, "status", verdict="incomparable", reason=reason)]
     if a.status != b.status:
         verdict: Verdict = "regression" if a.status == "finished" else "improvement"
         verdict = verdict if "finished" in (a.status, b.status) else "incomparable"
         reason = f"{a.status}, then {b.status}{f' ({b.reason})' if b.reason else ''}"
-        return [Comparison(*key, "status", verdict, reason=reason)]
+        return [RunComparison(*key, "status", verdict=verdict, reason=reason)]
     statistics = (first.statistics(), second.statistics())
     counterparts = {(score.name, score.split, score.signature): score for score in b.metrics}
     result = []
     for score in a.metrics:
         counterpart = counterparts.get((score.name, score.split, score.signature))
         if counterpart is None:
-            result.append(Comparison(*key, score.name, "incomparable", score.value, reason=_unmatched(score, b)))
+            reason = _unmatched(score, b)
+            result.append(RunComparison(*key, score.name, verdict="incomparable", first=score.value, reason=reason))
             continue
         paired = _paired(score, metrics.get(score.name), *statistics, bootstrap)
-        verdict = _verdict(score.value, counterpart.value, score.tolerance, score.direction, paired)
-        values = (score.value, counterpart.value, score.tolerance)
-        result.append(Comparison(*key, score.name, verdict, *values, paired))
+        noise = paired is not None and paired.interval.low <= 0 <= paired.interval.high
+        result.append(
+            RunComparison(
+                *key,
+                score.name,
+                paired,
+                verdict=judge(score.value, counterpart.value, score.tolerance, score.direction, noise),
+                first=score.value,
+                second=counterpart.value,
+                tolerance=score.tolerance,
+            )
+        )
     return result + _compare_speed(key, a, b, speed_tolerance)
 
 
@@ -175,31 +165,13 @@ def _paired(
     return paired_bootstrap(metric, rows, other, bootstrap)
 
 
-def _verdict(
-    first: float, second: float, tolerance: float, direction: Direction | None, paired: PairedResult | None
-) -> Verdict:
-    """A move where neither direction is better is a regression: nobody asked for it."""
-    change = _relative_change(first, second)
-    noise = paired is not None and paired.interval.low <= 0 <= paired.interval.high
-    if abs(change) <= tolerance or noise:
-        return "ok"
-    if direction is None:
-        return "regression"
-    return "improvement" if (change > 0) == (direction == "up") else "regression"
-
-
-def _relative_change(first: float, second: float) -> float:
-    if first == second:
-        return 0.0
-    return (second - first) / abs(first) if first else math.copysign(math.inf, second)
-
-
-def _compare_speed(key: Key, first: Record, second: Record, tolerance: float) -> list[Comparison]:
+def _compare_speed(key: Key, first: Record, second: Record, tolerance: float) -> list[RunComparison]:
     a, b = first.training.get(SPEED), second.training.get(SPEED)
     if not isinstance(a, int | float) or not isinstance(b, int | float):
         return []
+    verdict, reason = judge(a, b, tolerance, "up"), ""
     machines = [(e.platform, e.device, e.threads, e.precision) for e in (first.environment, second.environment)]
     if machines[0] != machines[1]:
         described = " and ".join(", ".join(map(str, machine)) for machine in machines)
-        return [Comparison(*key, SPEED, "incomparable", a, b, tolerance, reason=f"machines differ: {described}")]
-    return [Comparison(*key, SPEED, _verdict(a, b, tolerance, "up", None), a, b, tolerance)]
+        verdict, reason = "incomparable", f"machines differ: {described}"
+    return [RunComparison(*key, SPEED, verdict=verdict, first=a, second=b, tolerance=tolerance, reason=reason)]

@@ -20,7 +20,7 @@ import numpy as np
 from bench.errors import BenchError
 from bench.records.schema import Record, parse_record
 from bench.score import Array
-from bench.storage import atomic_write_all
+from bench.storage import atomic_write_all, read_bytes
 
 RECORD, STATISTICS, GENERATIONS, CURVE = "record.json", "statistics.npz", "generations.jsonl", "curve.jsonl"
 
@@ -124,11 +124,7 @@ def load_records(paths: Iterable[Path]) -> list[Record]:
 
 
 def _read(path: Path) -> StoredRun:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
-    return StoredRun(parse_record(data, str(path)), path)
+    return StoredRun(parse_record(read_bytes(path), str(path)), path)
 
 
 def _npz(arrays: Mapping[str, Array]) -> bytes:

@@ -1,7 +1,7 @@
 """Benchmarks run only when asked for: ``pytest tests/benchmarks --benchmark-only``.
 
 What counts is how long ours takes beside a reference that does the same work in the same run, so that another machine,
-or a busy one, changes little. ``beside`` measures it and leaves it in the artefact, which ``della-bench compare`` reads.
+or a busy one, changes little. ``beside`` measures it and leaves it in the artefact that ``della-bench compare`` reads.
 """
 
 from __future__ import annotations

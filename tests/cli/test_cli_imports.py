@@ -32,6 +32,7 @@ LIGHT = [
     *(["table", "records", "--format", form] for form in ("md", "csv", "term", "latex", "html")),
     ["table", "records", "--layout", "table8"],
     ["compare", "records", "records"],
+    ["compare", "benchmark.json", "benchmark.json"],
     ["audit", "records"],
     ["audit", "--rules"],
     *(["list", kind] for kind in ("systems", "tasks", "objectives", "metrics", "suites", "scales")),
@@ -44,6 +45,9 @@ LIGHT = [
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "record.json").write_bytes(RECORD.read_bytes())
+    benchmark = {"fullname": "test_x", "stats": {"median": 1.0}, "extra_info": {"ratio": 1.0}}
+    artefact = {"machine_info": {"python_version": "3.11"}, "benchmarks": [benchmark]}
+    (tmp_path / "benchmark.json").write_text(json.dumps(artefact))
     return tmp_path
 
 

@@ -79,6 +79,16 @@ PATHS = {
         "cannot read x.pt: No such file or directory.",
     ),
     "records to compare": (("compare", "nowhere", "."), "nowhere: no such record file or folder"),
+    "benchmarks beside a folder": (
+        ("compare", ".", "benchmark.json"),
+        ".: not an artefact of pytest-benchmark, which is compared with another such (a folder)",
+    ),
+    "benchmarks beside nothing": (("compare", "nowhere", "benchmark.json"), "cannot read nowhere: No such file"),
+    "benchmarks beside a suite": (("compare", "mine.yaml", "benchmark.json"), "mine.yaml: not JSON"),
+    "no benchmarks": (
+        ("compare", "benchmark.json", "benchmark.json"),
+        "benchmark.json: no benchmark has a ratio, and seconds are not compared",
+    ),
     "out is a file": ((*MINE, "--out", "micro.yaml"), "cannot write to micro.yaml: File exists."),
     "out is below a file": ((*MINE, "--out", "micro.yaml/runs"), "cannot write to micro.yaml/runs: Not a directory."),
 }
@@ -160,6 +170,7 @@ def content(folder: Path) -> dict[Path, bytes]:
 def test_what_is_typed_wrong(
     della_bench: DellaBench, workplace: Path, arguments: tuple[str, ...], message: str
 ) -> None:
+    (workplace / "benchmark.json").write_text('{"machine_info": {"python_version": "3.11"}, "benchmarks": []}')
     before = content(workplace)
     assert_one_line(della_bench(*arguments), message)
     assert content(workplace) == before

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.records.compare import compare, exit_code
+from bench.records.compare import compare
 from bench.records.schema import RecordedScore
 from bench.records.store import RecordStore
+from bench.records.verdict import exit_code
 from bench.score import Bootstrap, PerTextMetric, Signature, signature
 
 RNG = np.random.default_rng(7)

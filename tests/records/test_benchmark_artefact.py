@@ -1,0 +1,125 @@
+"""The artefact of the benchmarks as `compare` reads it: verdicts on ratios, and what stands in the way of one."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from bench.errors import BenchError
+from bench.records.artefact import Artefact, compare, is_artefact, load_artefact
+from bench.records.verdict import exit_code
+
+MACHINE = {"cpu": {"brand_raw": "A CPU", "flags": []}, "python_version": "3.11.7", "threads": 1, "torch": "2.13.0"}
+
+
+def benchmark(ratio, name="test_x", seconds=1.0, **figures):
+    figures = {"ratio": ratio, "at_most": 1.1, "sizes": {"texts": 64}, **figures}
+    return {
+        "fullname": name,
+        "stats": {"median": seconds, "mean": seconds, "data": [seconds]},
+        "extra_info": {key: value for key, value in figures.items() if value is not None},
+    }
+
+
+def content(*benchmarks, machine=MACHINE):
+    return {"machine_info": machine, "commit_info": {}, "benchmarks": benchmarks, "version": "5.3.1"}
+
+
+def artefact(*benchmarks, machine=MACHINE):
+    return Artefact.model_validate(content(*benchmarks, machine=machine))
+
+
+def lines(first, second):
+    return list(map(str, compare(first, second)))
+
+
+@pytest.mark.parametrize(
+    ("second", "verdict"), [(2.0, "ok"), (2.5, "ok"), (2.51, "regression"), (1.5, "ok"), (1.49, "improvement")]
+)
+def test_a_ratio_that_moves_by_more_than_a_quarter_is_judged(second, verdict):
+    comparisons = compare(artefact(benchmark(2.0)), artefact(benchmark(second)))
+    (comparison,) = comparisons
+    assert comparison.verdict == verdict
+    assert comparison.change == pytest.approx(second / 2 - 1, abs=1e-15)
+    assert exit_code(comparisons) == (verdict == "regression")
+
+
+def test_seconds_are_told_and_not_judged():
+    both = artefact(benchmark(2.0, seconds=0.5)), artefact(benchmark(2.1, seconds=50.0))
+    assert lines(*both) == ["ok: test_x ratio 2 -> 2.1 (+5.00%, tolerance 25.00%, seconds 0.5 -> 50)"]
+
+
+def test_a_benchmark_in_one_artefact_only_is_incomparable():
+    both = benchmark(1.0)
+    first, second = artefact(both, benchmark(1.0, "test_old")), artefact(benchmark(1.0, "test_new"), both)
+    assert [(c.benchmark, c.verdict, c.reason) for c in compare(first, second)] == [
+        ("test_x", "ok", ""),
+        ("test_old", "incomparable", "the benchmark is in the first artefact only"),
+        ("test_new", "incomparable", "the benchmark is in the second artefact only"),
+    ]
+    with pytest.raises(BenchError, match="nothing to compare: no benchmark is in both artefacts"):
+        compare(artefact(benchmark(1.0, "test_old")), second)
+
+
+def test_other_sizes_are_incomparable():
+    first = artefact(benchmark(1.0, sizes={"texts": 64, "tokens": 8}))
+    second = artefact(benchmark(9.0, sizes={"texts": 128, "tokens": 8, "layers": 4}))
+    assert lines(first, second) == [
+        "incomparable: test_x ratio: sizes differ: texts 64 and 128, layers None and 4",
+    ]
+
+
+def test_a_ratio_on_one_side_only_is_incomparable_and_none_at_all_is_passed_over():
+    timed = benchmark(None, "test_timed", seconds=3.0)
+    first, second = artefact(benchmark(1.0), timed), artefact(benchmark(None), timed)
+    assert lines(first, second) == ["incomparable: test_x ratio: the second artefact has no ratio"]
+    assert lines(second, first) == ["incomparable: test_x ratio: the first artefact has no ratio"]
+
+
+def test_other_machines_are_told_and_their_ratios_compared():
+    first = artefact(benchmark(1.0))
+    second = artefact(benchmark(1.5), machine={**MACHINE, "threads": 2, "node": "elsewhere"})
+    assert lines(first, second) == [
+        "incomparable: seconds: machines differ: A CPU, threads 1, torch 2.13.0, Python 3.11.7"
+        " and A CPU, threads 2, torch 2.13.0, Python 3.11.7",
+        "regression: test_x ratio 1 -> 1.5 (+50.00%, tolerance 25.00%, seconds 1 -> 1)",
+    ]
+    assert len(compare(first, artefact(benchmark(1.0), machine={**MACHINE, "node": "elsewhere"}))) == 1
+
+
+BROKEN = {
+    "not JSON": ("{", "not JSON"),
+    "a list": ("[]", "not an artefact of pytest-benchmark"),
+    "another JSON": ('{"schema_version": 1}', "not an artefact of pytest-benchmark"),
+    "no benchmark": (content(), "no benchmark has a ratio"),
+    "no ratio": (content(benchmark(None)), "no benchmark has a ratio, and seconds are not compared"),
+    "one twice": (content(benchmark(1.0), benchmark(1.1)), "the benchmark test_x is there more than once"),
+    "ratio zero": (content(benchmark(0.0)), "benchmarks.0.extra_info.ratio: Input should be greater than 0"),
+    "ratio not finite": (
+        content(benchmark(math.inf)),
+        "benchmarks.0.extra_info.ratio: Input should be a finite number",
+    ),
+    "no seconds": (content({**benchmark(1.0), "stats": {}}), "benchmarks.0.stats.median: Field required"),
+}
+
+
+@pytest.mark.parametrize(("text", "complaint"), BROKEN.values(), ids=BROKEN)
+def test_what_is_no_artefact_is_named(tmp_path, text, complaint):
+    path = tmp_path / "benchmark.json"
+    path.write_text(text if isinstance(text, str) else json.dumps(text))
+    with pytest.raises(BenchError) as error:
+        load_artefact(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert complaint in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_meant_to_be_an_artefact(tmp_path):
+    path = tmp_path / "benchmark.json"
+    assert not is_artefact(tmp_path)
+    assert not is_artefact(path)
+    for text, expected in (('{"benchmarks": 0}', True), ('{"schema_version": 1}', False), ("[]", False), ("{", False)):
+        path.write_text(text)
+        assert is_artefact(path) == expected
