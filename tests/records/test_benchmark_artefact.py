@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from bench.errors import BenchError
 from bench.records.artefact import Artefact, compare, is_artefact, load_artefact
@@ -123,3 +130,58 @@ def test_what_is_meant_to_be_an_artefact(tmp_path):
     for text, expected in (('{"benchmarks": 0}', True), ('{"schema_version": 1}', False), ("[]", False), ("{", False)):
         path.write_text(text)
         assert is_artefact(path) == expected
+
+
+BENCHMARKS = """
+import time
+
+
+def test_twice(beside):
+    beside(lambda: time.sleep(0.02), lambda: time.sleep(0.01), at_most=0.1, rounds=3, texts=2)
+
+
+def test_quadratic(growth):
+    growth(lambda size: lambda: time.sleep(1e-4 * size**2), "texts", (8, 16, 32), at_most=9, tokens=4)
+"""
+
+
+def test_what_pytest_benchmark_writes(tmp_path):
+    """The fixtures of the benchmarks, their summary and their artefact; the targets are past doubt on any machine."""
+    tests = Path(__file__).parents[1]
+    (tmp_path / "benchmarks").mkdir()
+    for name in ("conftest.py", "benchmarks/conftest.py"):
+        shutil.copy(tests / name, tmp_path / name)
+    (tmp_path / "benchmarks" / "test_sleep.py").write_text(BENCHMARKS)
+    # pytest-benchmark measures nothing in a worker of pytest-xdist, which this process may be and the other is not.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--benchmark-only", "--benchmark-json=benchmark.json", "benchmarks"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+    found = load_artefact(tmp_path / "benchmark.json")
+    assert found.machine.threads == 1
+    assert found.machine.torch == torch.__version__
+    ratio, _ = found.benchmarks
+    assert ratio.name == "benchmarks/test_sleep.py::test_twice"
+    assert ratio.stats.median > 0.02
+    assert ratio.figures.ratio == pytest.approx(ratio.stats.median / ratio.figures.reference_seconds, rel=1e-12)
+    assert ratio.figures.sizes == {"texts": 2}
+    assert [c.verdict for c in compare(found, found)] == ["ok"]
+
+    extra_info = json.loads((tmp_path / "benchmark.json").read_text())["benchmarks"][1]["extra_info"]
+    grown = extra_info["growth"]
+    assert extra_info["sizes"] == {"tokens": 4}
+    assert grown["exponent"] == pytest.approx(np.polyfit(np.log([8, 16, 32]), np.log(grown["seconds"]), 1)[0], rel=1e-9)
+
+    summary = done.stdout.partition("figures beside their targets (threads 1)")[2]
+    (of_ratio,) = (line for line in summary.splitlines() if line.startswith("test_twice"))
+    assert f"{ratio.figures.ratio:.4g}  at most 0.1   MISSED" in of_ratio
+    (of_growth,) = (line for line in summary.splitlines() if line.startswith("test_quadratic"))
+    assert f"growth in texts {grown['exponent']:8.4g}  at most 9    " in of_growth
+    assert "MISSED" not in of_growth
