@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
+from moved_weights import move_weights
 
 from bench.backbones import Backbone, Tokenizer, build_backbone
 from bench.spec import BackboneSpec
@@ -14,15 +15,13 @@ from bench.spec import BackboneSpec
 
 @pytest.fixture
 def make_backbone(tokenizer: Tokenizer) -> Callable[..., Backbone]:
-    """Builds a micro backbone from scratch, every weight moved away from the round number it begins at."""
+    """Builds a micro backbone from scratch, its weights moved."""
 
     def make(seed: int = 0, dtype: torch.dtype = torch.float64, **options: object) -> Backbone:
         torch.manual_seed(seed)
         spec = BackboneSpec(**{"layers": 2, "width": 16, "heads": 2, "positions": 64, "dropout": 0.0, **options})
         backbone = build_backbone(spec, tokenizer).eval().to(dtype)
-        with torch.no_grad():
-            for parameter in backbone.parameters():
-                parameter.add_(0.2 * torch.randn_like(parameter))
+        move_weights(backbone)
         return backbone
 
     return make

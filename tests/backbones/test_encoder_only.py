@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from moved_weights import move_weights
 from pretrained_models import POSITIONS, save_bert
 from torch import Tensor
 from transformers import BertConfig, BertModel, BertTokenizer, GPT2Config, GPT2LMHeadModel
@@ -55,13 +56,12 @@ def tokenizer(_own_cache: None) -> Tokenizer:
 
 @pytest.fixture
 def scratch(tokenizer: Tokenizer) -> Callable[..., EncoderOnly]:
-    """Builds a micro encoder, its weights moved away from the round numbers they begin at."""
+    """Builds a micro encoder, its weights moved."""
 
     def make(dtype: torch.dtype = torch.float64, **options: object) -> EncoderOnly:
         torch.manual_seed(0)
         encoder = build_encoder(EncoderSpec(**{**SIZE, **options}), tokenizer).eval().to(dtype)
-        for parameter in encoder.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
+        move_weights(encoder)
         return encoder
 
     return make

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,6 @@ SCALE: dict[str, Any] = {
     "decoding": {"max_tokens": 8},
 }
 SUITE: dict[str, Any] = {"title": "Two systems on captions", "systems": ["lm", "embed"], "tasks": ["snli"]}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread_in_children() -> Iterator[None]:
-    """Processes started by the tests have one thread, as the tests have."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("OMP_NUM_THREADS", "1")
-        yield
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,10 @@ import pytest
 
 from bench import registry
 from bench.harness.plan import Scale, run_spec
+from bench.harness.prepare import prepare
+from bench.harness.train import Trainer
+from bench.objectives import build_stages
+from bench.seeds import named_seeds
 from bench.spec import RunSpec
 
 MICRO: dict[str, Any] = {
@@ -32,14 +36,6 @@ ODD_SYSTEMS = {
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread_in_children() -> Iterator[None]:
-    """Processes started by the tests have one thread, as the tests have."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("OMP_NUM_THREADS", "1")
-        yield
-
-
 @pytest.fixture(scope="session")
 def micro() -> Callable[..., RunSpec]:
     """Makes the spec of a run that takes half a second; keywords change parts of the scale."""
@@ -47,6 +43,18 @@ def micro() -> Callable[..., RunSpec]:
     def make(label: str = "embed", task: str = "snli", seed: int = 0, **changes: Any) -> RunSpec:
         scale = Scale.model_validate({**MICRO, "tasks": {task: changes}})
         return run_spec(label, task, seed, "micro", scale.for_task(task), "grammar")
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path) -> Callable[[RunSpec], Trainer]:
+    """Makes what trains the system of a run, its files in ``tmp_path``."""
+
+    def make(spec: RunSpec) -> Trainer:
+        prepared, seeds = prepare(spec), named_seeds(spec.seed)
+        system, stages = prepared.system(seeds["init"]), build_stages(spec.objective, spec.training.epochs)
+        return Trainer(system, prepared.texts, stages, spec.training, seeds, tmp_path, lambda phase, fraction: None)
 
     return make
 

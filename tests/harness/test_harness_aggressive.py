@@ -17,7 +17,7 @@ from baselines.transformer_vae import EmbedVAE
 from bench.harness import train
 from bench.harness.data import batches_of_similar_length
 from bench.harness.model import weights
-from bench.harness.prepare import Prepared, prepare
+from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.interface import Batch, LatentPath
 from bench.objectives import build_stages, unsupported
@@ -26,20 +26,7 @@ from bench.seeds import derive_seed, named_seeds
 from bench.spec import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
-Made = tuple[Prepared, train.Trainer]
-
-
-@pytest.fixture
-def make_trainer(micro: MakeSpec, tmp_path: Path) -> Callable[..., Made]:
-    def make(label: str, **changes: Any) -> Made:
-        spec = micro(label, **changes)
-        prepared, seeds = prepare(spec), named_seeds(spec.seed)
-        system, stages = prepared.system(seeds["init"]), build_stages(spec.objective, spec.training.epochs)
-        return prepared, train.Trainer(
-            system, prepared.texts, stages, spec.training, seeds, tmp_path, lambda phase, fraction: None
-        )
-
-    return make
+MakeTrainer = Callable[[RunSpec], train.Trainer]
 
 
 def adamw(parameters: list[torch.nn.Parameter], spec: RunSpec) -> torch.optim.AdamW:
@@ -47,13 +34,14 @@ def adamw(parameters: list[torch.nn.Parameter], spec: RunSpec) -> torch.optim.Ad
     return torch.optim.AdamW(decay, lr=spec.training.learning_rate, fused=True)
 
 
-def test_an_epoch_is_the_algorithm(make_trainer: Callable[..., Made]) -> None:
+def test_an_epoch_is_the_algorithm(micro: MakeSpec, make_trainer: MakeTrainer) -> None:
     """He et al. (2019): the encoder until its burn-in loss does not fall, then the decoder, by two optimizers."""
     look, at_most, beta = 2, 7, 0.7
-    prepared, trainer = make_trainer(
+    spec = micro(
         f"embed+constant:{beta}+aggressive:look={look},at_most={at_most}", training={"epochs": 1, "warmup": 0.0}
     )
-    spec, seeds, texts = prepared.spec, named_seeds(prepared.spec.seed), prepared.texts["train"]
+    prepared, trainer, seeds = prepare(spec), make_trainer(spec), named_seeds(spec.seed)
+    texts = prepared.texts["train"]
     by_hand = prepared.system(seeds["init"]).train()
     encoder = [by_hand.posterior.weight, by_hand.posterior.bias]
     decoder = [p for p in by_hand.parameters() if all(p is not one for one in encoder)]
@@ -110,10 +98,10 @@ def test_an_epoch_is_the_algorithm(make_trainer: Callable[..., Made]) -> None:
     ],
 )
 def test_the_encoder_has_caught_up_when_a_look_finds_no_lower_loss(
-    make_trainer: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, losses: list[float], updates: int
+    micro: MakeSpec, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, losses: list[float], updates: int
 ) -> None:
     """Looked at in pairs; the losses are those of equal batches."""
-    _, trainer = make_trainer("embed+aggressive:look=2,at_most=8")
+    trainer = make_trainer(micro("embed+aggressive:look=2,at_most=8"))
     trainer.batches = [[0]]
     seen: list[int] = []
 
@@ -129,9 +117,9 @@ def test_the_encoder_has_caught_up_when_a_look_finds_no_lower_loss(
 
 
 def test_once_mutual_information_stops_rising_training_is_plain_for_good(
-    make_trainer: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
+    micro: MakeSpec, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, trainer = make_trainer("embed+aggressive:look=1,at_most=2", training={"epochs": 5})
+    trainer = make_trainer(micro("embed+aggressive:look=1,at_most=2", training={"epochs": 5}))
     values = iter([0.5, 0.7, 0.7])
     monkeypatch.setattr(trainer, "_mutual_information", lambda: next(values))
     curve = trainer.run().curve
@@ -140,16 +128,19 @@ def test_once_mutual_information_stops_rising_training_is_plain_for_good(
     assert not trainer.progress.catching_up
 
 
-def test_every_stage_catches_up_anew(make_trainer: Callable[..., Made], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_stage_catches_up_anew(
+    micro: MakeSpec, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     label = "embed+aggressive:look=1,at_most=1+then:0.34+constant+then:0.34+constant+aggressive:look=1,at_most=1"
-    _, trainer = make_trainer(label, training={"epochs": 3})
+    trainer = make_trainer(micro(label, training={"epochs": 3}))
     monkeypatch.setattr(trainer, "_mutual_information", lambda: 1.0)
     assert ["valid MI" in row for row in trainer.run().curve] == [True, False, True]
 
 
-def test_mutual_information_is_that_of_all_validation_texts(make_trainer: Callable[..., Made]) -> None:
+def test_mutual_information_is_that_of_all_validation_texts(micro: MakeSpec, make_trainer: MakeTrainer) -> None:
     """log q(z | x) - log of the average of q(z | x') over all texts, by torch's densities; float32 posteriors."""
-    prepared, trainer = make_trainer("embed+aggressive")
+    spec = micro("embed+aggressive")
+    prepared, trainer = prepare(spec), make_trainer(spec)
     with torch.no_grad():
         trainer.system.posterior.weight.mul_(20.0)  # else texts hardly differ
         texts = prepared.texts["valid"]
@@ -190,9 +181,7 @@ def test_mutual_information_is_that_of_all_validation_texts(make_trainer: Callab
         ),
     ],
 )
-def test_what_only_the_encoder_uses_on_a_shared_stack(
-    make_trainer: Callable[..., Made], micro: MakeSpec, name: str, task: str, encoder: set[str]
-) -> None:
+def test_what_only_the_encoder_uses_on_a_shared_stack(micro: MakeSpec, name: str, task: str, encoder: set[str]) -> None:
     prepared = prepare(micro(name, task))
     batch = prepared.texts["train"].batch([0], prepared.tokenizer.pad)
     assert Trial.of(prepared.system(0), batch).of_encoder() == encoder

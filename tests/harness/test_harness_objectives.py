@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from learning_curves import curve
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -23,8 +23,7 @@ from bench.harness.train import Trainer
 from bench.interface import Batch, LatentPath, Posterior, System
 from bench.objectives import OBJECTIVES, adapt, build_stages, resolve_objective, unsupported
 from bench.objectives.trial import Trial
-from bench.records.schema import Record
-from bench.records.store import CURVE, RecordStore
+from bench.records.store import RecordStore
 from bench.registry import SYSTEMS
 from bench.seeds import named_seeds
 from bench.spec import RunSpec
@@ -32,17 +31,12 @@ from bench.spec import RunSpec
 MakeSpec = Callable[..., RunSpec]
 
 
-def curve(out: Path, record: Record) -> list[dict[str, Any]]:
-    path = RecordStore(out).path(record.spec, record.run_id) / CURVE
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def built(prepared: Prepared) -> tuple[System, Batch]:
     system = prepared.system(named_seeds(prepared.spec.seed)["init"])
     return system, prepared.texts["train"].batch(range(3), system.backbone.tokenizer.pad)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES.names())
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES.names()) - {"then"}))  # which divides others
 @pytest.mark.parametrize("system", ["embed", "della"])
 def test_every_part_trains_to_finite_scores(micro: MakeSpec, tmp_path: Path, system: str, name: str) -> None:
     record = run(micro(f"{system}+{name}"), tmp_path)
@@ -183,15 +177,13 @@ class Waits(TorchDispatchMode):
         ("memory", "li-2019"),
     ],
 )
-def test_no_objective_waits_for_a_value(micro: MakeSpec, tmp_path: Path, system: str, objective: str) -> None:
+def test_no_objective_waits_for_a_value(
+    micro: MakeSpec, make_trainer: Callable[[RunSpec], Trainer], system: str, objective: str
+) -> None:
     """The decoder's own waiting is that of transformers, the same in every step."""
     counts = []
     for label in (f"{system}+constant", f"{system}+{objective}"):
-        spec = micro(label)
-        prepared, seeds = prepare(spec), named_seeds(spec.seed)
-        stages = build_stages(spec.objective, spec.training.epochs)
-        fresh = prepared.system(seeds["init"])
-        trainer = Trainer(fresh, prepared.texts, stages, spec.training, seeds, tmp_path, lambda phase, fraction: None)
+        trainer = make_trainer(micro(label))
         with Waits() as waits:
             logged = trainer._step([0, 1, 2], step=0)
         counts.append(waits.count)

@@ -6,10 +6,10 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from learning_curves import curve
 from torch import Tensor
 
 from bench.harness import train
@@ -17,33 +17,11 @@ from bench.harness.model import weights
 from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.interface import LatentPath
-from bench.objectives import build_stages
 from bench.objectives.trial import Trial
-from bench.records.schema import Record
-from bench.records.store import CURVE, RecordStore
-from bench.seeds import named_seeds
 from bench.spec import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
-MakeTrainer = Callable[..., train.Trainer]
-
-
-@pytest.fixture
-def make_trainer(micro: MakeSpec, tmp_path: Path) -> MakeTrainer:
-    def make(label: str, **changes: Any) -> train.Trainer:
-        spec = micro(label, **changes)
-        prepared, seeds = prepare(spec), named_seeds(spec.seed)
-        system, stages = prepared.system(seeds["init"]), build_stages(spec.objective, spec.training.epochs)
-        return train.Trainer(
-            system, prepared.texts, stages, spec.training, seeds, tmp_path, lambda phase, fraction: None
-        )
-
-    return make
-
-
-def curve(out: Path, record: Record) -> list[dict[str, Any]]:
-    path = RecordStore(out).path(record.spec, record.run_id) / CURVE
-    return [json.loads(line) for line in path.read_text().splitlines()]
+MakeTrainer = Callable[[RunSpec], train.Trainer]
 
 
 def test_a_first_stage_trains_what_its_objective_alone_would(micro: MakeSpec, tmp_path: Path) -> None:
@@ -58,9 +36,9 @@ def test_a_first_stage_trains_what_its_objective_alone_would(micro: MakeSpec, tm
 
 
 def test_only_epochs_of_the_last_stage_are_candidates(
-    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+    micro: MakeSpec, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = make_trainer("embed+constant:0+then:0.5+constant", training={"epochs": 4})
+    trainer = make_trainer(micro("embed+constant:0+then:0.5+constant", training={"epochs": 4}))
     results = iter([(1.0, 0.0), (2.0, 0.0), (5.0, 0.0), (4.0, 0.0)])
     monkeypatch.setattr(trainer, "_validate", lambda: next(results))
     progress = trainer.run()
@@ -73,9 +51,9 @@ def snapshot(trainer: train.Trainer) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", ["embed", "della"])
 def test_the_decoder_begins_anew_with_its_stage_and_nothing_else_does(
-    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, name: str
+    micro: MakeSpec, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    trainer = make_trainer(f"{name}+constant:0+then:0.5,reset=decoder+constant", training={"epochs": 4})
+    trainer = make_trainer(micro(f"{name}+constant:0+then:0.5,reset=decoder+constant", training={"epochs": 4}))
     before = snapshot(trainer)
     decoder = set(trainer.decoder_before)
     seen: list[int] = []
@@ -140,9 +118,9 @@ def flat(path: LatentPath) -> list[Tensor]:
 
 
 def test_a_validation_that_is_no_number_leaves_no_row(
-    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+    micro: MakeSpec, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = make_trainer("embed", training={"epochs": 3})
+    trainer = make_trainer(micro("embed", training={"epochs": 3}))
     results = iter([(3.0, 1.0), (math.nan, 1.0)])
     monkeypatch.setattr(trainer, "_validate", lambda: next(results))
     progress = trainer.run()

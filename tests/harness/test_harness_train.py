@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,37 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from learning_curves import curve
 
 from bench.harness import train
 from bench.harness.model import weights
-from bench.harness.prepare import prepare
 from bench.harness.run import run
-from bench.objectives import build_stages
 from bench.records.schema import Record
-from bench.records.store import CURVE, RecordStore
+from bench.records.store import RecordStore
 from bench.report import build_table, render
-from bench.seeds import named_seeds
 from bench.spec import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 MakeTrainer = Callable[[RunSpec], train.Trainer]
-
-
-@pytest.fixture
-def make_trainer(tmp_path: Path) -> MakeTrainer:
-    def make(spec: RunSpec) -> train.Trainer:
-        prepared, seeds = prepare(spec), named_seeds(spec.seed)
-        system, stages = prepared.system(seeds["init"]), build_stages(spec.objective, spec.training.epochs)
-        return train.Trainer(
-            system, prepared.texts, stages, spec.training, seeds, tmp_path, lambda phase, fraction: None
-        )
-
-    return make
-
-
-def curve(out: Path, record: Record) -> list[dict[str, Any]]:
-    path = RecordStore(out).path(record.spec, record.run_id) / CURVE
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])

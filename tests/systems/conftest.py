@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from moved_weights import move_weights
 
 from bench.backbones import Tokenizer, build_backbone, build_encoder
 from bench.interface import System
@@ -13,7 +14,7 @@ from bench.spec import BackboneKind, BackboneSpec, EncoderSpec
 
 @pytest.fixture
 def make_system(tokenizer: Tokenizer, encoder_tokenizer: Tokenizer) -> Callable[..., System]:
-    """Builds a system by name with options, its weights moved away from their initial values unless told not to."""
+    """Builds a system by name with options, its weights moved unless told not to."""
 
     def make(
         name: str,
@@ -30,10 +31,8 @@ def make_system(tokenizer: Tokenizer, encoder_tokenizer: Tokenizer) -> Callable[
         backbone = build_backbone(BackboneSpec(kind=kind, **size), tokenizer)
         own = [build_encoder(EncoderSpec(**size), encoder_tokenizer)] if cls.encoder_kind else []
         system = cls(backbone, cls.Config(**options), conditional, *own).eval()
-        # Initial weights are small or zero in places; a test on them would not see a term left out.
-        with torch.no_grad():
-            for parameter in system.parameters() if moved else ():
-                parameter.add_(0.2 * torch.randn_like(parameter))
+        if moved:
+            move_weights(system)
         return system
 
     return make

@@ -32,7 +32,7 @@ def test_it_installs_passes_every_check_and_its_own_test(tmp_path: Path) -> None
     new_system("odd-one-out", tmp_path)
     site = tmp_path / "site"
     pip = ["-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation", "--target", str(site)]
-    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(site), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
     def run(*command: str, folder: Path = tmp_path) -> str:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
