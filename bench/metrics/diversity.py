@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -196,8 +197,8 @@ class Jaccard3(Jaccard):
 
 
 @dataclass(frozen=True)
-class Diversity(MeanOverTexts):
-    """Mean of 1 - Jaccard similarity with the most similar other sample (SentiGAN, Wang and Wan 2018, Eq. 11).
+class DistanceToNearest(MeanOverTexts):
+    """Mean of 1 - Jaccard similarity with the most similar one of other texts (SentiGAN, Wang and Wan 2018).
 
     The interval is over the scored texts and holds the others fixed.
 
@@ -206,7 +207,6 @@ class Diversity(MeanOverTexts):
         tokenizer: see `bench.metrics.tokens`.
     """
 
-    name = "Diversity"
     version = 1
     unit = "%"
     direction = "up"
@@ -217,14 +217,27 @@ class Diversity(MeanOverTexts):
     def __post_init__(self) -> None:
         check_order(self.n)
 
+    @abstractmethod
+    def others(self, inputs: TextSet) -> str:
+        """Returns which the other texts are, and how many."""
+
+    def signature(self, inputs: TextSet) -> Signature:
+        """Returns n, the reduction over the others, which and how many they are, and the tokenizer."""
+        return signature(self.name, self.version, n=self.n, over="max", refs=self.others(inputs), tok=self.tokenizer)
+
+
+class Diversity(DistanceToNearest):
+    """Mean of 1 - Jaccard similarity with the most similar other sample (SentiGAN, Wang and Wan 2018, Eq. 11)."""
+
+    name = "Diversity"
+
     def supports(self, inputs: TextSet) -> str | None:
         """Needs two samples."""
         return inputs.lacks(samples=2)
 
-    def signature(self, inputs: TextSet) -> Signature:
-        """Returns n, the reduction over the others, their number and the tokenizer."""
-        others = len(inputs.samples) - 1
-        return signature(self.name, self.version, n=self.n, over="max", refs=f"others-{others}", tok=self.tokenizer)
+    def others(self, inputs: TextSet) -> str:
+        """Returns the other samples."""
+        return f"others-{len(inputs.samples) - 1}"
 
     def statistics(self, inputs: TextSet) -> Array:
         """Returns the distance of every sample to its nearest other, 0 to 1 (texts x 1)."""
@@ -238,34 +251,18 @@ class Diversity(MeanOverTexts):
         return 1.0 - nearest[:, None]
 
 
-@dataclass(frozen=True)
-class Novelty(MeanOverTexts):
-    """Mean of 1 - Jaccard similarity with the most similar training text (SentiGAN, Eq. 10).
-
-    Attributes:
-        n: order of the n-grams; SentiGAN's are words.
-        tokenizer: see `bench.metrics.tokens`.
-    """
+class Novelty(DistanceToNearest):
+    """Mean of 1 - Jaccard similarity with the most similar training text (SentiGAN, Eq. 10)."""
 
     name = "Novelty"
-    version = 1
-    unit = "%"
-    direction = "up"
-
-    n: int = 1
-    tokenizer: str = "13a"
-
-    def __post_init__(self) -> None:
-        check_order(self.n)
 
     def supports(self, inputs: TextSet) -> str | None:
         """Needs the training texts."""
         return inputs.lacks(train=True)
 
-    def signature(self, inputs: TextSet) -> Signature:
-        """Returns n, the reduction over the training texts, their number and the tokenizer."""
-        refs = f"train-{len(inputs.train)}"
-        return signature(self.name, self.version, n=self.n, over="max", refs=refs, tok=self.tokenizer)
+    def others(self, inputs: TextSet) -> str:
+        """Returns the training texts."""
+        return f"train-{len(inputs.train)}"
 
     def statistics(self, inputs: TextSet) -> Array:
         """Returns the distance of every sample to its nearest training text, 0 to 1 (texts x 1)."""
