@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +24,9 @@ from bench.spec import DecodingSpec, EncoderKind, ModelSpec, RunSpec, SystemConf
 
 if TYPE_CHECKING:
     from bench.backbones import EncoderOnly, Foundation
+
+Ids = npt.NDArray[np.int32]
+"""Token ids of a text (T)."""
 
 Generators = torch.Generator | Sequence[torch.Generator]
 """One stream for a whole batch, or one per text: then a text's noise does not depend on its batch."""
@@ -52,16 +57,19 @@ class Batch:
     @classmethod
     def collate(
         cls,
-        texts: Sequence[Sequence[int]],
+        texts: Sequence[Sequence[int] | Ids],
         pad: int,
         condition: Batch | None = None,
         encoder: Batch | None = None,
     ) -> Batch:
         """Pads token ids on the right to the longest text."""
-        longest = max(map(len, texts))
-        ids = torch.tensor([[*text, *[pad] * (longest - len(text))] for text in texts])
-        mask = torch.arange(longest) < torch.tensor([len(text) for text in texts])[:, None]
-        return cls(ids, mask, mask[:, 1:].flatten().nonzero().squeeze(1), condition, encoder)
+        lengths = np.array([len(text) for text in texts])
+        ids = np.full((len(texts), lengths.max()), pad, dtype=np.int64)
+        for row, text in zip(ids, texts, strict=True):
+            row[: len(text)] = text
+        mask = np.arange(ids.shape[1]) < lengths[:, None]
+        predicted = np.flatnonzero(mask[:, 1:])
+        return cls(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(predicted), condition, encoder)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -3,33 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.backbones import Tokenizer
-from bench.interface import Batch
+from bench.interface import Batch, Ids
 from bench.score import Array
 from bench.tasks.task import Example
 
+TOKENIZED_AT_ONCE = 4096
+"""Texts; changes memory only: tokenizers say so much of each token that all of a large split would not fit."""
 
-@dataclass(frozen=True)
-class EncoderTexts:
-    """Texts as a system's own encoder reads them.
+
+@dataclass(frozen=True, eq=False)
+class TokenIds:
+    """N texts as token ids, one behind the other in one array.
 
     Attributes:
-        ids: of each text, in the tokens of the encoder.
-        pad: id of its padding.
-        cut: number of texts longer than it reads; these keep their beginning.
+        flat: ids of all texts.
+        offsets: where each text begins in ``flat``, and where the last one ends (N + 1).
+        cut: which texts were too long; these keep their beginning and have no EOS (N).
+        pad: id of padding.
     """
 
-    ids: tuple[list[int], ...]
+    flat: Ids
+    offsets: npt.NDArray[np.int64]
+    cut: npt.NDArray[np.bool_]
     pad: int
-    cut: int
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """Returns the texts at ``indices``."""
-        return Batch.collate([self.ids[index] for index in indices], self.pad)
+    @classmethod
+    def of(cls, texts: Sequence[str], tokenizer: Tokenizer, limit: int) -> TokenIds:
+        """Tokenizes texts and cuts what is longer than ``limit``."""
+        rows, cut = [np.empty(0, dtype=np.int32)], []
+        for start in range(0, len(texts), TOKENIZED_AT_ONCE):
+            for ids in tokenizer.encode(texts[start : start + TOKENIZED_AT_ONCE]):
+                rows.append(np.array(ids[:limit], dtype=np.int32))
+                cut.append(len(ids) > limit)
+        offsets = np.cumsum([len(row) for row in rows])
+        return cls(np.concatenate(rows), offsets, np.array(cut, dtype=np.bool_), tokenizer.pad)
+
+    def __len__(self) -> int:
+        return len(self.cut)
+
+    def __getitem__(self, index: int) -> Ids:
+        return self.flat[self.offsets[:-1][index] : self.offsets[1:][index]]
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each text (N)."""
+        return np.diff(self.offsets)
+
+    def tolist(self) -> list[list[int]]:
+        """Returns the ids of each text as a list."""
+        return [self[index].tolist() for index in range(len(self))]
+
+    def batch(self, indices: Sequence[int], condition: Batch | None = None, encoder: Batch | None = None) -> Batch:
+        """Returns the texts at ``indices``, beside what they are conditioned on and what an own encoder reads."""
+        return Batch.collate([self[index] for index in indices], self.pad, condition, encoder)
 
 
 @dataclass(frozen=True)
@@ -39,36 +72,30 @@ class EncoderTokens:
     tokenizer: Tokenizer
     positions: int
 
-    def of(self, texts: Sequence[str]) -> EncoderTexts:
+    def of(self, texts: Sequence[str]) -> TokenIds:
         """Tokenizes texts and cuts what is too long."""
-        ids = self.tokenizer.encode(texts)
-        cut = sum(len(text) > self.positions for text in ids)
-        return EncoderTexts(tuple(text[: self.positions] for text in ids), self.tokenizer.pad, cut)
+        return TokenIds.of(texts, self.tokenizer, self.positions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TokenizedTexts:
     """The texts of a split as ids, BOS and EOS included, cut where they are too long.
 
     Attributes:
-        ids: token ids of each text (a conditional task's target).
+        ids: of the texts (a conditional task's targets).
         words: whitespace-separated words of each (kept) text (N).
         bytes: UTF-8 bytes of each (kept) text (N).
-        cut: number of texts that were too long; they have no EOS.
-        sources: token ids of what each text is conditioned on; empty without conditions.
-        sources_cut: number of sources that were too long; these keep their beginning.
+        sources: ids of what each text is conditioned on; None without conditions.
         encoder: the (kept) texts as the system's own encoder reads them, if it has one.
         encoder_sources: the same of their sources.
     """
 
-    ids: tuple[list[int], ...]
+    ids: TokenIds
     words: Array
     bytes: Array
-    cut: int
-    sources: tuple[list[int], ...] = ()
-    sources_cut: int = 0
-    encoder: EncoderTexts | None = None
-    encoder_sources: EncoderTexts | None = None
+    sources: TokenIds | None = None
+    encoder: TokenIds | None = None
+    encoder_sources: TokenIds | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,36 +103,33 @@ class TokenizedTexts:
     @property
     def cuts(self) -> dict[str, int]:
         """How many were too long, by the words that say of what."""
-        return {
-            "texts were cut": self.cut,
-            "sources were cut": self.sources_cut,
-            "texts were cut for the encoder": self.encoder.cut if self.encoder else 0,
-            "sources were cut for the encoder": self.encoder_sources.cut if self.encoder_sources else 0,
+        parts = {
+            "texts were cut": self.ids,
+            "sources were cut": self.sources,
+            "texts were cut for the encoder": self.encoder,
+            "sources were cut for the encoder": self.encoder_sources,
         }
+        return {what: int(ids.cut.sum()) if ids else 0 for what, ids in parts.items()}
 
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each text and its source, BOS included: what a batch has to hold."""
-        if not self.sources:
-            return [len(text) for text in self.ids]
-        return [len(text) + len(source) for text, source in zip(self.ids, self.sources, strict=True)]
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each text and its source, BOS included: what a batch has to hold (N)."""
+        return self.ids.lengths + self.sources.lengths if self.sources else self.ids.lengths
 
-    @property
+    @cached_property
     def predicted(self) -> Array:
         """Predicted tokens of each text: all but BOS (N)."""
-        return np.array([len(text) - 1 for text in self.ids], dtype=np.float64)
+        return (self.ids.lengths - 1).astype(np.float64)
 
-    def batch(self, indices: Sequence[int], pad: int) -> Batch:
+    def batch(self, indices: Sequence[int]) -> Batch:
         """Returns the texts at ``indices`` as a batch, with their sources if they have any."""
         encoder = self.encoder.batch(indices) if self.encoder else None
-        return Batch.collate([self.ids[index] for index in indices], pad, self.conditions(indices, pad), encoder)
+        return self.ids.batch(indices, self.conditions(indices), encoder)
 
-    def conditions(self, indices: Sequence[int], pad: int) -> Batch | None:
+    def conditions(self, indices: Sequence[int]) -> Batch | None:
         """Returns the sources of the texts at ``indices``, or None without sources."""
-        if not self.sources:
-            return None
         encoder = self.encoder_sources.batch(indices) if self.encoder_sources else None
-        return Batch.collate([self.sources[index] for index in indices], pad, encoder=encoder)
+        return self.sources.batch(indices, encoder=encoder) if self.sources else None
 
 
 def tokenize(
@@ -124,33 +148,29 @@ def tokenize(
         max_source_tokens: longest source, BOS included; None leaves sources out.
         encoder: what the system's own encoder takes; it reads what is left of a text that was cut.
     """
-    ids, texts, cut = _cut([example.target for example in examples], tokenizer, max_tokens)
-    sources = [] if max_source_tokens is None else [example.source or "" for example in examples]
-    source_ids, sources, sources_cut = _cut(sources, tokenizer, max_source_tokens or 0)
-    return TokenizedTexts(
-        tuple(ids),
-        np.array([len(text.split()) for text in texts], dtype=np.float64),
-        np.array([len(text.encode()) for text in texts], dtype=np.float64),
-        cut,
-        tuple(source_ids),
-        sources_cut,
-        encoder.of(texts) if encoder else None,
-        encoder.of(sources) if encoder else None,
+    ids, texts = _kept([example.target for example in examples], tokenizer, max_tokens)
+    tokenized = TokenizedTexts(
+        ids,
+        words=np.array([len(text.split()) for text in texts], dtype=np.float64),
+        bytes=np.array([len(text.encode()) for text in texts], dtype=np.float64),
+        encoder=encoder.of(texts) if encoder else None,
     )
+    if max_source_tokens is None:
+        return tokenized
+    source_ids, sources = _kept([example.source or "" for example in examples], tokenizer, max_source_tokens)
+    return replace(tokenized, sources=source_ids, encoder_sources=encoder.of(sources) if encoder else None)
 
 
-def _cut(texts: list[str], tokenizer: Tokenizer, max_tokens: int) -> tuple[list[list[int]], list[str], int]:
-    """Returns the first ids of each text, the texts they stand for, and how many texts were too long."""
-    ids = tokenizer.encode(texts)
-    too_long = [index for index, text in enumerate(ids) if len(text) > max_tokens]
-    for index in too_long:
-        ids[index] = ids[index][:max_tokens]
-        texts[index] = tokenizer.decode([ids[index]])[0]
-    return ids, texts, len(too_long)
+def _kept(texts: Sequence[str], tokenizer: Tokenizer, limit: int) -> tuple[TokenIds, list[str]]:
+    """Returns the first ids of each text, and the texts they stand for."""
+    ids, kept = TokenIds.of(texts, tokenizer, limit), list(texts)
+    for index in np.flatnonzero(ids.cut).tolist():
+        kept[index] = tokenizer.decode([ids[index].tolist()])[0]
+    return ids, kept
 
 
 def batches_of_similar_length(
-    lengths: Sequence[int], batch_tokens: int, rng: np.random.Generator | None = None
+    lengths: Sequence[int] | npt.NDArray[np.int64], batch_tokens: int, rng: np.random.Generator | None = None
 ) -> list[list[int]]:
     """Groups texts so that each batch, padded to its longest text, holds at most ``batch_tokens`` tokens.
 
@@ -164,11 +184,12 @@ def batches_of_similar_length(
         Indices of the texts of each batch.
     """
     order = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
-    order = order[np.argsort(np.asarray(lengths)[order], kind="stable")]
+    lengths = np.asarray(lengths)
+    order = order[np.argsort(lengths[order], kind="stable")]
     batches: list[list[int]] = [[]]
-    for index in order.tolist():
+    for index, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
         # Sorted by length: the newest text is the longest, and decides what the batch is padded to.
-        if batches[-1] and (len(batches[-1]) + 1) * lengths[index] > batch_tokens:
+        if batches[-1] and (len(batches[-1]) + 1) * length > batch_tokens:
             batches.append([])
         batches[-1].append(index)
     if rng is not None:

@@ -44,7 +44,7 @@ def score_texts(
         report: told of progress.
     """
     system.eval()
-    device, pad = next(system.parameters()).device, system.backbone.tokenizer.pad
+    device = next(system.parameters()).device
     # Without latent variables all samples are alike: one is scored and stands for K.
     n_samples = scoring.n_importance_samples if system.groups else 1
     batches = batches_of_similar_length(texts.lengths, scoring.batch_tokens)
@@ -53,12 +53,12 @@ def score_texts(
     posteriors: list[Posterior] = []
     first_samples: list[LatentPath] = []
     for done, indices in enumerate(batches):
-        batch = texts.batch(indices, pad).to(device)
+        batch = texts.batch(indices).to(device)
         streams = [torch.Generator().manual_seed(derive_seed(latent_seed, "score", index)) for index in indices]
         with precision(training, device):
             posterior = system.encode(batch)
             path = posterior.sample(n_samples, streams)
-            padded = len(indices) * max(texts.lengths[index] for index in indices)
+            padded = len(indices) * int(texts.lengths[indices].max())
             at_once = max(1, scoring.batch_tokens // padded)
             parts = [
                 system.log_likelihood(batch, path.narrow(start, start + at_once)) for start in range(0, path.n, at_once)
@@ -92,7 +92,7 @@ def score_texts(
         log_q=own[back],
         log_q_aggregated=aggregated[back],
         conditional=bool(texts.sources),
-        cut=texts.cut,
+        cut=int(texts.ids.cut.sum()),
     )
 
 

@@ -52,7 +52,7 @@ def generate_texts(
     rows_at_once = max(1, AT_ONCE // per_row)
     for start in range(0, n, rows_at_once):
         rows = range(start, min(n, start + rows_at_once))
-        condition = texts.conditions(rows, tokenizer.pad)
+        condition = texts.conditions(rows)
         ids = decode_rows(system, rows, per_row, condition and condition.to(device), decoding, seed)
         decoded += tokenizer.decode(ids)
         report("generate", rows.stop / n)

@@ -104,7 +104,6 @@ class Trainer:
         self.system, self.texts, self.stages, self.spec, self.seeds = system, texts, stages, spec, seeds
         self.folder, self.report = folder, report
         self.device = next(system.parameters()).device
-        self.pad = system.backbone.tokenizer.pad
         self.steps_per_epoch = len(batches_of_similar_length(texts["train"].lengths, spec.batch_tokens))
         self.total_steps = self.steps_per_epoch * spec.epochs
         self.networks = self._auxiliary_networks()
@@ -218,7 +217,7 @@ class Trainer:
         """Updates all weights but the frozen ones; ``draw`` tells the random draws of a step's updates apart."""
         torch.manual_seed(derive_seed(self.seeds["dropout"], step, *draw))
         noise = torch.Generator().manual_seed(derive_seed(self.seeds["latent"], step, *draw))
-        batch, objective = self.texts["train"].batch(indices, self.pad).to(self.device), self.stage.objective
+        batch, objective = self.texts["train"].batch(indices).to(self.device), self.stage.objective
         for group in self.optimizer.param_groups:
             group["lr"] = self.spec.learning_rate * min(1.0, (step + 1) / max(1.0, self.spec.warmup * self.total_steps))
         with precision(self.spec, self.device):
@@ -252,8 +251,8 @@ class Trainer:
                 previous, losses, tokens = present, [], 0
             indices = self.batches[rng.integers(len(self.batches))]
 
-    def _tokens(self, indices: Sequence[int]) -> int:
-        return sum(len(self.texts["train"].ids[index]) - 1 for index in indices)
+    def _tokens(self, indices: list[int]) -> int:
+        return int(self.texts["train"].predicted[indices].sum())
 
     def _begin_stage(self) -> None:
         self.progress.catching_up = self.stage.objective.inner_loop is not None
@@ -327,7 +326,7 @@ class Trainer:
         texts = self.texts["valid"]
         for indices in batches_of_similar_length(texts.lengths, self.spec.batch_tokens):
             noise = [torch.Generator().manual_seed(derive_seed(self.seeds["latent"], "valid", i)) for i in indices]
-            batch = texts.batch(indices, self.pad).to(self.device)
+            batch = texts.batch(indices).to(self.device)
             with precision(self.spec, self.device):
                 posterior = self.system.encode(batch)
                 path = posterior.sample(1, noise)
@@ -359,7 +358,7 @@ class Trainer:
 
 def trial(system: System, texts: TokenizedTexts) -> Trial:
     """Sends the first text through an untrained system, to see what an objective can do with it."""
-    batch = texts.batch([0], system.backbone.tokenizer.pad)
+    batch = texts.batch([0])
     return Trial.of(system, batch.to(next(system.parameters()).device))
 
 

@@ -114,11 +114,11 @@ class Subject:
 
     def batch(self, rows: Sequence[int] | None = None) -> Batch:
         """Returns the texts at ``rows``, or all."""
-        return self.texts.batch(self.rows if rows is None else rows, self.tokenizer.pad)
+        return self.texts.batch(self.rows if rows is None else rows)
 
     def continuations(self, ids: Sequence[Sequence[int]], row: int) -> Batch:
         """Returns texts given as ids, all with the source of text ``row``."""
-        conditions = self.texts.conditions([row] * len(ids), self.tokenizer.pad)
+        conditions = self.texts.conditions([row] * len(ids))
         return Batch.collate(ids, self.tokenizer.pad, conditions)
 
     def spec(self, decoding: DecodingSpec | None = None) -> RunSpec:

@@ -52,7 +52,7 @@ def test_an_epoch_is_the_algorithm(micro: MakeSpec, make_trainer: MakeTrainer) -
             optimizer.zero_grad()
         torch.manual_seed(derive_seed(seeds["dropout"], *path))
         noise = torch.Generator().manual_seed(derive_seed(seeds["latent"], *path))
-        batch = texts.batch(indices, by_hand.backbone.tokenizer.pad)
+        batch = texts.batch(indices)
         sample = by_hand.encode(batch).sample(1, noise)
         loss = (beta * sample.kl.double().sum(-1) - by_hand.log_likelihood(batch, sample)).sum()
         (loss / spec.training.batch_tokens).backward()
@@ -146,7 +146,7 @@ def test_mutual_information_is_that_of_all_validation_texts(micro: MakeSpec, mak
         texts = prepared.texts["valid"]
         posteriors, samples = [], []
         for index in range(len(texts)):
-            batch = texts.batch([index], trainer.pad)
+            batch = texts.batch([index])
             noise = [torch.Generator().manual_seed(derive_seed(trainer.seeds["latent"], "valid", index))]
             q = trainer.system.eval().encode(batch)
             posteriors.append(Independent(Normal(q.q.mean.double(), (q.q.log_variance.double() / 2).exp()), 1))
@@ -183,7 +183,7 @@ def test_mutual_information_is_that_of_all_validation_texts(micro: MakeSpec, mak
 )
 def test_what_only_the_encoder_uses_on_a_shared_stack(micro: MakeSpec, name: str, task: str, encoder: set[str]) -> None:
     prepared = prepare(micro(name, task))
-    batch = prepared.texts["train"].batch([0], prepared.tokenizer.pad)
+    batch = prepared.texts["train"].batch([0])
     assert Trial.of(prepared.system(0), batch).of_encoder() == encoder
 
 
@@ -203,7 +203,7 @@ def test_an_encoder_without_weights_of_its_own_has_a_reason(micro: MakeSpec) -> 
     prepared = prepare(micro("embed+aggressive"))
     system = prepared.system(0)
     entangled = Entangled(system.backbone, system.config)
-    batch = prepared.texts["train"].batch([0], prepared.tokenizer.pad)
+    batch = prepared.texts["train"].batch([0])
     stages = build_stages(prepared.spec.objective, epochs=2)
     assert unsupported(stages, Trial.of(system, batch)) is None
     reason = unsupported(stages, Trial.of(entangled, batch))

@@ -7,11 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.backbones import Tokenizer, build_encoder_tokenizer, build_tokenizer
-from bench.harness.data import EncoderTokens, batches_of_similar_length, tokenize
+from bench.harness import data
+from bench.harness.data import EncoderTokens, TokenIds, batches_of_similar_length, tokenize
 from bench.interface import Batch
 from bench.spec import EncoderSpec, TokenizerSpec
 from bench.tasks.task import Example
@@ -71,20 +73,21 @@ def tokenizer(_own_cache: None) -> Tokenizer:
 
 def test_whole_texts_are_counted_whole(tokenizer: Tokenizer) -> None:
     texts = tokenize([Example(text) for text in TEXTS], tokenizer, 200)
-    assert texts.cut == 0
-    assert tokenizer.decode(texts.ids) == list(TEXTS)
-    assert {(ids[0], ids[-1]) for ids in texts.ids} == {(tokenizer.bos, tokenizer.eos)}
+    assert sum(texts.cuts.values()) == 0
+    assert tokenizer.decode(texts.ids.tolist()) == list(TEXTS)
+    assert {(ids[0], ids[-1]) for ids in texts.ids.tolist()} == {(tokenizer.bos, tokenizer.eos)}
     assert texts.words.tolist() == [6, 2, 8, 16]
     assert texts.bytes.tolist() == [25, 8, 36, 31]
-    assert texts.predicted.tolist() == [length - 1 for length in texts.lengths]
+    assert texts.predicted.tolist() == [len(ids) - 1 for ids in tokenizer.encode(TEXTS)]
 
 
 def test_long_texts_are_cut_and_counted_as_what_is_kept(tokenizer: Tokenizer) -> None:
     whole = tokenize([Example(text) for text in TEXTS], tokenizer, 200)
     limit = 8
     texts = tokenize([Example(text) for text in TEXTS], tokenizer, limit)
-    assert texts.cut == sum(length > limit for length in whole.lengths) > 0
-    for index, (kept, full) in enumerate(zip(texts.ids, whole.ids, strict=True)):
+    assert texts.ids.cut.tolist() == [length > limit for length in whole.lengths]
+    assert texts.cuts["texts were cut"] == sum(texts.ids.cut) > 0
+    for index, (kept, full) in enumerate(zip(texts.ids.tolist(), whole.ids.tolist(), strict=True)):
         assert kept == full[:limit]
         text = tokenizer.decode([kept])[0]
         assert (texts.words[index], texts.bytes[index]) == (len(text.split()), len(text.encode()))
@@ -93,9 +96,40 @@ def test_long_texts_are_cut_and_counted_as_what_is_kept(tokenizer: Tokenizer) ->
 
 def test_a_batch_holds_the_texts_asked_for(tokenizer: Tokenizer) -> None:
     texts = tokenize([Example(text) for text in TEXTS], tokenizer, 200)
-    batch = texts.batch([3, 1], tokenizer.pad)
-    assert [row[mask].tolist() for row, mask in zip(batch.ids, batch.mask, strict=True)] == [texts.ids[3], texts.ids[1]]
+    batch = texts.batch([3, 1])
+    assert rows(batch) == tokenizer.encode([TEXTS[3], TEXTS[1]])
     assert len(batch.predicted) == texts.predicted[[3, 1]].sum()
+
+
+@given(st.lists(st.lists(st.integers(0, 2**31 - 1), max_size=12), min_size=1, max_size=8), st.integers(0, 5))
+def test_lists_and_arrays_make_the_same_batch(texts: list[list[int]], pad: int) -> None:
+    longest = max(map(len, texts))
+    padded = torch.tensor([text + [pad] * (longest - len(text)) for text in texts], dtype=torch.long)
+    expected = [[True] * len(text) + [False] * (longest - len(text)) for text in texts]
+    places = [row * (longest - 1) + at for row, text in enumerate(texts) for at in range(len(text) - 1)]
+    for given_as in (texts, [np.array(text, dtype=np.int32) for text in texts]):
+        batch = Batch.collate(given_as, pad)
+        assert (batch.ids.dtype, batch.mask.dtype, batch.predicted.dtype) == (torch.long, torch.bool, torch.long)
+        assert batch.ids.equal(padded)
+        assert batch.mask.tolist() == expected
+        assert batch.predicted.tolist() == places
+
+
+def test_texts_lie_one_behind_the_other(tokenizer: Tokenizer) -> None:
+    texts = tokenize([Example(text) for text in TEXTS], tokenizer, 200)
+    expected = tokenizer.encode(TEXTS)
+    assert texts.ids.flat.dtype == np.int32
+    assert texts.ids.flat.tolist() == [one for ids in expected for one in ids]
+    assert texts.ids.tolist() == expected
+    assert [texts.ids[index].tolist() for index in (-1, 0)] == [expected[-1], expected[0]]
+    assert texts.lengths.tolist() == [len(ids) for ids in expected]
+    with pytest.raises(IndexError):
+        texts.ids[len(TEXTS)]
+
+
+def test_more_texts_than_are_tokenized_at_once(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "TOKENIZED_AT_ONCE", 3)
+    assert TokenIds.of(TEXTS, tokenizer, 200).tolist() == tokenizer.encode(TEXTS)
 
 
 def rows(batch: Batch | None) -> list[list[int]]:
@@ -118,16 +152,16 @@ class TestEncoderOfItsOwn:
 
     def test_reads_what_is_beside_it(self, tokenizer: Tokenizer, wordpiece: Tokenizer, pairs: list[Example]) -> None:
         texts = tokenize(pairs, tokenizer, 200, 200, EncoderTokens(wordpiece, 200))
-        batch = texts.batch([3, 1], tokenizer.pad)
+        batch = texts.batch([3, 1])
         assert batch.encoder is not None
         assert batch.condition is not None
         assert rows(batch.encoder) == wordpiece.encode([TEXTS[3], TEXTS[1]])
         assert rows(batch.condition.encoder) == wordpiece.encode([TEXTS[0], TEXTS[2]])
         assert batch.encoder.ids[1, -1] == wordpiece.pad
-        alone = texts.conditions([3, 1], tokenizer.pad)
+        alone = texts.conditions([3, 1])
         assert alone is not None
         assert rows(alone.encoder) == rows(batch.condition.encoder)
-        assert rows(batch) == [texts.ids[3], texts.ids[1]]
+        assert rows(batch) == tokenizer.encode([TEXTS[3], TEXTS[1]])
         assert sum(texts.cuts.values()) == 0
 
     def test_reads_no_more_than_is_predicted(
@@ -137,8 +171,9 @@ class TestEncoderOfItsOwn:
         texts = tokenize(pairs, tokenizer, 8, 6, EncoderTokens(wordpiece, 200))
         assert texts.encoder is not None
         assert texts.encoder_sources is not None
-        assert list(texts.encoder.ids) == wordpiece.encode(tokenizer.decode(texts.ids))
-        assert list(texts.encoder_sources.ids) == wordpiece.encode(tokenizer.decode(texts.sources))
+        assert texts.sources is not None
+        assert texts.encoder.tolist() == wordpiece.encode(tokenizer.decode(texts.ids.tolist()))
+        assert texts.encoder_sources.tolist() == wordpiece.encode(tokenizer.decode(texts.sources.tolist()))
         assert texts.cuts["texts were cut"] > 0 < texts.cuts["sources were cut"]
         assert texts.cuts["texts were cut for the encoder"] == texts.cuts["sources were cut for the encoder"] == 0
 
@@ -148,15 +183,15 @@ class TestEncoderOfItsOwn:
         whole = wordpiece.encode(TEXTS)
         texts = tokenize(pairs, tokenizer, 200, 200, EncoderTokens(wordpiece, 10))
         assert texts.encoder is not None
-        assert list(texts.encoder.ids) == [ids[:10] for ids in whole]
+        assert texts.encoder.tolist() == [ids[:10] for ids in whole]
         cut = sum(len(ids) > 10 for ids in whole)
         assert texts.cuts["texts were cut for the encoder"] == texts.cuts["sources were cut for the encoder"] == cut > 0
-        assert texts.cut == texts.sources_cut == 0
+        assert texts.cuts["texts were cut"] == texts.cuts["sources were cut"] == 0
         assert texts.words.tolist() == [6, 2, 8, 16]
 
     def test_moves_with_the_batch(self, tokenizer: Tokenizer, wordpiece: Tokenizer, pairs: list[Example]) -> None:
         texts = tokenize(pairs, tokenizer, 200, 200, EncoderTokens(wordpiece, 200))
-        moved = texts.batch([0, 1], tokenizer.pad).to("meta")
+        moved = texts.batch([0, 1]).to("meta")
         for part in (moved, moved.encoder, moved.condition, moved.condition and moved.condition.encoder):
             assert part is not None
             assert part.ids.is_meta

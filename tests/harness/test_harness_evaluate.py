@@ -60,14 +60,14 @@ def test_terms_do_not_depend_on_the_batches(micro: MakeSpec, label: str, task: s
 def test_terms_are_those_of_each_text_alone_in_the_order_of_the_texts(micro: MakeSpec, label: str) -> None:
     """The oracle asks the system itself, one text and one sample at a time."""
     prepared, system = built(micro(label))
-    texts, pad, n = prepared.texts["test"], prepared.tokenizer.pad, 4
-    assert texts.lengths != sorted(texts.lengths)  # else batches by length would not change the order
+    texts, n = prepared.texts["test"], 4
+    assert texts.lengths.tolist() != sorted(texts.lengths)  # else batches by length would not change the order
     scored = score(prepared, system, batch_tokens=300)
     with torch.no_grad():
         for index in range(len(texts)):
             stream = torch.Generator().manual_seed(derive_seed(SEED, "score", index))
-            path = system.encode(texts.batch([index], pad)).sample(n, [stream])
-            terms = [float(system.log_likelihood(texts.batch([index], pad), path.narrow(k, k + 1))) for k in range(n)]
+            path = system.encode(texts.batch([index])).sample(n, [stream])
+            terms = [float(system.log_likelihood(texts.batch([index]), path.narrow(k, k + 1))) for k in range(n)]
             ratio = (path.log_p.double() - path.log_q.double()).sum(-1)[0]
             mean = torch.cat([torch.zeros(1, n, 0), *path.mean], dim=-1)[0].double().numpy()
             np.testing.assert_allclose(scored.log_likelihood[index], terms, rtol=1e-5)
@@ -83,11 +83,11 @@ def test_terms_are_those_of_each_text_alone_in_the_order_of_the_texts(micro: Mak
 def test_the_aggregated_posterior_is_the_average_over_all_pairs(micro: MakeSpec, label: str) -> None:
     """I(x; z) from its definition: every text's first sample under every text's posterior, pair by pair."""
     prepared, system = built(micro(label))
-    texts, pad = prepared.texts["test"], prepared.tokenizer.pad
+    texts = prepared.texts["test"]
     scored = score(prepared, system, batch_tokens=400)
     n = len(texts)
     with torch.no_grad():
-        posteriors = [system.encode(texts.batch([index], pad)) for index in range(n)]
+        posteriors = [system.encode(texts.batch([index])) for index in range(n)]
         streams = [torch.Generator().manual_seed(derive_seed(SEED, "score", index)) for index in range(n)]
         samples = [q.sample(4, [s]).narrow(0, 1) for q, s in zip(posteriors, streams, strict=True)]
         pairs = np.array([[float(q.log_prob(z).double().sum()) for q in posteriors] for z in samples])

@@ -33,7 +33,7 @@ MakeSpec = Callable[..., RunSpec]
 
 def built(prepared: Prepared) -> tuple[System, Batch]:
     system = prepared.system(named_seeds(prepared.spec.seed)["init"])
-    return system, prepared.texts["train"].batch(range(3), system.backbone.tokenizer.pad)
+    return system, prepared.texts["train"].batch(range(3))
 
 
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES.names()) - {"then"}))  # which divides others
@@ -100,7 +100,7 @@ def test_batch_norm_fixes_the_variance_of_every_groups_means(
     """Of a training batch, given the sampled ancestors; float32, and epsilon is small beside variances of 1e-4."""
     prepared = prepare(micro(f"{name}+batch-norm:{gamma}", task))
     system = prepared.system(0).train()
-    batch = prepared.texts["train"].batch(range(12), system.backbone.tokenizer.pad)
+    batch = prepared.texts["train"].batch(range(12))
     path = system.encode(batch).sample(1, torch.Generator().manual_seed(0))
     assert len(path.mean) == len(system.groups)
     for mean in path.mean:

@@ -47,10 +47,10 @@ def test_a_folder_makes_a_finished_record(micro: MakeSpec, tmp_path: Path, kind:
     data, texts = prepared.data.splits["test"], prepared.texts["test"]
     room = POSITIONS - 40 if kind == "decoder-only" else POSITIONS
     whole = [len(ids) for ids in prepared.tokenizer.encode([example.target for example in data])]
-    assert [len(ids) for ids in texts.ids] == [min(length, room) for length in whole]
+    assert texts.ids.lengths.tolist() == [min(length, room) for length in whole]
     whole = [len(ids) for ids in prepared.tokenizer.encode([example.source or "" for example in data])]
     longest = 40 if kind == "decoder-only" else POSITIONS
-    assert [len(ids) for ids in texts.sources] == [min(length, longest) for length in whole]
+    assert texts.sources.lengths.tolist() == [min(length, longest) for length in whole]
     cut = sum(length > longest for length in whole)
     assert cut > 0
     assert f"{cut} of 6 test sources were cut" in record.data.notes

@@ -83,7 +83,7 @@ def test_what_one_side_alone_uses_is_what_moves_its_distribution_alone(micro: Ma
     """Every parameter is moved in turn, and posterior, prior and likelihood are looked at."""
     prepared = prepare(micro(name, task))
     system = prepared.system(0)
-    batch = prepared.texts["train"].batch(range(2), system.backbone.tokenizer.pad)
+    batch = prepared.texts["train"].batch(range(2))
     trial = Trial.of(system, batch)
     found = trial.of_encoder(), trial.of_decoder()
 

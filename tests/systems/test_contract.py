@@ -6,16 +6,17 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
-from bench.harness.data import EncoderTexts, TokenizedTexts
+from bench.backbones import Tokenizer
+from bench.harness.data import EncoderTokens, tokenize
 from bench.harness.evaluate import score_texts
 from bench.interface import Batch, System
 from bench.metrics.latent import MutualInformation
 from bench.metrics.likelihood import KL, Reconstruction
 from bench.registry import SYSTEMS
 from bench.spec import ScoringSpec, TrainingSpec
+from bench.tasks import Example
 from bench.testing import conformance_cases
 from bench.testing.check import Check
 from bench.testing.subject import Subject
@@ -34,14 +35,16 @@ def test_conformance(check: Check, subject: Subject) -> None:
 
 
 @pytest.mark.parametrize("name", SYSTEMS.names())
-def test_scores_are_those_of_the_system(make_system: Callable[..., System], batch: Batch, name: str) -> None:
+def test_scores_are_those_of_the_system(
+    make_system: Callable[..., System],
+    batch: Batch,
+    tokenizer: Tokenizer,
+    encoder_tokenizer: Tokenizer,
+    name: str,
+) -> None:
     """Averages of the unreduced terms, and an aggregated posterior that is every text's posterior, averaged."""
-    ids, own = (
-        tuple(ids[mask].tolist() for ids, mask in zip(one.ids, one.mask, strict=True))
-        for one in (batch, batch.encoder or batch)
-    )
-    counts = np.array([len(one) for one in ids], dtype=np.float64)
-    texts = TokenizedTexts(ids, words=counts, bytes=counts, cut=0, encoder=EncoderTexts(own, pad=0, cut=0))
+    examples = [Example(text) for text in tokenizer.decode(batch.ids.tolist())]
+    texts = tokenize(examples, tokenizer, 100, encoder=EncoderTokens(encoder_tokenizer, 100))
     system = make_system(name, **small(name))
     scoring = ScoringSpec(n_importance_samples=6, batch_tokens=4000)
     found = score_texts(system, texts, scoring, TrainingSpec(precision="fp32"), latent_seed=3)

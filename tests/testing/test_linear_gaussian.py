@@ -129,14 +129,14 @@ class TestSystem:
         tokenizer = number_tokenizer(texts)
         ids = tokenize([Example(text) for text in texts], tokenizer, 5)
         assert ids.predicted.tolist() == [4.0] * 3  # three numbers and the end
-        numbers = LinearGaussianSystem(chain(), tokenizer).numbers(ids.batch([2, 0, 1], tokenizer.pad))
+        numbers = LinearGaussianSystem(chain(), tokenizer).numbers(ids.batch([2, 0, 1]))
         np.testing.assert_array_equal(numbers.numpy(), TEXTS[[2, 0, 1]])
 
     def test_terms_are_the_densities(self) -> None:
         model = replace(chain().perturbed(0.2, 0.8), groups=(1, 1))
         tokenizer = number_tokenizer(spell(TEXTS))
         system = LinearGaussianSystem(model, tokenizer)
-        batch = tokenize([Example(text) for text in spell(TEXTS)], tokenizer, 5).batch(range(3), tokenizer.pad)
+        batch = tokenize([Example(text) for text in spell(TEXTS)], tokenizer, 5).batch(range(3))
         posterior = system.encode(batch)
         path = posterior.sample(4, torch.Generator().manual_seed(0))
         z = torch.cat(path.z, dim=-1).numpy()

@@ -45,7 +45,7 @@ def no_peeking(subject: Subject) -> None:
     """With z given, a later token never changes the probability of earlier ones."""
     with subject.in_precision(torch.float64) as system:
         for row, path in _paths(system, subject):
-            ids = subject.texts.ids[row]
+            ids = subject.texts.ids[row].tolist()
             for length in (2, len(ids) // 2, len(ids) - 1):
                 every = next_token(system, subject, path, ids[:length], row).logsumexp(0)
                 alone = system.log_likelihood(subject.continuations([ids[:length]], row), path)[0, 0]
@@ -58,11 +58,11 @@ def no_peeking(subject: Subject) -> None:
 def source_matters(subject: Subject) -> None:
     """Another source gives a text another likelihood."""
     with subject.in_precision(torch.float64) as system:
-        texts, rows = subject.texts, subject.rows
-        path = system.encode(subject.batch()).sample(1, streams(rows))
-        swapped = replace(texts, sources=tuple(texts.sources[row - 1] for row in rows))
-        moved = system.log_likelihood(swapped.batch(rows, subject.tokenizer.pad), path)
-        least = float((moved - system.log_likelihood(subject.batch(), path)).abs().min())
+        batch, rows = subject.batch(), subject.rows
+        path = system.encode(batch).sample(1, streams(rows))
+        others = subject.texts.conditions([row - 1 for row in rows])
+        moved = system.log_likelihood(replace(batch, condition=others), path)
+        least = float((moved - system.log_likelihood(batch, path)).abs().min())
         expect(least > 1e-6, "another likelihood of each text beside another source", f"{least:.2g} nats")
 
 
