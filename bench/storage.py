@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import secrets
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from bench.errors import BenchError
+
+ABANDONED_AFTER = 3600.0
+"""Seconds after which nobody can still be writing a file."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -34,27 +41,64 @@ def atomic_write(path: Path, data: bytes) -> None:
 def atomic_write_all(files: Mapping[Path, bytes]) -> None:
     """Writes several files: all are on disk under temporary names before the first is renamed, in the given order.
 
+    What processes that were killed while they wrote into the same folders left there is removed.
+
     Raises:
         BenchError: one of them cannot be written; what was there before is untouched.
     """
     staged: dict[Path, Path] = {}
+    folders = {path.parent for path in files}
+    for folder in folders:
+        _remove_abandoned(folder)
     try:
         for path, data in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            staged[path] = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+            staged[path] = _temporary(path)
             with staged[path].open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
         for path, temporary in staged.items():
             temporary.replace(path)
-        for folder in {path.parent for path in files}:
+        for folder in folders:
             _sync_folder(folder)
     except OSError as error:
         raise BenchError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         for temporary in staged.values():
             temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Returns a new name beside ``path`` that says which process of which machine writes it."""
+    return path.with_name(f".{path.name}.{os.getpid()}@{platform.node()}.{secrets.token_hex(4)}.tmp")
+
+
+_TEMPORARY = re.compile(r"\..+\.(?P<process>[0-9]+)@(?P<machine>.*)\.[0-9a-f]{8}\.tmp")
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes temporary files whose process is gone; whether one of another machine is, only time can tell."""
+    for temporary in folder.glob(".*.tmp"):
+        if (writer := _TEMPORARY.fullmatch(temporary.name)) is None:
+            continue
+        with suppress(OSError):  # another process removes it as well, or it belongs to somebody else
+            if writer["machine"] == platform.node():
+                abandoned = not _is_running(int(writer["process"]))
+            else:
+                abandoned = time.time() - temporary.stat().st_mtime > ABANDONED_AFTER
+            if abandoned:
+                temporary.unlink()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is somebody else's
+        return True
+    return True
 
 
 def _sync_folder(folder: Path) -> None:
