@@ -292,7 +292,8 @@ class ModelSpec(Spec):
 class RunSpec(Spec):
     """One run: system x objective x task x scale x seed, resolved to the last default.
 
-    ``encoder`` is there only for a system that has one of its own.
+    ``encoder`` is there only for a system that has one of its own. ``training`` is None where a model that is trained
+    already is scored.
     """
 
     system: SystemSpec
@@ -302,7 +303,7 @@ class RunSpec(Spec):
     tokenizer: TokenizerSpec = TokenizerSpec()
     backbone: BackboneSpec = BackboneSpec()
     encoder: EncoderSpec | None = Field(None, exclude_if=lambda encoder: encoder is None)
-    training: TrainingSpec = TrainingSpec()
+    training: TrainingSpec | None = TrainingSpec()
     scoring: ScoringSpec = ScoringSpec()
     decoding: DecodingSpec = DecodingSpec()
     seed: int = Field(0, ge=0)
@@ -334,7 +335,8 @@ class RunSpec(Spec):
         """
         spec = self.model_dump(mode="json")
         for section, key in NO_IDENTITY:
-            spec.get(section, {}).pop(key, None)
+            if spec.get(section) is not None:
+                del spec[section][key]
         return digest({"spec": spec, "components": dict(components), "data": data_sha256})[:12]
 
 

@@ -271,6 +271,7 @@ def evaluation_spec(
         tokenizer=TokenizerSpec(kind="folder", path=model.path),
         backbone=spec.backbone,
         encoder=spec.encoder,
+        training=None,
         scoring=scale.scoring,
         decoding=resolve_decoding(decoding, SYSTEMS.get(spec.system.name), scale.decoding),
         seed=seed,

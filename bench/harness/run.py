@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import bench
+from bench.errors import BenchError
 from bench.harness import provenance, train
 from bench.harness.evaluate import score_texts
 from bench.harness.generate import generate_texts
@@ -22,7 +23,7 @@ from bench.records.schema import SPEED, ModelFacts, Record
 from bench.records.store import RecordStore, StoredRun
 from bench.registry import SYSTEMS
 from bench.seeds import named_seeds
-from bench.spec import RunSpec
+from bench.spec import RunSpec, TrainingSpec
 
 
 def run(
@@ -44,8 +45,10 @@ def run(
         device: ``cpu`` or ``cuda``; the GPU if there is one.
 
     Raises:
-        BenchError: bad data, or a spec that does not fit it.
+        BenchError: bad data, or a spec that does not fit it or says nothing of training.
     """
+    if spec.training is None:
+        raise BenchError(f"{spec.title}: spec.training is None, which is for a model that is trained already.")
     place = _device(device)
     watch, store = provenance.Stopwatch(), RecordStore(out)
     with watch.phase("data"):
@@ -112,6 +115,11 @@ def evaluate_model(
     return _score(system, prepared, facts, watch, store, report).record
 
 
+def _in_precision(spec: RunSpec) -> TrainingSpec:
+    """Returns what says in which precision a run is scored: its training, or the default where it has none."""
+    return spec.training or TrainingSpec()
+
+
 def _device(name: str | None) -> torch.device:
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -128,7 +136,7 @@ def _score(
     """Scores a trained system and records it, with its learning curve if it has one."""
     spec, seeds, test = prepared.spec, named_seeds(prepared.spec.seed), prepared.texts["test"]
     with watch.phase("score"):
-        scored = score_texts(system, test, spec.scoring, spec.training, seeds["latent"], report)
+        scored = score_texts(system, test, spec.scoring, _in_precision(spec), seeds["latent"], report)
     with watch.phase("generate"):
         texts = generate_texts(system, spec.scoring.n_generations, test, spec.decoding, seeds["sampling"], report)
     with watch.phase("metrics"):
@@ -158,7 +166,7 @@ def _skipped(reason: str, facts: dict[str, Any], store: RecordStore) -> Record:
 def _facts(prepared: Prepared, device: torch.device) -> dict[str, Any]:
     """Returns the fields of the record that are known before training."""
     spec = prepared.spec
-    precision = "bf16" if train.uses_bf16(spec.training, device) else "fp32"
+    precision = "bf16" if train.uses_bf16(_in_precision(spec), device) else "fp32"
     return {
         "run_id": prepared.run_id,
         "suite_version": bench.__version__,

@@ -239,6 +239,12 @@ def test_defaults_are_not_shared() -> None:
     assert second.options == {}
 
 
+def test_the_scoring_of_a_trained_model_is_another_run_than_its_training() -> None:
+    scored = RUN.model_copy(update={"training": None})
+    assert scored.run_id(COMPONENTS, DATA) != SAME
+    assert RunSpec.model_validate_json(scored.model_dump_json()) == scored
+
+
 def test_title() -> None:
     assert RUN.title == "snli embed seed 0"
 

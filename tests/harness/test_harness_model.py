@@ -42,7 +42,8 @@ def test_a_model_has_the_scores_that_its_run_recorded(micro: MakeSpec, tmp_path:
     assert record.metrics == trained.metrics
     assert record.skipped == trained.skipped
     assert record.model == trained.model
-    assert record.training == {}
+    assert (record.spec["training"], record.training) == (None, {})
+    assert RunSpec.model_validate(record.spec).run_id(record.components, record.data.sha256) == record.run_id
     assert [timing.phase for timing in record.timings] == ["data", "score", "generate", "metrics"]
     assert record.label == model.path.name
     assert record.run_id != trained.run_id
@@ -51,6 +52,13 @@ def test_a_model_has_the_scores_that_its_run_recorded(micro: MakeSpec, tmp_path:
     assert record.components["weights"] == str(trained.model.weights_sha256)[:12]
     assert stored(tmp_path / "again").statistics().keys() == stored(tmp_path / "run").statistics().keys()
     assert not stored(tmp_path / "again").path.with_name("curve.jsonl").exists()
+
+
+def test_what_says_nothing_of_training_is_not_run(micro: MakeSpec, tmp_path: Path) -> None:
+    spec = micro("lm").model_copy(update={"training": None})
+    with pytest.raises(BenchError, match=r"^snli lm seed 0: spec\.training is None, which is for a model that is"):
+        run(spec, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
