@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and the folder for what can be computed again."""
+"""Files that are whole or not there."""
 
 from __future__ import annotations
 
@@ -108,9 +108,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def cache_folder() -> Path:
-    """Returns where tokenizers and features are kept: ``$DELLA_BENCH_CACHE`` or ``~/.cache/della-bench``."""
-    named = os.environ.get("DELLA_BENCH_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "della-bench"

@@ -9,17 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import tokenizers
 from huggingface_hub import snapshot_download
 from tokenizers import Tokenizer as Engine
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from bench.cache import cached_arrays
 from bench.errors import BenchError
-from bench.spec import EncoderSpec, TokenizerSpec, digest
-from bench.storage import atomic_write, cache_folder
+from bench.spec import EncoderSpec, TokenizerSpec
+from bench.storage import atomic_write
+
+VERSION = 1
+"""Rises whenever training on the same texts gives another tokenizer."""
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
 """Padding, begin and end of text."""
@@ -74,7 +79,7 @@ class Tokenizer:
 def build_tokenizer(spec: TokenizerSpec, training_texts: Sequence[str]) -> Tokenizer:
     """Returns the tokenizer of a run.
 
-    Training is cached by the hash of the texts and the size, in ``$DELLA_BENCH_CACHE`` or ``~/.cache/della-bench``.
+    The same texts and size are trained once, and then come from the cache.
 
     Raises:
         BenchError: ``folder`` without a path, or a folder without tokenizer files.
@@ -112,14 +117,11 @@ def _trained(
     size: int,
 ) -> Tokenizer:
     """Returns a trained tokenizer, from the cache if these texts were seen before."""
-    key = digest({"texts": list(texts), "size": size, "version": 1})[:16]
-    cached = cache_folder() / f"{kind}-{key}.json"
-    if cached.is_file():
-        with suppress(BenchError):  # a damaged file is trained anew
-            return Tokenizer(_read_engine(cached), kind, special)
-    tokenizer = Tokenizer(train(texts, size), kind, special)
-    tokenizer.save(cached)
-    return tokenizer
+    content = {"texts": list(texts), "size": size, "version": VERSION, "tokenizers": tokenizers.__version__}
+    kept = cached_arrays(
+        kind, content, lambda: {"engine": np.frombuffer(train(texts, size).to_str().encode(), dtype=np.uint8)}
+    )
+    return Tokenizer(Engine.from_str(kept["engine"].tobytes().decode()), kind, special)
 
 
 def _train_bpe(texts: Sequence[str], size: int) -> Engine:

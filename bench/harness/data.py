@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,9 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.backbones import Tokenizer
+from bench.cache import AnyArray
 from bench.interface import Batch, Ids
 from bench.score import Array
 from bench.tasks.task import Example
+
+VERSION = 1
+"""Rises whenever the same texts and tokenizer give other ids or counts."""
+
+PARTS = ("ids", "sources", "encoder", "encoder_sources")
+"""What of the texts is token ids."""
 
 TOKENIZED_AT_ONCE = 4096
 """Texts; changes memory only: tokenizers say so much of each token that all of a large split would not fit."""
@@ -63,6 +70,21 @@ class TokenIds:
     def batch(self, indices: Sequence[int], condition: Batch | None = None, encoder: Batch | None = None) -> Batch:
         """Returns the texts at ``indices``, beside what they are conditioned on and what an own encoder reads."""
         return Batch.collate([self[index] for index in indices], self.pad, condition, encoder)
+
+    def arrays(self, part: str) -> dict[str, AnyArray]:
+        """Returns all attributes as arrays, their names beginning with ``part``."""
+        return {
+            f"{part}.flat": self.flat,
+            f"{part}.offsets": self.offsets,
+            f"{part}.cut": self.cut,
+            f"{part}.pad": np.array(self.pad),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, AnyArray], part: str) -> TokenIds:
+        """Returns what ``arrays`` made arrays of."""
+        flat, offsets, cut, pad = (arrays[f"{part}.{name}"] for name in ("flat", "offsets", "cut", "pad"))
+        return cls(flat, offsets, cut, int(pad))
 
 
 @dataclass(frozen=True)
@@ -130,6 +152,20 @@ class TokenizedTexts:
         """Returns the sources of the texts at ``indices``, or None without sources."""
         encoder = self.encoder_sources.batch(indices) if self.encoder_sources else None
         return self.sources.batch(indices, encoder=encoder) if self.sources else None
+
+    def arrays(self) -> dict[str, AnyArray]:
+        """Returns all of it as arrays by name."""
+        named = {"words": self.words, "bytes": self.bytes}
+        for part in PARTS:
+            if ids := getattr(self, part):
+                named |= ids.arrays(part)
+        return named
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, AnyArray]) -> TokenizedTexts:
+        """Returns what ``arrays`` made arrays of."""
+        ids = {part: TokenIds.from_arrays(arrays, part) for part in PARTS if f"{part}.flat" in arrays}
+        return cls(words=arrays["words"], bytes=arrays["bytes"], **ids)
 
 
 def tokenize(

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import tokenizers
+
 from bench.backbones import Tokenizer, build_encoder_tokenizer, build_tokenizer, check_backbone, check_encoder
+from bench.cache import cached_arrays
 from bench.errors import BenchError
 from bench.harness import evaluate, generate, train
-from bench.harness.data import EncoderTokens, TokenizedTexts, tokenize
+from bench.harness.data import VERSION, EncoderTokens, TokenizedTexts, tokenize
 from bench.harness.model import WEIGHTS, ModelFolder, build_system
 from bench.harness.provenance import file_sha256
 from bench.interface import System
@@ -96,8 +99,7 @@ def prepare(spec: RunSpec, data_folder: Path | None = None, model: ModelFolder |
         encoder = EncoderTokens(
             own or build_encoder_tokenizer(spec.encoder, training_texts), check_encoder(spec.encoder)
         )
-    limits = text_limits(spec)
-    texts = {split: tokenize(examples, tokenizer, *limits, encoder) for split, examples in data.splits.items()}
+    texts = _tokenized(data, tokenizer, text_limits(spec), encoder)
     components = _components(spec, data, tokenizer, encoder)
     if model is not None:
         del components["train"]
@@ -109,6 +111,35 @@ def _training_texts(data: TaskData) -> list[str]:
     """Returns the training texts, sources included: one tokenizer reads and writes."""
     examples = data.splits["train"]
     return [example.target for example in examples] + [example.source for example in examples if example.source]
+
+
+def _tokenized(
+    data: TaskData, tokenizer: Tokenizer, limits: tuple[int, int | None], encoder: EncoderTokens | None
+) -> dict[Split, TokenizedTexts]:
+    """Returns the texts of every split as ids, from the cache if they were tokenized before."""
+    content = {
+        "texts": data.sha256,
+        "tokenizer": _identity(tokenizer),
+        "limits": limits,
+        "encoder": encoder and [*_identity(encoder.tokenizer), encoder.positions],
+        "version": VERSION,
+        "tokenizers": tokenizers.__version__,
+    }
+
+    def of(split: Split) -> TokenizedTexts:
+        arrays = cached_arrays(
+            "texts",
+            {**content, "split": split},
+            lambda: tokenize(data.splits[split], tokenizer, *limits, encoder).arrays(),
+        )
+        return TokenizedTexts.from_arrays(arrays)
+
+    return {split: of(split) for split in data.splits}
+
+
+def _identity(tokenizer: Tokenizer) -> list[str | int]:
+    """Returns what decides a tokenizer's ids: the same content may serve with other special tokens."""
+    return [tokenizer.digest, tokenizer.pad, tokenizer.bos, tokenizer.eos]
 
 
 def text_limits(spec: RunSpec) -> tuple[int, int | None]:

@@ -6,7 +6,6 @@ B texts, T tokens, D width of the encoder.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bench.cache import cached_arrays
 from bench.errors import BenchError
 from bench.metrics.tokens import Ints
-from bench.storage import atomic_write, cache_folder
 
 if TYPE_CHECKING:
     import torch
@@ -83,21 +82,11 @@ class Encoder:
     def features(self, texts: Sequence[str]) -> Vectors:
         """Returns one vector per text (B x D).
 
-        They are kept in ``$DELLA_BENCH_CACHE`` or ``~/.cache/della-bench`` under the encoder's digest and the hash of
-        the texts, so they are computed once.
+        They are cached under the encoder's digest and the texts, so they are computed once.
         """
-        key = hashlib.sha256(f"features:1:{self.digest}:{MAX_TOKENS}".encode())
-        for text in texts:
-            key.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
-        path = cache_folder() / f"features-{key.hexdigest()[:32]}.npy"
-        if path.is_file():
-            kept: Vectors = np.load(path, allow_pickle=False)
-            return kept
-        vectors = self._features(texts)
-        buffer = io.BytesIO()
-        np.save(buffer, vectors, allow_pickle=False)
-        atomic_write(path, buffer.getvalue())
-        return vectors
+        hashes = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in texts]
+        content = {"texts": hashes, "encoder": self.digest, "max_tokens": MAX_TOKENS, "version": 1}
+        return cached_arrays("features", content, lambda: {"vectors": self._features(texts)})["vectors"]
 
     def token_vectors(self, texts: Sequence[str], layer: int | None = None) -> list[TokenVectors]:
         """Returns each text's token vectors after the given layer, the last for None.

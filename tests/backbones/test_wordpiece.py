@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -63,15 +64,13 @@ def trained(size: int = 70) -> Tokenizer:
 
 
 class TestTrained:
-    def test_is_the_same_every_time_and_cached(self, cache: Path) -> None:
+    def test_is_the_same_every_time(self, cache: Path) -> None:
         """The trainer of the library alone gives another vocabulary in every second run."""
         first = trained()
-        (file,) = cache.iterdir()
-        written = file.read_bytes()
         for _ in range(10):
-            file.unlink()
+            (entry,) = cache.iterdir()
+            shutil.rmtree(entry)
             assert trained().digest == first.digest
-        assert file.read_bytes() == written
         assert trained().encode(SENTENCES) == first.encode(SENTENCES)
         assert first.name == f"wordpiece70@{first.digest[:6]}"
 
