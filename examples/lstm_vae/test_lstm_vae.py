@@ -3,5 +3,5 @@
 from bench.testing import SystemConformance
 
 
-class TestLSTMVAE(SystemConformance):
+class TestLstmVAE(SystemConformance):
     system = "lstm-vae"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lstm_vae import LSTMVAE, LSTMVAEConfig
+from lstm_vae import LstmVAE, LstmVAEConfig
 from torch import Tensor, nn
 
 from bench.backbones import BareFoundation, Tokenizer
@@ -22,14 +22,14 @@ WIDTH, EMBEDDING, HIDDEN, LATENT = 10, 6, 8, 3
 
 
 class TestContract(SystemConformance):
-    system = LSTMVAE
+    system = LstmVAE
 
 
 @pytest.fixture
-def system(tokenizer: Tokenizer) -> LSTMVAE:
+def system(tokenizer: Tokenizer) -> LstmVAE:
     torch.manual_seed(0)
-    config = LSTMVAEConfig(latent_size=LATENT, embedding_size=EMBEDDING, hidden_size=HIDDEN)
-    return LSTMVAE(BareFoundation(tokenizer, WIDTH), config).double().eval()
+    config = LstmVAEConfig(latent_size=LATENT, embedding_size=EMBEDDING, hidden_size=HIDDEN)
+    return LstmVAE(BareFoundation(tokenizer, WIDTH), config).double().eval()
 
 
 def lstm(network: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ def lstm(network: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> Tens
 
 
 @torch.no_grad()
-def test_the_posterior_is_a_map_of_the_last_state(system: LSTMVAE, batch: Batch) -> None:
+def test_the_posterior_is_a_map_of_the_last_state(system: LstmVAE, batch: Batch) -> None:
     path = system.encode(batch).sample(2, torch.Generator().manual_seed(0))
     encoder = system.encoder
     for row, (ids, mask) in enumerate(zip(batch.ids, batch.mask, strict=True)):
@@ -58,7 +58,7 @@ def test_the_posterior_is_a_map_of_the_last_state(system: LSTMVAE, batch: Batch)
 
 
 @torch.no_grad()
-def test_z_begins_the_decoder_and_stands_beside_every_token(system: LSTMVAE, batch: Batch) -> None:
+def test_z_begins_the_decoder_and_stands_beside_every_token(system: LstmVAE, batch: Batch) -> None:
     path = system.encode(batch).sample(2, torch.Generator().manual_seed(0))
     found, decoder = system.log_likelihood(batch, path), system.decoder
     for row, (ids, mask) in enumerate(zip(batch.ids, batch.mask, strict=True)):
@@ -73,14 +73,14 @@ def test_z_begins_the_decoder_and_stands_beside_every_token(system: LSTMVAE, bat
 
 
 def test_sizes_are_those_of_the_scale_unless_given(tokenizer: Tokenizer) -> None:
-    made = LSTMVAE(BareFoundation(tokenizer, WIDTH), LSTMVAEConfig(latent_size=LATENT))
+    made = LstmVAE(BareFoundation(tokenizer, WIDTH), LstmVAEConfig(latent_size=LATENT))
     words = len(tokenizer)
     of_lstms = sum(4 * WIDTH * (inputs + WIDTH + 2) for inputs in (WIDTH, WIDTH + LATENT))
     maps = 2 * LATENT * WIDTH + LATENT * WIDTH + WIDTH * words
     assert sum(parameter.numel() for parameter in made.parameters()) == of_lstms + maps + 2 * words * WIDTH
 
 
-def test_its_encoder_and_its_decoder_are_each_ones_own(system: LSTMVAE, batch: Batch) -> None:
+def test_its_encoder_and_its_decoder_are_each_ones_own(system: LstmVAE, batch: Batch) -> None:
     """Aggressive updates train all of the encoder, and stages may reset all of the decoder."""
     found = Trial.of(system, batch)
     names = {side: {name for name, _ in system.named_parameters() if name.startswith(side)} for side in ("enc", "dec")}
@@ -91,7 +91,7 @@ def test_its_encoder_and_its_decoder_are_each_ones_own(system: LSTMVAE, batch: B
 @pytest.mark.usefixtures("installed")
 def test_installed_it_has_a_row_on_every_task_it_can_do(tmp_path: Path) -> None:
     """No weight of a Transformer is built, trained or stored; what it cannot do is skipped with a reason."""
-    assert SYSTEMS.get("lstm-vae") is LSTMVAE
+    assert SYSTEMS.get("lstm-vae") is LstmVAE
     assert SYSTEMS.summaries()["lstm-vae"].startswith("LSTM encoder and decoder with one latent variable")
     scale = Scale.model_validate(
         {

@@ -1,4 +1,4 @@
-"""The runs under results/reference: readable, made from a clean commit, and free of other people's texts."""
+"""The runs under results/reference: readable, made from a clean commit, free of other people's texts, and tabulated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.records.store import GENERATIONS, StoredRun, load_runs
+from bench.records.store import GENERATIONS, StoredRun, load_records, load_runs
+from bench.report import build_table, load_layout, render
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 RUNS = load_runs([REFERENCE])
@@ -24,6 +25,16 @@ def test_a_run_says_where_it_comes_from_and_keeps_only_its_own_texts(run: Stored
     assert record.commit is not None
     assert record.dirty is False
     assert record.data.source == "grammar" or set(keys(run)) == {("text",)}
+
+
+@pytest.mark.parametrize("form", ["md", "csv"])
+@pytest.mark.parametrize("folder", sorted(REFERENCE.iterdir()), ids=lambda folder: folder.name)
+def test_tables_are_those_that_the_records_give(folder: Path, form: str) -> None:
+    """Folders are named ``suite-scale``."""
+    suite = folder.name.rpartition("-")[0]
+    table = build_table(load_records([folder]), load_layout(suite))
+    command = f"della-bench table results/reference/{folder.name} --layout {suite} --format {form}"
+    assert (folder / f"table.{form}").read_text(encoding="utf-8") == render(table, form), f"out of date; run: {command}"
 
 
 def keys(run: StoredRun) -> list[tuple[str, ...]]:
