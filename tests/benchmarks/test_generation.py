@@ -5,13 +5,9 @@ The limit is the backbone's own time: the gates cost one product per layer and s
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from statistics import median
-
 import pytest
 import torch
-from pytest_benchmark.fixture import BenchmarkFixture
+from figures import Beside
 
 from bench.backbones import Injection, Tokenizer, build_backbone, build_tokenizer
 from bench.interface import Batch, Generators, LatentPath
@@ -20,7 +16,6 @@ from bench.spec import BackboneKind, BackboneSpec, DecodingSpec, TokenizerSpec
 
 TEXTS = 64
 TOKENS = 64
-ROUNDS = 5
 
 
 @pytest.fixture(scope="module")
@@ -32,21 +27,10 @@ def stream() -> Generators:
     return torch.Generator().manual_seed(0)
 
 
-def alternating(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
-    """Returns median seconds of both, run in turns so that what disturbs the machine disturbs both."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(ROUNDS):
-        for one, taken in zip((first, second), seconds, strict=True):
-            start = time.perf_counter()
-            one()
-            taken.append(time.perf_counter() - start)
-    return median(seconds[0]), median(seconds[1])
-
-
 @pytest.mark.parametrize("strategy", ["greedy", "sample"])
 @pytest.mark.parametrize("kind", ["decoder-only", "encoder-decoder"])
 def test_gates_cost_little_in_generation(
-    benchmark: BenchmarkFixture, tokenizer: Tokenizer, kind: BackboneKind, strategy: str
+    beside: Beside, tokenizer: Tokenizer, kind: BackboneKind, strategy: str
 ) -> None:
     spec = BackboneSpec(kind=kind, layers=4, width=128, heads=4, positions=128, dropout=0.0)
     cls = SYSTEMS.get("della")
@@ -64,12 +48,4 @@ def test_gates_cost_little_in_generation(
     def plain() -> object:
         return system.backbone.generate(n, Injection(), decoding, 0, condition)
 
-    gated(), plain()
-    ours, backbone = alternating(gated, plain)
-    benchmark.extra_info |= {
-        "texts": TEXTS,
-        "tokens": TOKENS,
-        "ratio to plain backbone": ours / backbone,
-        "target": 1.1,
-    }
-    benchmark.pedantic(gated, rounds=1)
+    beside(gated, plain, at_most=1.1, texts=TEXTS, tokens=TOKENS)

@@ -1,7 +1,4 @@
-"""Start-up of the command and of the package: whole processes, from nothing to their exit.
-
-The best of the rounds is held against the limit, so that a busy machine fails no run; medians are in ``extra_info``.
-"""
+"""Start-up of the command and of the package: whole processes, from nothing to their exit, beside others."""
 
 from __future__ import annotations
 
@@ -9,11 +6,11 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
+from figures import Beside
 
 from bench.records.schema import Record
 from bench.records.store import RecordStore
@@ -21,7 +18,6 @@ from bench.records.store import RecordStore
 SCRIPT = str(Path(sys.executable).with_name("della-bench"))
 EXAMPLE = Path(__file__).parents[1] / "records" / "historic" / "v1.json"
 LABELS, TASKS = ("lm", "embed", "memory", "softmax", "della", "della-2022"), ("ptb", "snli")
-ROUNDS = 7
 
 
 @pytest.fixture(scope="module")
@@ -39,29 +35,32 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store.root
 
 
-def hold(benchmark: BenchmarkFixture, command: Sequence[str], limit: float) -> None:
-    """Times a command and checks the seconds of its best round."""
-    benchmark.pedantic(
-        lambda: subprocess.run(command, check=True, capture_output=True),  # noqa: S603
-        rounds=ROUNDS,
-        warmup_rounds=1,
-    )
-    benchmark.extra_info |= {"median seconds": benchmark.stats.stats.median, "limit in seconds": limit}
-    assert benchmark.stats.stats.min < limit
+def process(*command: str) -> Callable[[], object]:
+    return lambda: subprocess.run(command, check=True, capture_output=True)  # noqa: S603
 
 
-def test_help(benchmark: BenchmarkFixture) -> None:
-    hold(benchmark, [SCRIPT, "--help"], 0.3)
+def python(program: str) -> Callable[[], object]:
+    return process(sys.executable, "-c", program)
 
 
-def test_import(benchmark: BenchmarkFixture) -> None:
-    hold(benchmark, [sys.executable, "-c", "import bench"], 0.3)
+# Imports that a table stands on: of the command, the schema of records, the layouts, the statistics.
+FLOOR = "import numpy, pydantic, typer, yaml"
+
+
+@pytest.mark.parametrize("program", ["pass", "import torch"])
+def test_help(beside: Beside, program: str) -> None:
+    beside(process(SCRIPT, "--help"), python(program), at_most={"pass": 15.0, "import torch": 0.1}[program])
+
+
+@pytest.mark.parametrize("program", ["pass", "import torch"])
+def test_import(beside: Beside, program: str) -> None:
+    beside(python("import bench"), python(program), at_most={"pass": 1.5, "import torch": 0.02}[program])
 
 
 @pytest.mark.parametrize("form", ["term", "md", "csv"])
-def test_table_of_twelve_records(benchmark: BenchmarkFixture, records: Path, form: str) -> None:
-    hold(benchmark, [SCRIPT, "table", str(records), "--format", form], 1.0)
+def test_table_of_twelve_records(beside: Beside, records: Path, form: str) -> None:
+    beside(process(SCRIPT, "table", str(records), "--format", form), python(FLOOR), at_most=3.0, records=12)
 
 
-def test_table_in_the_layout_of_a_paper(benchmark: BenchmarkFixture, records: Path) -> None:
-    hold(benchmark, [SCRIPT, "table", str(records), "--layout", "table8"], 1.0)
+def test_table_in_the_layout_of_a_paper(beside: Beside, records: Path) -> None:
+    beside(process(SCRIPT, "table", str(records), "--layout", "table8"), python(FLOOR), at_most=3.0, records=12)

@@ -149,7 +149,7 @@ def test_what_pytest_benchmark_writes(tmp_path):
     """The fixtures of the benchmarks, their summary and their artefact; the targets are past doubt on any machine."""
     tests = Path(__file__).parents[1]
     (tmp_path / "benchmarks").mkdir()
-    for name in ("conftest.py", "benchmarks/conftest.py"):
+    for name in ("conftest.py", "benchmarks/conftest.py", "benchmarks/figures.py"):
         shutil.copy(tests / name, tmp_path / name)
     (tmp_path / "benchmarks" / "test_sleep.py").write_text(BENCHMARKS)
     # pytest-benchmark measures nothing in a worker of pytest-xdist, which this process may be and the other is not.

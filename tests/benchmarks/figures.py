@@ -1,0 +1,120 @@
+"""What benchmarks find: ratios to what is timed beside them, and growth with size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import log
+from statistics import linear_regression, median
+
+from pytest_benchmark.fixture import BenchmarkFixture
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure, what it aimed at, and the seconds behind it."""
+
+    benchmark: str
+    name: str
+    value: float
+    at_most: float
+    seconds: str
+
+    @property
+    def missed(self) -> bool:
+        return self.value > self.at_most
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Times ours and a reference in turns, and leaves their ratio in the artefact."""
+
+    benchmark: BenchmarkFixture
+    found: list[Figure]
+
+    def __call__(self, ours: Work, reference: Work, *, at_most: float, rounds: int = 5, **sizes: object) -> float:
+        """Returns the ratio of their median seconds, ours / reference.
+
+        Args:
+            ours: what is measured.
+            reference: what does the same work otherwise, or stands for the least there is to do.
+            at_most: the ratio aimed at.
+            rounds: of each, after one that is not counted.
+            **sizes: what decides how much work it is; ratios of other sizes are not compared.
+        """
+        of_reference, of_ours = _in_turns(self.benchmark, ours, [reference], rounds)
+        ratio = of_ours / of_reference
+        self.benchmark.extra_info |= {
+            "ratio": ratio,
+            "at_most": at_most,
+            "reference_seconds": of_reference,
+            "sizes": sizes,
+        }
+        told = f"{of_ours:.3g} s beside {of_reference:.3g} s"
+        self.found.append(Figure(self.benchmark.name, "ratio", ratio, at_most, told))
+        return ratio
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Times one piece of work at several sizes, in turns, and leaves the exponent of its growth in the artefact."""
+
+    benchmark: BenchmarkFixture
+    found: list[Figure]
+
+    def __call__(
+        self,
+        work: Callable[[int], Work],
+        of: str,
+        series: Sequence[int],
+        *,
+        at_most: float,
+        rounds: int = 3,
+        **sizes: object,
+    ) -> float:
+        """Returns p where seconds grow as size^p: the least-squares slope of their logarithms.
+
+        Args:
+            work: makes what is measured at a size; the making is not timed.
+            of: what the size counts, for example ``texts``.
+            series: two sizes or more, ascending; the seconds of the last are the benchmark's.
+            at_most: the exponent aimed at, a little above 1 where time should be linear.
+            rounds: of each size, after one that is not counted.
+            **sizes: what else decides how much work it is.
+        """
+        *smaller, largest = map(work, series)
+        seconds = _in_turns(self.benchmark, largest, smaller, rounds)
+        exponent = linear_regression([log(size) for size in series], [log(taken) for taken in seconds]).slope
+        self.benchmark.extra_info |= {
+            "growth": {
+                "of": of,
+                "series": list(series),
+                "seconds": seconds,
+                "exponent": exponent,
+                "at_most": at_most,
+            },
+            "sizes": sizes,
+        }
+        told = ", ".join(f"{size}: {taken:.3g} s" for size, taken in zip(series, seconds, strict=True))
+        self.found.append(Figure(self.benchmark.name, f"growth in {of}", exponent, at_most, told))
+        return exponent
+
+
+def _in_turns(benchmark: BenchmarkFixture, ours: Work, others: Sequence[Work], rounds: int) -> list[float]:
+    """Times ours as the benchmark, the others before each of its rounds; returns the median seconds of all, ours last.
+
+    In turns, so that what disturbs the machine disturbs all of them; one round more comes first and does not count.
+    """
+    seconds: list[list[float]] = [[] for _ in others]
+
+    def time_others() -> None:
+        for other, taken in zip(others, seconds, strict=True):
+            start = time.perf_counter()
+            other()
+            taken.append(time.perf_counter() - start)
+
+    benchmark.pedantic(ours, setup=time_others, rounds=rounds, warmup_rounds=1)
+    return [*(median(taken[-rounds:]) for taken in seconds), benchmark.stats.stats.median]
