@@ -72,7 +72,7 @@ class Growth:
         series: Sequence[int],
         *,
         at_most: float,
-        rounds: int = 3,
+        rounds: int = 5,
         **sizes: object,
     ) -> float:
         """Returns p where seconds grow as size^p: the least-squares slope of their logarithms.

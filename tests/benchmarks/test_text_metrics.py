@@ -43,12 +43,12 @@ def scoring(name: str, n: int, mean_length: int = 20) -> Callable[[], float]:
 
 @pytest.mark.parametrize("name", ["Self-BLEU", "BLEU-all", "Dist-4", "CND", "Self-BLEU[source]"])
 def test_growth_with_the_number_of_texts(growth: Growth, name: str) -> None:
-    growth(lambda n: scoring(name, n), "texts", NUMBERS, at_most=1.1, mean_length=20)
+    growth(lambda n: scoring(name, n), "texts", NUMBERS, at_most=1.1, rounds=3, mean_length=20)
 
 
 @pytest.mark.parametrize("name", PAIRWISE)
 def test_all_pairs_in_little_memory(benchmark: BenchmarkFixture, growth: Growth, name: str) -> None:
-    growth(lambda n: scoring(name, n), "texts", NUMBERS[:3], at_most=2.1, mean_length=20)
+    growth(lambda n: scoring(name, n), "texts", NUMBERS[:3], at_most=2.1, rounds=3, mean_length=20)
     work = scoring(name, NUMBERS[2])
     tracemalloc.start()
     work()
