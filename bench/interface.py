@@ -85,12 +85,17 @@ class Batch:
         return self.ids[:, 1:]
 
     def to(self, device: torch.device | str) -> Batch:
-        """Returns the batch on ``device``."""
-        ids, mask, predicted = (
-            tensor.to(device, non_blocking=True) for tensor in (self.ids, self.mask, self.predicted)
-        )
-        condition, encoder = (None if part is None else part.to(device) for part in (self.condition, self.encoder))
-        return Batch(ids, mask, predicted, condition, encoder)
+        """Returns the batch on ``device``; from pinned memory to a GPU it is not waited for."""
+        return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """Returns the batch in memory that a GPU can read by itself."""
+        return self.mapped(Tensor.pin_memory)
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Returns the batch with every tensor changed alike, those of conditions and of the encoder included."""
+        condition, encoder = (None if part is None else part.mapped(change) for part in (self.condition, self.encoder))
+        return Batch(change(self.ids), change(self.mask), change(self.predicted), condition, encoder)
 
 
 @dataclass(frozen=True)

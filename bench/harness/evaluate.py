@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.harness.aggregate import aggregated_posterior
 from bench.harness.data import TokenizedTexts, batches_of_similar_length
+from bench.harness.loading import load
 from bench.harness.train import Report, precision
 from bench.interface import LatentPath, Posterior, System
 from bench.metrics.likelihood import ScoredTexts
@@ -52,8 +53,7 @@ def score_texts(
     columns = defaultdict[str, list[Array]](list)
     posteriors: list[Posterior] = []
     first_samples: list[LatentPath] = []
-    for done, indices in enumerate(batches):
-        batch = texts.batch(indices).to(device)
+    for done, (indices, batch) in enumerate(zip(batches, load(texts, batches, device), strict=True)):
         streams = [torch.Generator().manual_seed(derive_seed(latent_seed, "score", index)) for index in indices]
         with precision(training, device):
             posterior = system.encode(batch)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from bench.harness.aggregate import aggregated_posterior
 from bench.harness.data import TokenizedTexts, batches_of_similar_length
+from bench.harness.loading import load
 from bench.harness.model import WEIGHTS, load_weights, weights
 from bench.interface import Batch, LatentPath, Posterior, System
 from bench.objectives import InnerLoop, Stage
@@ -170,14 +172,14 @@ class Trainer:
             self.batches = batches_of_similar_length(self.texts["train"].lengths, self.spec.batch_tokens, rng)
             if self.progress.batch == 0 and epoch == self.stage.epochs.start:
                 self._begin_stage()
-            while self.progress.batch < len(self.batches) and not self.progress.diverged:
-                # An inner loop waits for the device by itself, and takes long enough.
-                steps = 1 if self.progress.catching_up else STEPS_BETWEEN_LOOKS
-                self._look_at(self.batches[self.progress.batch : self.progress.batch + steps])
-                self.report("train", self.progress.step / self.total_steps)
-                if time.monotonic() - saved > self.spec.checkpoint_seconds and not self.progress.diverged:
-                    self._save()
-                    saved = time.monotonic()
+            with closing(load(self.texts["train"], self.batches[self.progress.batch :], self.device)) as batches:
+                while self.progress.batch < len(self.batches) and not self.progress.diverged:
+                    # An inner loop waits for the device by itself, and takes long enough.
+                    self._look_at(islice(batches, 1 if self.progress.catching_up else STEPS_BETWEEN_LOOKS))
+                    self.report("train", self.progress.step / self.total_steps)
+                    if time.monotonic() - saved > self.spec.checkpoint_seconds and not self.progress.diverged:
+                        self._save()
+                        saved = time.monotonic()
             if not self.progress.diverged:
                 self._end_epoch(epoch + 1)
             if not self.progress.diverged:
@@ -187,37 +189,40 @@ class Trainer:
             load_weights(self.system, self.best_weights)
         return self.progress
 
-    def _look_at(self, batches: list[list[int]]) -> None:
+    def _look_at(self, batches: Iterable[Batch]) -> None:
         """Takes the steps of some batches, then adds up what they logged."""
         start = time.perf_counter()
         self.system.train()
-        logged = [self._step(indices, self.progress.step + place) for place, indices in enumerate(batches)]
+        logged: list[Tensor] = []
+        texts = 0
+        for batch in batches:
+            logged.append(self._step(batch, self.progress.step + len(logged)))
+            texts += len(batch)
+            self.progress.tokens += len(batch.predicted)
         totals = torch.stack(logged).sum(0).tolist()
         groups = [f"kl[{group}]" for group in range(1, len(self.system.groups) + 1)]
         names = ["loss", "rec", "kl", *groups, *(part.name for part in self.stage.objective.auxiliary)]
         for name, total in zip(names, totals, strict=True):
             self.progress.sums[name] = self.progress.sums.get(name, 0.0) + total
-        texts = [index for indices in batches for index in indices]
-        self.progress.sums["texts"] = self.progress.sums.get("texts", 0.0) + len(texts)
-        self.progress.step += len(batches)
-        self.progress.batch += len(batches)
-        self.progress.tokens += self._tokens(texts)
+        self.progress.sums["texts"] = self.progress.sums.get("texts", 0.0) + texts
+        self.progress.step += len(logged)
+        self.progress.batch += len(logged)
         self.progress.diverged = not all(map(math.isfinite, totals))
         self.progress.seconds += time.perf_counter() - start
 
-    def _step(self, indices: list[int], step: int) -> Tensor:
+    def _step(self, batch: Batch, step: int) -> Tensor:
         """Takes one step; returns sums over texts: loss, rec, KL, each group's KL, each auxiliary loss."""
         inner = self.stage.objective.inner_loop
         if inner is None or not self.progress.catching_up:
-            return self._update(indices, step)
-        self._catch_up(inner, indices, step)
-        return self._update(indices, step, frozen=self.encoder)
+            return self._update(batch, step)
+        self._catch_up(inner, batch, step)
+        return self._update(batch, step, frozen=self.encoder)
 
-    def _update(self, indices: list[int], step: int, *draw: int, frozen: Sequence[nn.Parameter] = ()) -> Tensor:
+    def _update(self, batch: Batch, step: int, *draw: int, frozen: Sequence[nn.Parameter] = ()) -> Tensor:
         """Updates all weights but the frozen ones; ``draw`` tells the random draws of a step's updates apart."""
         torch.manual_seed(derive_seed(self.seeds["dropout"], step, *draw))
         noise = torch.Generator().manual_seed(derive_seed(self.seeds["latent"], step, *draw))
-        batch, objective = self.texts["train"].batch(indices).to(self.device), self.stage.objective
+        objective = self.stage.objective
         for group in self.optimizer.param_groups:
             group["lr"] = self.spec.learning_rate * min(1.0, (step + 1) / max(1.0, self.spec.warmup * self.total_steps))
         with precision(self.spec, self.device):
@@ -236,23 +241,21 @@ class Trainer:
         further = [terms.detach().mean(1).sum() for terms in auxiliary]
         return torch.stack([loss.detach(), -log_likelihood.detach().sum(), kl.sum(), *kl, *further])
 
-    def _catch_up(self, inner: InnerLoop, indices: list[int], step: int) -> None:
+    def _catch_up(self, inner: InnerLoop, first: Batch, step: int) -> None:
         """Updates the encoder alone, until its loss per token does not fall from one look to the next."""
         rng = np.random.Generator(np.random.PCG64(derive_seed(self.seeds["data"], "inner", step)))
+        drawn = (self.batches[rng.integers(len(self.batches))] for _ in range(1, inner.at_most))
         previous, losses, tokens = math.inf, [], 0
-        for number in range(1, inner.at_most + 1):
-            losses.append(self._update(indices, step, number, frozen=self.others)[0])
-            tokens += self._tokens(indices)
-            self.progress.inner_updates += 1
-            if number % inner.look == 0:
-                present = float(torch.stack(losses).sum()) / tokens
-                if not present < previous:
-                    break
-                previous, losses, tokens = present, [], 0
-            indices = self.batches[rng.integers(len(self.batches))]
-
-    def _tokens(self, indices: list[int]) -> int:
-        return int(self.texts["train"].predicted[indices].sum())
+        with closing(load(self.texts["train"], drawn, self.device)) as others:
+            for number, batch in enumerate(chain([first], others), start=1):
+                losses.append(self._update(batch, step, number, frozen=self.others)[0])
+                tokens += len(batch.predicted)
+                self.progress.inner_updates += 1
+                if number % inner.look == 0:
+                    present = float(torch.stack(losses).sum()) / tokens
+                    if not present < previous:
+                        break
+                    previous, losses, tokens = present, [], 0
 
     def _begin_stage(self) -> None:
         self.progress.catching_up = self.stage.objective.inner_loop is not None
@@ -324,9 +327,9 @@ class Trainer:
         """Yields the validation texts with their posteriors and one sample each, of fixed noise."""
         self.system.eval()
         texts = self.texts["valid"]
-        for indices in batches_of_similar_length(texts.lengths, self.spec.batch_tokens):
+        batches = batches_of_similar_length(texts.lengths, self.spec.batch_tokens)
+        for indices, batch in zip(batches, load(texts, batches, self.device), strict=True):
             noise = [torch.Generator().manual_seed(derive_seed(self.seeds["latent"], "valid", i)) for i in indices]
-            batch = texts.batch(indices).to(self.device)
             with precision(self.spec, self.device):
                 posterior = self.system.encode(batch)
                 path = posterior.sample(1, noise)

@@ -185,7 +185,7 @@ def test_no_objective_waits_for_a_value(
     for label in (f"{system}+constant", f"{system}+{objective}"):
         trainer = make_trainer(micro(label))
         with Waits() as waits:
-            logged = trainer._step([0, 1, 2], step=0)
+            logged = trainer._step(trainer.texts["train"].batch([0, 1, 2]), step=0)
         counts.append(waits.count)
         with Waits() as waits:
             assert logged.isfinite().all()
