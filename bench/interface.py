@@ -75,6 +75,11 @@ class Batch:
         return len(self.ids)
 
     @property
+    def padded(self) -> bool:
+        """Whether any text is shorter than the longest."""
+        return len(self.predicted) < self.targets.numel()
+
+    @property
     def inputs(self) -> Tensor:
         """Tokens the decoder reads (B x (T-1))."""
         return self.ids[:, :-1]

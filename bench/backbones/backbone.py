@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import cast
 
 import torch
@@ -41,12 +41,16 @@ class Backbone(Stack):
         return cast(nn.Linear, self.model.lm_head)
 
     @abstractmethod
+    def decoder_blocks(self) -> Sequence[nn.Module]:
+        """Returns the blocks of the decoder."""
+
+    @abstractmethod
     def decoder_attention(self) -> Sequence[nn.Module]:
         """Returns the self-attention of every decoder block; ``gate_index`` and ``memory_index`` are set on these."""
 
     @abstractmethod
-    def merged_values(self, injection: Injection) -> dict[str, Tensor]:
-        """Returns the model's value projections composed with the injection's maps, by parameter name."""
+    def merged_values(self, injection: Injection) -> dict[int, dict[str, Tensor]]:
+        """Returns value projections composed with the injection's maps: by decoder block, by name in the block."""
 
     @abstractmethod
     def decode(self, batch: Batch, injection: Injection, n: int) -> tuple[Tensor, Tensor]:
@@ -126,7 +130,9 @@ class Backbone(Stack):
             do_sample=False,
         )
         sampling = sampling_processors(decoding, seed, rows)
-        with torch.no_grad(), swapped(self.model, self.merged_values(injection)):
+        with torch.no_grad(), ExitStack() as stack:
+            for layer, tensors in self.merged_values(injection).items():
+                stack.enter_context(swapped(self.decoder_blocks()[layer], tensors))
             ids = self.model.generate(
                 generation_config=settings, logits_processor=sampling, **prompt, **injection.keywords()
             )

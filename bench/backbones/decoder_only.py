@@ -5,7 +5,8 @@ Both passes use the same weights. A condition stands in front of its text: [BOS 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions
 
 from bench.backbones.backbone import Backbone, fit_vocabulary
 from bench.backbones.injection import ATTENTION, Injection
-from bench.backbones.stack import Encoded, block_outputs, scaled_std
+from bench.backbones.stack import Encoded, padding_mask, scaled_std
 from bench.backbones.tokenizers import Tokenizer
 from bench.interface import Batch
 from bench.spec import BackboneSpec
@@ -86,50 +87,52 @@ class DecoderOnly(Backbone):
         """Standard deviation of the weights before any training."""
         return float(self.model.config.initializer_range)
 
+    def decoder_blocks(self) -> Sequence[nn.Module]:
+        """Returns all blocks."""
+        return cast("Sequence[nn.Module]", self.model.transformer.h)
+
     def decoder_attention(self) -> Sequence[nn.Module]:
         """Returns the attention of every block."""
         return [block.attn for block in self.model.transformer.h]
 
     def encode(self, batch: Batch) -> Encoded:
         """Runs all blocks with every token seeing every other; padding is seen by none."""
-        gpt2 = self.model.transformer
-        layers, result = block_outputs(
-            gpt2.h, lambda: gpt2(batch.ids, attention_mask=batch.mask[:, None, None], use_cache=False)
-        )
-        last = result.last_hidden_state
+        embedded = self.model.transformer.wte(batch.ids)
+        layers, last = self._run(embedded, attention_mask=padding_mask(batch), is_causal=False)
         return Encoded(layers, last, last[:, 0], batch.mask)
 
-    def merged_values(self, injection: Injection) -> dict[str, Tensor]:
+    def _run(
+        self, embedded: Tensor, merged: Mapping[int, Mapping[str, Tensor]] | None = None, **keywords: Any
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Returns the outputs of all blocks for embedded tokens (B x T x width), and that of the stack."""
+        gpt2 = self.model.transformer
+        places = gpt2.wpe(torch.arange(embedded.shape[1], device=embedded.device))
+        layers = self.through(gpt2.h, gpt2.drop(embedded + places), merged, **keywords)
+        return layers, gpt2.ln_f(layers[-1])
+
+    def merged_values(self, injection: Injection) -> dict[int, dict[str, Tensor]]:
         """Returns the fused query-key-value weights of the gated layers, W_v merged into the values."""
-        merged: dict[str, Tensor] = {}
+        merged: dict[int, dict[str, Tensor]] = {}
         for index, layer in enumerate(injection.merged_layers):
-            name, attention = f"transformer.h.{layer}.attn.c_attn", self.model.transformer.h[layer].attn.c_attn
+            attention = self.model.transformer.h[layer].attn.c_attn
             split = 2 * self.width
             # GPT-2 keeps its linear maps as inputs x outputs, an injection's as outputs x inputs.
             map_ = injection.values[index].T  # type: ignore[index]
-            merged[f"{name}.weight"] = torch.cat([attention.weight[:, :split], attention.weight[:, split:] @ map_], 1)
+            weight = torch.cat([attention.weight[:, :split], attention.weight[:, split:] @ map_], 1)
             bias = attention.bias[split:] @ map_
             if injection.value_bias is not None:
                 bias = bias + injection.value_bias[index]
-            merged[f"{name}.bias"] = torch.cat([attention.bias[:split], bias])
+            bias = torch.cat([attention.bias[:split], bias])
+            merged[layer] = {"attn.c_attn.weight": weight, "attn.c_attn.bias": bias}
         return merged
 
     def decode(self, batch: Batch, injection: Injection, n: int) -> tuple[Tensor, Tensor]:
         """Runs GPT-2 causally over [condition] text, the samples of a text side by side."""
         ids, starts = _joined(batch)
-        embedded = self.model.transformer.wte(ids).repeat_interleave(n, dim=0)
-        keywords = injection.keywords()
-        keywords.pop("decoder_logits", None)
-        embedding = keywords.pop("decoder_embedding", None)
-        if embedding is not None:
-            embedded = embedded + embedding[:, None]
-        prefix = "transformer."
-        output = torch.func.functional_call(
-            self.model.transformer,
-            {name.removeprefix(prefix): tensor for name, tensor in self.merged_values(injection).items()},
-            kwargs={"inputs_embeds": embedded, "use_cache": False, **keywords},
-        )
-        return output.last_hidden_state, starts
+        embedded = injection.embedded(self.model.transformer.wte(ids), n)
+        # Texts are padded on the right, where no token of theirs looks: plain causal attention needs no mask.
+        _, last = self._run(embedded, self.merged_values(injection), is_causal=True, **injection.attention_keywords())
+        return last, starts
 
     def prompt(self, n: int, condition: Batch | None) -> dict[str, Tensor]:
         """Returns [condition] BOS, padded on the LEFT: the first new token follows BOS in every row."""

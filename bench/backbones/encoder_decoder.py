@@ -7,15 +7,17 @@ the decoder's self-attention.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from transformers import BartConfig, BartForConditionalGeneration
 from transformers.modeling_outputs import Seq2SeqLMOutput
+from transformers.models.bart.modeling_bart import BartDecoder, BartEncoder
 
 from bench.backbones.backbone import Backbone, fit_vocabulary
 from bench.backbones.injection import ATTENTION, Injection
-from bench.backbones.stack import Encoded, block_outputs, scaled_std
+from bench.backbones.stack import Encoded, padding_mask, scaled_std
 from bench.backbones.tokenizers import Tokenizer
 from bench.errors import BenchError
 from bench.interface import Batch
@@ -87,6 +89,10 @@ class EncoderDecoder(Backbone):
         """Standard deviation of the weights before any training."""
         return float(self.model.config.init_std)
 
+    def decoder_blocks(self) -> Sequence[nn.Module]:
+        """Returns the blocks of the decoder."""
+        return cast("Sequence[nn.Module]", self.model.model.decoder.layers)
+
     def decoder_attention(self) -> Sequence[nn.Module]:
         """Returns the self-attention of every decoder block."""
         return [block.self_attn for block in self.model.model.decoder.layers]
@@ -94,20 +100,20 @@ class EncoderDecoder(Backbone):
     def encode(self, batch: Batch) -> Encoded:
         """Runs the encoder over the texts themselves (sources or targets)."""
         encoder = self.model.model.encoder
-        layers, result = block_outputs(encoder.layers, lambda: encoder(batch.ids, attention_mask=batch.mask.long()))
-        last = result.last_hidden_state
-        return Encoded(layers, last, last[:, 0], batch.mask)
+        states = _embedded(encoder, encoder.embed_tokens(batch.ids))
+        layers = self.through(encoder.layers, states, attention_mask=padding_mask(batch))
+        return Encoded(layers, layers[-1], layers[-1][:, 0], batch.mask)
 
-    def merged_values(self, injection: Injection) -> dict[str, Tensor]:
+    def merged_values(self, injection: Injection) -> dict[int, dict[str, Tensor]]:
         """Returns the value projections of the gated layers' self-attention composed with W_v."""
-        merged: dict[str, Tensor] = {}
+        merged: dict[int, dict[str, Tensor]] = {}
         for index, layer in enumerate(injection.merged_layers):
-            name = f"model.decoder.layers.{layer}.self_attn.v_proj"
             projection = self.model.model.decoder.layers[layer].self_attn.v_proj
             map_ = injection.values[index]  # type: ignore[index]
-            merged[f"{name}.weight"] = map_ @ projection.weight
-            bias = map_ @ projection.bias
-            merged[f"{name}.bias"] = bias if injection.value_bias is None else bias + injection.value_bias[index]
+            weight, bias = map_ @ projection.weight, map_ @ projection.bias
+            if injection.value_bias is not None:
+                bias = bias + injection.value_bias[index]
+            merged[layer] = {"self_attn.v_proj.weight": weight, "self_attn.v_proj.bias": bias}
         return merged
 
     def decode(self, batch: Batch, injection: Injection, n: int) -> tuple[Tensor, Tensor]:
@@ -116,25 +122,18 @@ class EncoderDecoder(Backbone):
             raise BenchError("an encoder-decoder backbone needs a condition; the task has none.")
         decoder, condition = self.model.model.decoder, batch.condition
         source = self.encode(condition).last.repeat_interleave(n, dim=0)
-        embedded = decoder.embed_tokens(batch.inputs).repeat_interleave(n, dim=0)
-        keywords = injection.keywords()
-        keywords.pop("decoder_logits", None)
-        embedding = keywords.pop("decoder_embedding", None)
-        if embedding is not None:
-            embedded = embedded + embedding[:, None]
-        prefix = "model.decoder."
-        output = torch.func.functional_call(
-            decoder,
-            {name.removeprefix(prefix): tensor for name, tensor in self.merged_values(injection).items()},
-            kwargs={
-                "inputs_embeds": embedded,
-                "encoder_hidden_states": source,
-                "encoder_attention_mask": condition.mask.long().repeat_interleave(n, dim=0),
-                "use_cache": False,
-                **keywords,
-            },
+        embedded = injection.embedded(decoder.embed_tokens(batch.inputs), n)
+        seen = padding_mask(condition)
+        layers = self.through(
+            decoder.layers,
+            _embedded(decoder, embedded),
+            self.merged_values(injection),
+            encoder_hidden_states=source,
+            encoder_attention_mask=None if seen is None else seen.repeat_interleave(n, dim=0),
+            use_cache=False,
+            **injection.attention_keywords(),
         )
-        return output.last_hidden_state, torch.zeros(len(batch), dtype=torch.long, device=batch.ids.device)
+        return layers[-1], torch.zeros(len(batch), dtype=torch.long, device=batch.ids.device)
 
     def next_token_logits(self, hidden: Tensor) -> Tensor:
         """Returns the scores of the token after each hidden state (P x vocabulary), with BART's fixed bias."""
@@ -150,6 +149,12 @@ class EncoderDecoder(Backbone):
             "attention_mask": condition.mask.long().repeat_interleave(n, dim=0),
             "decoder_input_ids": torch.full((len(ids), 1), self.tokenizer.bos, device=ids.device),
         }
+
+
+def _embedded(half: BartEncoder | BartDecoder, tokens: Tensor) -> Tensor:
+    """Returns what the first block of encoder or decoder takes for embedded tokens (B x T x width)."""
+    states = half.layernorm_embedding(tokens + half.embed_positions(tokens[:, :, 0]))
+    return nn.functional.dropout(states, half.dropout, half.training)
 
 
 def scratch_bart(spec: BackboneSpec, tokenizer: Tokenizer) -> EncoderDecoder:

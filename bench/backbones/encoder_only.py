@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import BertConfig, BertModel
 
-from bench.backbones.stack import Encoded, Stack, block_outputs
+from bench.backbones.stack import Encoded, Stack, padding_mask
 from bench.backbones.tokenizers import Tokenizer
 from bench.errors import BenchError
 from bench.interface import Batch
@@ -44,10 +44,9 @@ class EncoderOnly(Stack):
         texts = batch.encoder
         if texts is None:
             raise BenchError("the batch lacks its texts in the tokens of the encoder.")
-        layers, result = block_outputs(
-            self.model.encoder.layer, lambda: self.model(texts.ids, attention_mask=texts.mask.long())
-        )
-        return Encoded(layers, result.last_hidden_state, result.pooler_output, texts.mask)
+        bert = self.model
+        layers = self.through(bert.encoder.layer, bert.embeddings(texts.ids), attention_mask=padding_mask(texts))
+        return Encoded(layers, layers[-1], bert.pooler(layers[-1]), texts.mask)
 
 
 def scratch_bert(spec: EncoderSpec, tokenizer: Tokenizer) -> EncoderOnly:

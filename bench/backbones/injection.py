@@ -64,10 +64,21 @@ class Injection:
 
     def keywords(self) -> dict[str, Any]:
         """Returns as keyword arguments of the decoder the per-sample tensors, and value maps that cannot be merged."""
-        names = ("embedding", "memory", "gate", "shift", "logits")
-        given = {f"decoder_{name}": tensor for name in names if (tensor := getattr(self, name)) is not None}
+        return self._given("embedding", "logits") | self.attention_keywords()
+
+    def attention_keywords(self) -> dict[str, Any]:
+        """Returns those of them that the attention of each layer takes."""
+        given = self._given("memory", "gate", "shift")
         # A tuple, because generation repeats every tensor among its keywords for each beam.
         return given | {"decoder_values": (self.values, self.value_bias)} if self.rank > 1 else given
+
+    def _given(self, *names: str) -> dict[str, Any]:
+        return {f"decoder_{name}": tensor for name in names if (tensor := getattr(self, name)) is not None}
+
+    def embedded(self, tokens: Tensor, n: int) -> Tensor:
+        """Returns embedded tokens (B x T x width) for n samples of each text, the embedding added (N x T x width)."""
+        tokens = tokens.repeat_interleave(n, dim=0)
+        return tokens if self.embedding is None else tokens + self.embedding[:, None]
 
 
 def register_attention() -> None:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bench.interface import Batch
 
-# Scores computed at once: bounds their memory to about 0.3 GB of float32, whatever the vocabulary.
-LOGITS_PER_CHUNK = 2**26
+LOGITS_AT_ONCE = 2**24
+"""Scores held at once: 64 MB of float32, a few times over while a loss is made of them, whatever the vocabulary."""
 
 
 def text_log_likelihood(
@@ -40,15 +41,21 @@ def text_log_likelihood(
     rows = (text[:, None] * n + torch.arange(n, device=text.device)).T.flatten()
     hidden = states[rows, position.repeat(n)]
     targets = batch.targets.flatten()[batch.predicted].repeat(n)
-    at_once = max(1, LOGITS_PER_CHUNK // vocabulary_size)
+    at_once = max(1, LOGITS_AT_ONCE // vocabulary_size)
 
     def token_log_likelihood(hidden: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
         logits = output_layer(hidden) if added is None else output_layer(hidden) + added[rows]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return -nn.functional.cross_entropy(logits, targets, reduction="none")
 
-    chunks = zip(hidden.split(at_once), rows.split(at_once), targets.split(at_once), strict=True)
-    terms = torch.cat([token_log_likelihood(*chunk) for chunk in chunks])
+    if len(hidden) <= at_once:
+        terms = token_log_likelihood(hidden, rows, targets)
+    else:
+        # Kept for the backward pass, the scores of all chunks would take the memory that chunks save.
+        chunks = zip(hidden.split(at_once), rows.split(at_once), targets.split(at_once), strict=True)
+        terms = torch.cat(
+            [checkpoint(token_log_likelihood, *c, use_reentrant=False, preserve_rng_state=False) for c in chunks]
+        )
     # Summed in double precision: 100 tokens make about 500 nats, where float32 resolves only 3e-5.
     total = torch.zeros(len(batch) * n, dtype=torch.float64, device=hidden.device)
     return total.index_add(0, rows, terms.double()).view(len(batch), n)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from bench.backbones.foundation import Foundation
@@ -35,13 +37,18 @@ class Encoded:
 class Stack(Foundation):
     """A Hugging Face model that encodes texts.
 
+    Its blocks are run one by one, for what the model's own pass does not do: give the output of every block, with other
+    weights for a while, recomputing activations, and never asking the device what a mask looks like.
+
     Attributes:
         model: the Hugging Face model.
+        recomputes: whether the backward pass computes the activations of a block anew, instead of keeping them.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
         super().__init__(tokenizer)
         self.model = model
+        self.recomputes = False
 
     @property
     @abstractmethod
@@ -67,6 +74,35 @@ class Stack(Foundation):
     def encode(self, batch: Batch) -> Encoded:
         """Runs the encoder over the texts, every token seeing every other; padding is seen by none."""
 
+    def through(
+        self,
+        blocks: Iterable[nn.Module],
+        states: Tensor,
+        merged: Mapping[int, Mapping[str, Tensor]] | None = None,
+        **keywords: Any,
+    ) -> tuple[Tensor, ...]:
+        """Runs blocks one after the other and returns the output of each (B x T x width).
+
+        Args:
+            blocks: of the model.
+            states: embedded tokens (B x T x width).
+            merged: values that parameters have in this pass: by the block's place, by their names in the block.
+            **keywords: for every block.
+        """
+
+        def run(block: nn.Module, own: Mapping[str, Tensor] | None, states: Tensor) -> Tensor:
+            if own is None:
+                return cast(Tensor, block(states, **keywords))
+            return cast(Tensor, torch.func.functional_call(block, dict(own), (states,), keywords))
+
+        recomputes = self.recomputes and torch.is_grad_enabled()
+        outputs: list[Tensor] = []
+        for place, block in enumerate(blocks):
+            own = None if merged is None else merged.get(place)
+            states = checkpoint(run, block, own, states, use_reentrant=False) if recomputes else run(block, own, states)
+            outputs.append(states)
+        return tuple(outputs)
+
 
 def scaled_std(width: int) -> float:
     """Returns the standard deviation that weights from scratch begin with.
@@ -76,13 +112,6 @@ def scaled_std(width: int) -> float:
     return 0.02 * (768 / width) ** 0.5
 
 
-def block_outputs(blocks: nn.ModuleList, run: Callable[[], Any]) -> tuple[tuple[Tensor, ...], Any]:
-    """Returns the output of every block during ``run``, and what it returned."""
-    outputs: list[Tensor] = []
-    hooks = [block.register_forward_hook(lambda module, inputs, output: outputs.append(output)) for block in blocks]
-    try:
-        result = run()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return tuple(outputs), result
+def padding_mask(batch: Batch) -> Tensor | None:
+    """Returns where attention may look (B x 1 x 1 x T), or None where no text is padded."""
+    return batch.mask[:, None, None] if batch.padded else None

@@ -17,6 +17,8 @@ import pytest
 import torch
 from scipy.stats import chisquare
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import DynamicCache, GPT2LMHeadModel
 
 from bench.backbones import Backbone, Injection, Tokenizer, build_backbone, likelihood
@@ -218,13 +220,43 @@ class TestLikelihood:
         assert float(last.exp().sum()) == pytest.approx(1.0, abs=1e-10)
         assert float(last.std()) > 0.1
 
+    @torch.enable_grad()
     @pytest.mark.parametrize("at_once", [1, 7, 10**6])
     def test_does_not_depend_on_how_many_logits_are_made_at_once(
         self, make_backbone: Make, batch: Batch, monkeypatch: pytest.MonkeyPatch, at_once: int
     ) -> None:
-        expected = make_backbone().log_likelihood(batch, Injection())
-        monkeypatch.setattr(likelihood, "LOGITS_PER_CHUNK", at_once * 300)
-        torch.testing.assert_close(make_backbone().log_likelihood(batch, Injection()), expected, **EXACT)
+        whole, parts = make_backbone(), make_backbone()
+        expected = whole.log_likelihood(batch, Injection())
+        monkeypatch.setattr(likelihood, "LOGITS_AT_ONCE", at_once * whole.vocabulary_size)
+        found = parts.log_likelihood(batch, Injection())
+        torch.testing.assert_close(found, expected, **EXACT)
+        expected.sum().backward()
+        found.sum().backward()
+        for one, other in zip(parts.parameters(), whole.parameters(), strict=True):
+            torch.testing.assert_close(one.grad, other.grad, **EXACT)
+
+    @torch.enable_grad()
+    def test_scores_of_all_tokens_are_never_there_at_once(
+        self, make_backbone: Make, batch: Batch, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither made nor kept for the backward pass, in which they are made again."""
+        backbone, largest = make_backbone(), 0
+        monkeypatch.setattr(likelihood, "LOGITS_AT_ONCE", 4 * backbone.vocabulary_size)
+
+        class Largest(TorchDispatchMode):
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+                nonlocal largest
+                result = func(*args, **(kwargs or {}))
+                made = [one for one in tree_leaves(result) if isinstance(one, torch.Tensor) and one.dim() > 1]
+                # Of a vocabulary's size, but no weights.
+                sizes = [len(one) for one in made if one.shape[-1] == backbone.vocabulary_size and len(one) != width]
+                largest = max([largest, *sizes])
+                return result
+
+        width = backbone.width
+        with Largest():
+            backbone.log_likelihood(batch, Injection()).sum().backward()
+        assert largest == 4 < len(batch.predicted)
 
     def test_of_a_text_behind_its_condition_is_transformers_loss(self, gpt2: Backbone, batch: Batch) -> None:
         """[BOS source EOS] [BOS target EOS], of which the target's tokens behind its BOS are predicted."""

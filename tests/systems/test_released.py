@@ -48,15 +48,21 @@ class Case:
     def latents(self, ids: Tensor, index: int, condition: Tensor | None) -> list[Layer]:
         """The released latent path of a text with the noise of the stream ``index``."""
         stream = torch.Generator().manual_seed(index)
-        noise = torch.cat([torch.randn(1, 4, generator=stream) for _ in self.layers])
-        return self.released.encoder.latents(ids, noise, condition, self.layers)
+        noise = torch.stack([torch.randn(1, 4, generator=stream) for _ in self.layers])
+        seen = None if condition is None else alone(condition)
+        return self.released.encoder.latents(*alone(ids), noise, seen, self.layers)
 
     def everywhere(self, path: LatentPath, index: int) -> list[Tensor | None]:
         """The imported latent path of a text, layer by layer."""
         z: list[Tensor | None] = [None] * 3
         for group, layer in enumerate(self.layers):
-            z[layer] = path.z[group][index, 0]
+            z[layer] = path.z[group][index]
         return z
+
+
+def alone(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns a text as a batch of its own, with its length."""
+    return ids[None], torch.tensor([len(ids)])
 
 
 MakeCase = Callable[..., Case]
@@ -130,10 +136,10 @@ def test_posterior_prior_and_terms_of_every_layer(case: Case, gpt2_files: Path) 
     for index, (ids, condition) in enumerate(as_released(gpt2_files, case.system.conditional)):
         layers = case.latents(ids, index, condition)
         for group, layer in enumerate(layers):
-            torch.testing.assert_close(path.mean[group][index, 0], layer.q[0], **case.tolerance)
-            torch.testing.assert_close(path.z[group][index, 0], layer.z, **case.tolerance)
+            torch.testing.assert_close(path.mean[group][index, 0], layer.q[0][0], **case.tolerance)
+            torch.testing.assert_close(path.z[group][index, 0], layer.z[0], **case.tolerance)
             ours = torch.stack([path.log_q[index, 0, group], path.log_p[index, 0, group], path.kl[index, 0, group]])
-            theirs = torch.stack([layer.log_q, layer.log_p, layer.kl])
+            theirs = torch.cat([layer.log_q, layer.log_p, layer.kl])
             torch.testing.assert_close(ours, theirs, **case.tolerance)
 
 
@@ -147,11 +153,11 @@ def test_logits_and_likelihood(case: Case, gpt2_files: Path) -> None:
     likelihood = case.system.log_likelihood(batch, path)
     for index, (ids, condition) in enumerate(as_released(gpt2_files, case.system.conditional)):
         z = case.everywhere(path, index)
-        expected = case.released.decoder.logits(ids[:-1], z)
+        expected = case.released.decoder.logits(ids[None, :-1], z)[0]
         torch.testing.assert_close(logits[index, : len(ids) - 1], expected, **case.tolerance)
         first = 1 if condition is None else len(condition)
         assert int(starts[index]) == first - 1
-        expected = case.released.log_likelihood(ids, z, first)
+        expected = case.released.log_likelihood(*alone(ids), z, first)[0]
         torch.testing.assert_close(likelihood[index, 0].to(expected.dtype), expected, **case.tolerance)
 
 
@@ -173,7 +179,8 @@ def test_greedy_generation(make_case: MakeCase, gpt2_files: Path, conditional: b
         prompt = [BOS] if source is None else source.tolist()
         ids = list(prompt)
         while len(ids) < len(prompt) + 6 and (len(ids) == len(prompt) or ids[-1] != EOS):
-            ids.append(int(case.released.decoder.logits(torch.tensor(ids), case.everywhere(path, index))[-1].argmax()))
+            logits = case.released.decoder.logits(torch.tensor([ids]), case.everywhere(path, index))
+            ids.append(int(logits[0, -1].argmax()))
         special = {PAD, BOS, EOS} if source is None else {PAD, EOS}
         assert generated[index] == [one for one in ids[len(prompt) :] if one not in special]
 
@@ -183,11 +190,13 @@ def test_the_released_pooling_sees_padding_and_ours_does_not(make_case: MakeCase
     case = make_case()
     (ids, _), *_ = as_released(gpt2_files, conditional=False)
     padded = torch.cat([ids, torch.full((5,), PAD)])
-    alone, beside = (case.released.encoder.representations(*one) for one in ((ids, 0), (padded, 5)))
-    assert all((one - other).abs().max() > 1e-3 for one, other in zip(alone, beside, strict=True))
+    without, beside = (
+        case.released.encoder.representations(one[None], torch.tensor([len(ids)])) for one in (ids, padded)
+    )
+    assert all((one - other).abs().max() > 1e-3 for one, other in zip(without, beside, strict=True))
     mask = torch.arange(len(padded))[None] < len(ids)
     ours = case.system._represent(Batch(padded[None], mask, torch.tensor([])))
-    torch.testing.assert_close(ours[0], torch.stack(alone), **case.tolerance)
+    torch.testing.assert_close(ours[0], torch.cat(without), **case.tolerance)
 
 
 @pytest.mark.parametrize("conditional", [False, True])
