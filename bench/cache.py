@@ -26,13 +26,16 @@ DIGESTS = "sha256.json"
 
 
 def cache_folder() -> Path | None:
-    """Returns where arrays are kept, or None where ``$DELLA_BENCH_CACHE`` is set to nothing.
+    """Returns where arrays are kept, or None where ``$DELLA_BENCH_CACHE`` is set to nothing or nobody is at home.
 
     That is ``$DELLA_BENCH_CACHE``, else ``$XDG_CACHE_HOME/della-bench``, else ``~/.cache/della-bench``.
     """
     if (named := os.environ.get("DELLA_BENCH_CACHE")) is not None:
         return Path(named) if named else None
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "della-bench"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "della-bench"
+    except RuntimeError:  # a user without a home, as in many containers
+        return None
 
 
 def cached_arrays(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import pwd
 import resource
 import shutil
 import subprocess
@@ -256,4 +256,16 @@ def test_where_it_lies(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str
     for name, value in {"HOME": "/home/reader", **variables}.items():
         monkeypatch.setenv(name, value)
     assert cache_folder() == Path(place)
-    assert os.environ.get("DELLA_BENCH_CACHE") == variables.get("DELLA_BENCH_CACHE")
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the standard library has it for a number that is nobody's."""
+    for name in ("DELLA_BENCH_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert cache_folder() is None
+    assert cached_arrays("texts", CONTENT, once()) is ARRAYS
