@@ -74,7 +74,9 @@ def draw_noise(batch: int, n: int, size: int, generator: Generators, like: Tenso
         noise = torch.randn(batch, n, size, generator=generator, device=generator.device)
     else:
         noise = torch.stack([torch.randn(n, size, generator=one, device=one.device) for one in generator])
-    return noise.to(like.device, like.dtype)
+    if like.device.type == "cuda" and noise.device.type == "cpu":
+        noise = noise.pin_memory()  # what is not pinned is waited for
+    return noise.to(like.device, like.dtype, non_blocking=True)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ NO_IDENTITY = (
     ("tokenizer", "path"),
     ("backbone", "path"),
     ("encoder", "path"),
+    ("training", "activation_checkpointing"),
     ("training", "checkpoint_seconds"),
     ("scoring", "batch_tokens"),
 )
@@ -202,26 +203,34 @@ class EncoderSpec(StackSpec):
 
 
 class TrainingSpec(Spec):
-    """How long and how fast a system is trained.
+    """How long and how fast a system is trained; what is off by default is stored only where it is on.
 
     Attributes:
         epochs: passes over the training texts.
         batch_tokens: padded tokens per optimizer step; batches hold texts of similar length.
+        micro_batch_tokens: padded tokens per forward and backward pass; the gradients of a step that has more are
+            accumulated over several. What an objective averages over a batch, it averages over a pass.
         learning_rate: peak of AdamW's, after a linear warm-up over ``warmup`` of all steps, then constant.
         weight_decay: of weight matrices.
         warmup: fraction of all steps.
         clip_norm: gradients are scaled down to this norm.
         precision: ``auto`` is bf16 autocast on GPUs that have it, else fp32.
+        compile: whether ``torch.compile`` makes kernels for the blocks of the stack, which takes a minute or two.
+        activation_checkpointing: whether the backward pass computes the activations of each block anew instead of
+            keeping them; changes no result.
         checkpoint_seconds: least time between checkpoints inside an epoch; changes no result.
     """
 
     epochs: int = Field(4, ge=1)
     batch_tokens: int = Field(1024, ge=1)
+    micro_batch_tokens: int | None = Field(None, ge=1, exclude_if=lambda tokens: tokens is None)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.1, ge=0, le=1)
     clip_norm: float = Field(1.0, gt=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = Field(False, exclude_if=lambda compile: not compile)
+    activation_checkpointing: bool = False
     checkpoint_seconds: float = Field(60.0, ge=0)
 
 

@@ -8,7 +8,7 @@ from bench.backbones.foundation import BareFoundation, Foundation
 from bench.backbones.injection import Injection
 from bench.backbones.likelihood import text_log_likelihood
 from bench.backbones.pooling import AttentionPooling
-from bench.backbones.stack import Stack
+from bench.backbones.stack import Stack, compiled
 from bench.backbones.system import InjectedSystem
 from bench.backbones.tokenizers import (
     BERT_TOKENS,
@@ -37,6 +37,7 @@ __all__ = [
     "build_tokenizer",
     "check_backbone",
     "check_encoder",
+    "compiled",
     "decode_stepwise",
     "load_tokenizer",
     "read_tokenizer",

@@ -40,9 +40,9 @@ class Backbone(Stack):
         """The map from hidden states to the scores of all tokens."""
         return cast(nn.Linear, self.model.lm_head)
 
-    @abstractmethod
     def decoder_blocks(self) -> Sequence[nn.Module]:
-        """Returns the blocks of the decoder."""
+        """Returns the blocks of the decoder: all, unless encoder and decoder are two."""
+        return self.blocks()
 
     @abstractmethod
     def decoder_attention(self) -> Sequence[nn.Module]:

@@ -87,7 +87,7 @@ class DecoderOnly(Backbone):
         """Standard deviation of the weights before any training."""
         return float(self.model.config.initializer_range)
 
-    def decoder_blocks(self) -> Sequence[nn.Module]:
+    def blocks(self) -> Sequence[nn.Module]:
         """Returns all blocks."""
         return cast("Sequence[nn.Module]", self.model.transformer.h)
 
@@ -107,7 +107,7 @@ class DecoderOnly(Backbone):
         """Returns the outputs of all blocks for embedded tokens (B x T x width), and that of the stack."""
         gpt2 = self.model.transformer
         places = gpt2.wpe(torch.arange(embedded.shape[1], device=embedded.device))
-        layers = self.through(gpt2.h, gpt2.drop(embedded + places), merged, **keywords)
+        layers = self.through(self.blocks(), gpt2.drop(embedded + places), merged, **keywords)
         return layers, gpt2.ln_f(layers[-1])
 
     def merged_values(self, injection: Injection) -> dict[int, dict[str, Tensor]]:

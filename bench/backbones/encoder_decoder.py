@@ -89,6 +89,10 @@ class EncoderDecoder(Backbone):
         """Standard deviation of the weights before any training."""
         return float(self.model.config.init_std)
 
+    def blocks(self) -> Sequence[nn.Module]:
+        """Returns the blocks of the encoder, then those of the decoder."""
+        return [*self.model.model.encoder.layers, *self.decoder_blocks()]
+
     def decoder_blocks(self) -> Sequence[nn.Module]:
         """Returns the blocks of the decoder."""
         return cast("Sequence[nn.Module]", self.model.model.decoder.layers)
@@ -125,7 +129,7 @@ class EncoderDecoder(Backbone):
         embedded = injection.embedded(decoder.embed_tokens(batch.inputs), n)
         seen = padding_mask(condition)
         layers = self.through(
-            decoder.layers,
+            self.decoder_blocks(),
             _embedded(decoder, embedded),
             self.merged_values(injection),
             encoder_hidden_states=source,

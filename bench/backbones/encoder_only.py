@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
+from torch import nn
 from transformers import BertConfig, BertModel
 
+from bench.backbones.injection import ATTENTION
 from bench.backbones.stack import Encoded, Stack, padding_mask
 from bench.backbones.tokenizers import Tokenizer
 from bench.errors import BenchError
@@ -35,6 +40,10 @@ class EncoderOnly(Stack):
         """Standard deviation of the weights before any training."""
         return float(self.model.config.initializer_range)
 
+    def blocks(self) -> Sequence[nn.Module]:
+        """Returns all blocks."""
+        return cast("Sequence[nn.Module]", self.model.encoder.layer)
+
     def encode(self, batch: Batch) -> Encoded:
         """Runs BERT over the texts in its own tokens, [CLS] first; the pooler is tanh of a linear map of that state.
 
@@ -45,7 +54,7 @@ class EncoderOnly(Stack):
         if texts is None:
             raise BenchError("the batch lacks its texts in the tokens of the encoder.")
         bert = self.model
-        layers = self.through(bert.encoder.layer, bert.embeddings(texts.ids), attention_mask=padding_mask(texts))
+        layers = self.through(self.blocks(), bert.embeddings(texts.ids), attention_mask=padding_mask(texts))
         return Encoded(layers, layers[-1], bert.pooler(layers[-1]), texts.mask)
 
 
@@ -85,5 +94,5 @@ def _settings(spec: EncoderSpec) -> dict[str, float | str]:
     return {
         "hidden_dropout_prob": spec.dropout,
         "attention_probs_dropout_prob": spec.dropout,
-        "attn_implementation": "sdpa",
+        "attn_implementation": ATTENTION,
     }

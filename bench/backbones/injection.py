@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from bench.backbones.attention import attend
 
 ATTENTION = "della_bench"
 
@@ -117,7 +118,7 @@ def injected_attention(
         decoder_shift: (N x gated layers x heads * head size).
         decoder_values: maps of the value vectors and their biases, where a layer has several (gated layers x rank *
             width x width, gated layers x rank * width).
-        **kwargs: passed on to SDPA.
+        **kwargs: passed on to ``attend``.
 
     Returns:
         The attended values (N x queries x heads x head size), and None for the weights.
@@ -134,7 +135,7 @@ def injected_attention(
         bias = None if biases is None else biases[index]
         output = _attend_through(maps[index], bias, module, query, key, value, attention_mask, **kwargs)
     else:
-        output = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)[0][:, :, None]
+        output = attend(module, query, key, value, attention_mask, **kwargs)[:, :, None]
     if decoder_gate is not None and index is not None:
         gate = decoder_gate[:, index].unflatten(-1, (1, *output.shape[2:]))
         output = output * gate.to(output.dtype)
@@ -165,10 +166,10 @@ def _attend_through(
     if query.shape[2] == key.shape[2]:
         mapped = nn.functional.linear(whole, maps, bias).unflatten(-1, (-1, heads, size))
         mapped = mapped.permute(0, 3, 1, 2, 4).flatten(3)  # N x heads x keys x rank * size
-        attended, _ = sdpa_attention_forward(module, query, key, mapped, attention_mask, **kwargs)
+        attended = attend(module, query, key, mapped, attention_mask, **kwargs)
         return attended.unflatten(-1, (-1, size)).transpose(2, 3)
     every = whole[:, None].expand(-1, heads, -1, -1)
-    attended, _ = sdpa_attention_forward(module, query, key, every, attention_mask, **kwargs)
+    attended = attend(module, query, key, every, attention_mask, **kwargs)
     of_heads = maps.unflatten(0, (-1, heads, size)).repeat_interleave(query.shape[1] // heads, dim=1)
     output = torch.einsum("nqhd,rhsd->nqrhs", attended, of_heads)
     if bias is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from bench.backbones.dropout import use_fast_dropout
 from bench.backbones.foundation import Foundation
 from bench.backbones.tokenizers import Tokenizer
 from bench.interface import Batch
@@ -42,13 +44,15 @@ class Stack(Foundation):
 
     Attributes:
         model: the Hugging Face model.
-        recomputes: whether the backward pass computes the activations of a block anew, instead of keeping them.
+        activation_checkpointing: whether the backward pass computes the activations of a block anew, instead of
+            keeping them.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
         super().__init__(tokenizer)
+        use_fast_dropout(model)
         self.model = model
-        self.recomputes = False
+        self.activation_checkpointing = False
 
     @property
     @abstractmethod
@@ -74,6 +78,10 @@ class Stack(Foundation):
     def encode(self, batch: Batch) -> Encoded:
         """Runs the encoder over the texts, every token seeing every other; padding is seen by none."""
 
+    @abstractmethod
+    def blocks(self) -> Sequence[nn.Module]:
+        """Returns all blocks."""
+
     def through(
         self,
         blocks: Iterable[nn.Module],
@@ -95,7 +103,7 @@ class Stack(Foundation):
                 return cast(Tensor, block(states, **keywords))
             return cast(Tensor, torch.func.functional_call(block, dict(own), (states,), keywords))
 
-        recomputes = self.recomputes and torch.is_grad_enabled()
+        recomputes = self.activation_checkpointing and torch.is_grad_enabled()
         outputs: list[Tensor] = []
         for place, block in enumerate(blocks):
             own = None if merged is None else merged.get(place)
@@ -110,6 +118,20 @@ def scaled_std(width: int) -> float:
     GPT-2 and BART begin with 0.02 at a width of 768; a narrower model shall start with signals as strong.
     """
     return 0.02 * (768 / width) ** 0.5
+
+
+@contextmanager
+def compiled(blocks: Sequence[nn.Module]) -> Iterator[None]:
+    """Lets ``torch.compile`` make the kernels of blocks for a while, the same for all lengths."""
+    # Every block counts as the same code, and each has passes of several kinds: it would soon give up on them.
+    with torch._dynamo.config.patch(recompile_limit=16 * len(blocks)):
+        for block in blocks:
+            block.forward = torch.compile(block.forward, dynamic=True)
+        try:
+            yield
+        finally:
+            for block in blocks:
+                del block.forward
 
 
 def padding_mask(batch: Batch) -> Tensor | None:

@@ -231,3 +231,9 @@ def batches_of_similar_length(
     if rng is not None:
         batches = [batches[place] for place in rng.permutation(len(batches))]
     return batches
+
+
+def divided(batch: Sequence[int], lengths: npt.NDArray[np.int64], batch_tokens: int) -> list[list[int]]:
+    """Divides a batch into ones of at most ``batch_tokens``; takes and returns indices of texts."""
+    parts = batches_of_similar_length(lengths[list(batch)], batch_tokens)
+    return [[batch[place] for place in part] for part in parts]

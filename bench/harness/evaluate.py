@@ -19,8 +19,32 @@ from bench.score import Array
 from bench.seeds import derive_seed
 from bench.spec import ScoringSpec, TrainingSpec
 
-VERSION = 1
+VERSION = 2
 """Rises whenever the same system and texts give other terms."""
+
+SAMPLES_AT_ONCE = 32
+"""Samples of a text that are drawn together, so that memory does not grow with their number; part of what is drawn."""
+
+
+class Moments:
+    """Mean and variance of samples that come in parts (Chan et al. 1983), each (B x n x D)."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.mean: Array = np.zeros(())
+        self.squares: Array = np.zeros(())
+
+    def add(self, samples: Array) -> None:
+        """Takes in more samples."""
+        n, mean = samples.shape[1], samples.mean(axis=1)
+        apart, total = mean - self.mean, self.n + n
+        self.squares = self.squares + ((samples - mean[:, None]) ** 2).sum(axis=1) + apart**2 * (self.n * n / total)
+        self.mean, self.n = self.mean + apart * (n / total), total
+
+    @property
+    def variance(self) -> Array:
+        """Unbiased variance over all samples (B x D), 0 for a single one."""
+        return self.squares / max(1, self.n - 1)
 
 
 @torch.no_grad()
@@ -55,23 +79,29 @@ def score_texts(
     first_samples: list[LatentPath] = []
     for done, (indices, batch) in enumerate(zip(batches, load(texts, batches, device), strict=True)):
         streams = [torch.Generator().manual_seed(derive_seed(latent_seed, "score", index)) for index in indices]
+        padded = len(indices) * int(texts.lengths[indices].max())
+        at_once = max(1, scoring.batch_tokens // padded)
+        log_likelihood, log_ratio, kl, means = [], [], Moments(), Moments()
         with precision(training, device):
             posterior = system.encode(batch)
-            path = posterior.sample(n_samples, streams)
-            padded = len(indices) * int(texts.lengths[indices].max())
-            at_once = max(1, scoring.batch_tokens // padded)
-            parts = [
-                system.log_likelihood(batch, path.narrow(start, start + at_once)) for start in range(0, path.n, at_once)
-            ]
+            for first in range(0, n_samples, SAMPLES_AT_ONCE):
+                path = posterior.sample(min(SAMPLES_AT_ONCE, n_samples - first), streams)
+                for start in range(0, path.n, at_once):
+                    part = path.narrow(start, start + at_once)
+                    log_likelihood.append(_array(system.log_likelihood(batch, part)))
+                log_ratio.append(_array((path.log_p.double() - path.log_q.double()).sum(-1)))
+                kl.add(_array(path.kl))
+                mean = _joined(path.mean, len(indices), path.n)
+                means.add(mean)
+                if not first:
+                    first_samples.append(path.narrow(0, 1))
+                    columns["first_mean"].append(mean[:, 0])
         posteriors.append(posterior)
-        first_samples.append(path.narrow(0, 1))
-        columns["log_likelihood"].append(_array(torch.cat(parts, dim=1)))
-        columns["log_ratio"].append(_array((path.log_p.double() - path.log_q.double()).sum(-1)))
-        columns["kl"].append(_array(path.kl.double().mean(1)))
-        mean = _joined(path.mean, len(indices), path.n)
-        columns["mean"].append(mean.mean(axis=1))
-        columns["mean_noise"].append(mean.var(axis=1, ddof=min(1, path.n - 1)) / path.n)
-        columns["first_mean"].append(mean[:, 0])
+        columns["log_likelihood"].append(np.concatenate(log_likelihood, axis=1))
+        columns["log_ratio"].append(np.concatenate(log_ratio, axis=1))
+        columns["kl"].append(kl.mean)
+        columns["mean"].append(means.mean)
+        columns["mean_noise"].append(means.variance / n_samples)
         report("score", (done + 1) / len(batches))
     own, aggregated = aggregated_posterior(posteriors, first_samples)
     back = np.argsort(order)

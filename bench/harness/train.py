@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -22,8 +22,9 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from bench.backbones import Stack, compiled
 from bench.harness.aggregate import aggregated_posterior
-from bench.harness.data import TokenizedTexts, batches_of_similar_length
+from bench.harness.data import TokenizedTexts, batches_of_similar_length, divided
 from bench.harness.loading import load
 from bench.harness.model import WEIGHTS, load_weights, weights
 from bench.interface import Batch, LatentPath, Posterior, System
@@ -34,7 +35,7 @@ from bench.spec import TrainingSpec
 from bench.storage import atomic_write
 from bench.tasks.task import Split
 
-VERSION = 1
+VERSION = 2
 """Rises whenever the same spec trains other weights."""
 
 Report = Callable[[str, float], None]
@@ -164,6 +165,15 @@ class Trainer:
         Returns:
             What happened; ``diverged`` is set, and the system is of no use, if a loss was not finite.
         """
+        stacks = [one for one in (self.system.backbone, self.system.own_encoder) if isinstance(one, Stack)]
+        with ExitStack() as settings:
+            for stack in stacks:
+                stack.activation_checkpointing = self.spec.activation_checkpointing
+                if self.spec.compile:
+                    settings.enter_context(compiled(stack.blocks()))
+            return self._run()
+
+    def _run(self) -> Progress:
         self._resume()
         saved = time.monotonic()
         # Not the step says which epoch it is: after the last one of an epoch, validation is still to come.
@@ -172,7 +182,7 @@ class Trainer:
             self.batches = batches_of_similar_length(self.texts["train"].lengths, self.spec.batch_tokens, rng)
             if self.progress.batch == 0 and epoch == self.stage.epochs.start:
                 self._begin_stage()
-            with closing(load(self.texts["train"], self.batches[self.progress.batch :], self.device)) as batches:
+            with closing(self._load(self.batches[self.progress.batch :])) as batches:
                 while self.progress.batch < len(self.batches) and not self.progress.diverged:
                     # An inner loop waits for the device by itself, and takes long enough.
                     self._look_at(islice(batches, 1 if self.progress.catching_up else STEPS_BETWEEN_LOOKS))
@@ -189,7 +199,14 @@ class Trainer:
             load_weights(self.system, self.best_weights)
         return self.progress
 
-    def _look_at(self, batches: Iterable[Batch]) -> None:
+    def _load(self, batches: Iterable[Sequence[int]]) -> Generator[Sequence[Batch], None, None]:
+        """Yields the micro-batches of each batch of training texts, which together make one step."""
+        texts, budget = self.texts["train"], self.spec.micro_batch_tokens
+        parts = [[indices] if budget is None else divided(indices, texts.lengths, budget) for indices in batches]
+        with closing(load(texts, chain.from_iterable(parts), self.device)) as loaded:
+            yield from (list(islice(loaded, len(of_one))) for of_one in parts)
+
+    def _look_at(self, batches: Iterable[Sequence[Batch]]) -> None:
         """Takes the steps of some batches, then adds up what they logged."""
         start = time.perf_counter()
         self.system.train()
@@ -197,8 +214,8 @@ class Trainer:
         texts = 0
         for batch in batches:
             logged.append(self._step(batch, self.progress.step + len(logged)))
-            texts += len(batch)
-            self.progress.tokens += len(batch.predicted)
+            texts += sum(len(part) for part in batch)
+            self.progress.tokens += _predicted(batch)
         totals = torch.stack(logged).sum(0).tolist()
         groups = [f"kl[{group}]" for group in range(1, len(self.system.groups) + 1)]
         names = ["loss", "rec", "kl", *groups, *(part.name for part in self.stage.objective.auxiliary)]
@@ -210,7 +227,7 @@ class Trainer:
         self.progress.diverged = not all(map(math.isfinite, totals))
         self.progress.seconds += time.perf_counter() - start
 
-    def _step(self, batch: Batch, step: int) -> Tensor:
+    def _step(self, batch: Sequence[Batch], step: int) -> Tensor:
         """Takes one step; returns sums over texts: loss, rec, KL, each group's KL, each auxiliary loss."""
         inner = self.stage.objective.inner_loop
         if inner is None or not self.progress.catching_up:
@@ -218,13 +235,23 @@ class Trainer:
         self._catch_up(inner, batch, step)
         return self._update(batch, step, frozen=self.encoder)
 
-    def _update(self, batch: Batch, step: int, *draw: int, frozen: Sequence[nn.Parameter] = ()) -> Tensor:
+    def _update(self, batch: Sequence[Batch], step: int, *draw: int, frozen: Sequence[nn.Parameter] = ()) -> Tensor:
         """Updates all weights but the frozen ones; ``draw`` tells the random draws of a step's updates apart."""
         torch.manual_seed(derive_seed(self.seeds["dropout"], step, *draw))
         noise = torch.Generator().manual_seed(derive_seed(self.seeds["latent"], step, *draw))
-        objective = self.stage.objective
         for group in self.optimizer.param_groups:
             group["lr"] = self.spec.learning_rate * min(1.0, (step + 1) / max(1.0, self.spec.warmup * self.total_steps))
+        logged = torch.stack([self._accumulate(part, step, noise) for part in batch]).sum(0)
+        torch.nn.utils.clip_grad_norm_(self.trained.values(), self.spec.clip_norm)
+        for parameter in frozen:
+            parameter.grad = None
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return logged
+
+    def _accumulate(self, batch: Batch, step: int, noise: torch.Generator) -> Tensor:
+        """Adds the gradients of a micro-batch to those there are; returns what ``_step`` does."""
+        objective = self.stage.objective
         with precision(self.spec, self.device):
             path = self.system.encode(batch).sample(1, noise)
             log_likelihood = self.system.log_likelihood(batch, path)
@@ -232,24 +259,19 @@ class Trainer:
         loss = objective.loss(log_likelihood, path, self.stage.clock(step, self.steps_per_epoch), auxiliary).sum()
         # A fixed divisor, not the batch's own token count, keeps every text's weight the same in every batch.
         (loss / self.spec.batch_tokens).backward()
-        torch.nn.utils.clip_grad_norm_(self.trained.values(), self.spec.clip_norm)
-        for parameter in frozen:
-            parameter.grad = None
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
         kl = path.kl.detach().double().mean(1).sum(0)
         further = [terms.detach().mean(1).sum() for terms in auxiliary]
         return torch.stack([loss.detach(), -log_likelihood.detach().sum(), kl.sum(), *kl, *further])
 
-    def _catch_up(self, inner: InnerLoop, first: Batch, step: int) -> None:
+    def _catch_up(self, inner: InnerLoop, first: Sequence[Batch], step: int) -> None:
         """Updates the encoder alone, until its loss per token does not fall from one look to the next."""
         rng = np.random.Generator(np.random.PCG64(derive_seed(self.seeds["data"], "inner", step)))
         drawn = (self.batches[rng.integers(len(self.batches))] for _ in range(1, inner.at_most))
         previous, losses, tokens = math.inf, [], 0
-        with closing(load(self.texts["train"], drawn, self.device)) as others:
+        with closing(self._load(drawn)) as others:
             for number, batch in enumerate(chain([first], others), start=1):
                 losses.append(self._update(batch, step, number, frozen=self.others)[0])
-                tokens += len(batch.predicted)
+                tokens += _predicted(batch)
                 self.progress.inner_updates += 1
                 if number % inner.look == 0:
                     present = float(torch.stack(losses).sum()) / tokens
@@ -357,6 +379,10 @@ class Trainer:
                 key: value if key == "step" and self.device.type == "cpu" else value.to(self.device)
                 for key, value in state.items()
             }
+
+
+def _predicted(batch: Sequence[Batch]) -> int:
+    return sum(len(part.predicted) for part in batch)
 
 
 def trial(system: System, texts: TokenizedTexts) -> Trial:

@@ -111,7 +111,7 @@ def test_a_bag_of_words_stands_beside_everything_but_itself() -> None:
     objective = build_objective(resolve_objective(label).parts)
     assert objective.auxiliary == (BagOfWords(weight=0.1),)
     assert len(objective.parts) == 4
-    with pytest.raises(BenchError, match=r"'bow' and 'bow' are both an auxiliary loss\."):
+    with pytest.raises(BenchError, match=r"'bow' is given twice\."):
         resolve_objective(["bow", "bow:0.3"])
     with pytest.raises(BenchError, match=r"'bow:0': weight: Input should be greater than 0 \(got 0\)\."):
         resolve_objective(["bow:0"])

@@ -190,7 +190,7 @@ def test_without_a_floor_a_target_of_zero_changes_nothing() -> None:
             " another reduction.",
         ),
         (["free-bits", "constant:0"], "objective 'free-bits+constant:0': free bits do nothing where the KL has no"),
-        (["free-bits:0.5", "free-bits:8"], "'free-bits' and 'free-bits' are both a floor."),
+        (["free-bits:0.5", "free-bits:8"], "'free-bits' is given twice."),
         (["free-bits:8,per=sentence"], "'free-bits:8,per=sentence': per: Input should be 'dimension', 'group' or 'te"),
         (["free-bits:-1"], "'free-bits:-1': target: Input should be greater than or equal to 0 (got -1)."),
     ],

@@ -76,6 +76,7 @@ OTHERS: dict[str, Any] = {
     "training.warmup": 0.0,
     "training.clip_norm": 0.5,
     "training.precision": "fp32",
+    "training.activation_checkpointing": True,
     "training.checkpoint_seconds": 1.0,
     "scoring.n_importance_samples": 31,
     "scoring.batch_tokens": 4096,
@@ -92,7 +93,13 @@ OTHERS: dict[str, Any] = {
     "decoding.repetition_penalty": 1.2,
     "seed": 1,
 }
-NO_IDENTITY = {"tokenizer.path", "backbone.path", "training.checkpoint_seconds", "scoring.batch_tokens"}
+NO_IDENTITY = {
+    "tokenizer.path",
+    "backbone.path",
+    "training.activation_checkpointing",
+    "training.checkpoint_seconds",
+    "scoring.batch_tokens",
+}
 
 # A run of a system with an encoder of its own.
 ENCODING = RUN.model_copy(update={"encoder": EncoderSpec()})
@@ -131,7 +138,7 @@ def changed(path: str, value: Any, run: RunSpec = RUN) -> RunSpec:
     place = data
     for key in parents:
         place = place[key]
-    assert place[last] != value
+    assert place.get(last) != value
     place[last] = value
     return validated(RunSpec, data, "test")
 
@@ -188,6 +195,16 @@ def test_every_other_value_is_another_run(path: str) -> None:
 @pytest.mark.parametrize("path", sorted(NO_IDENTITY))
 def test_places_pauses_and_portions_are_no_part_of_a_run(path: str) -> None:
     assert changed(path, OTHERS[path]).run_id(COMPONENTS, DATA) == SAME
+
+
+@pytest.mark.parametrize(("path", "value"), [("training.micro_batch_tokens", 512), ("training.compile", True)])
+def test_what_training_is_rarely_told_is_part_of_a_run_that_is_told(path: str, value: Any) -> None:
+    """Others say nothing of it: their specs and identities are what they were before."""
+    assert path not in leaves(RUN.model_dump(mode="json"))
+    told = changed(path, value)
+    assert path in leaves(told.model_dump(mode="json"))
+    assert told.run_id(COMPONENTS, DATA) != SAME
+    assert RunSpec.model_validate_json(told.model_dump_json()) == told
 
 
 def test_an_encoder_is_part_of_a_run_that_has_one() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +105,13 @@ def test_the_encoder_has_caught_up_when_a_look_finds_no_lower_loss(
     trainer.batches = [[0]]
     seen: list[int] = []
 
-    def scripted(batch: Batch, step: int, *draw: int, frozen: Any = ()) -> Tensor:
+    def scripted(batch: Sequence[Batch], step: int, *draw: int, frozen: Any = ()) -> Tensor:
         seen.extend(draw)
         return torch.tensor([losses[len(seen) - 1] if draw else 0.0])
 
     monkeypatch.setattr(trainer, "_update", scripted)
     trainer.progress.catching_up = True
-    trainer._step(trainer.texts["train"].batch([0]), step=3)
+    trainer._step([trainer.texts["train"].batch([0])], step=3)
     assert seen == list(range(1, updates + 1))
     assert trainer.progress.inner_updates == updates
 

@@ -46,7 +46,7 @@ def test_what_is_logged_does_not_depend_on_the_weight_before_the_first_step(
     for objective in ("constant:1", "constant:0.1", "mean-groups"):
         trainer = make_trainer(micro(f"della+{objective}"))
         trainer.system.train()
-        logged.append(trainer._step(trainer.texts["train"].batch([0, 1, 2]), step=0))
+        logged.append(trainer._step([trainer.texts["train"].batch([0, 1, 2])], step=0))
     assert logged[0][1:].equal(logged[1][1:])
     assert logged[0][1:].equal(logged[2][1:])
     loss, rec, kl = (float(value) for value in logged[1][:3])

@@ -1,0 +1,38 @@
+"""Dropout that does not cost a processor a fifth of a training step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+STEPS = 2**16
+"""On a processor, probabilities of dropout are multiples of one part in so many."""
+
+
+def drop(values: Tensor, p: float) -> Tensor:
+    """Sets values to zero with probability ``p`` and scales the others up by 1 / (1 - p).
+
+    On a processor torch draws a 64-bit number for every value; here four values share one.
+    """
+    if values.device.type != "cpu":
+        return nn.functional.dropout(values, p)
+    steps = round(p * STEPS)
+    numbers = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    kept = numbers.view(torch.int16)[: values.numel()].view(values.shape) >= steps - STEPS // 2
+    return values * kept.to(values.dtype).mul_(STEPS / (STEPS - steps))
+
+
+class Dropout(nn.Dropout):
+    """Dropout by ``drop``."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Returns the values, some of them dropped in training."""
+        return drop(values, self.p) if self.training and self.p else values
+
+
+def use_fast_dropout(model: nn.Module) -> None:
+    """Replaces every ``nn.Dropout`` in a model."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.Dropout:
+                setattr(module, name, Dropout(child.p))
