@@ -10,13 +10,13 @@ STEPS = 2**16
 
 
 def drop(values: Tensor, p: float) -> Tensor:
-    """Sets values to zero with probability ``p`` and scales the others up by 1 / (1 - p).
+    """Sets values to zero with probability ``p``, below 1, and scales the others up by 1 / (1 - p).
 
     On a processor torch draws a 64-bit number for every value; here four values share one.
     """
     if values.device.type != "cpu":
         return nn.functional.dropout(values, p)
-    steps = round(p * STEPS)
+    steps = min(round(p * STEPS), STEPS - 1)
     numbers = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     kept = numbers.view(torch.int16)[: values.numel()].view(values.shape) >= steps - STEPS // 2
     return values * kept.to(values.dtype).mul_(STEPS / (STEPS - steps))

@@ -1,0 +1,78 @@
+"""Attention written out for one query, head and key at a time, and what it is given."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+N, SIZE, LAYERS = 3, 4, 2
+EXACT = {"rtol": 1e-12, "atol": 1e-12}
+"""Tolerance in float64, where both sides agree to rounding."""
+
+
+class Attention(nn.Module):
+    """As much of an attention layer as the function looks at."""
+
+    def __init__(self, groups: int = 1, memory_index: int | None = 1, gate_index: int | None = 0) -> None:
+        super().__init__()
+        self.is_causal = True
+        self.num_key_value_groups = groups
+        self.memory_index, self.gate_index = memory_index, gate_index
+
+
+def literal(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
+    memory: Tensor | None = None,
+    gate: Tensor | None = None,
+    factors: Tensor | None = None,
+) -> Tensor:
+    """Attention with a memory (N x 2 x key heads * size) that everybody sees and a gate (N x heads * size).
+
+    Factors multiply the weights (N x heads x queries x keys), that of a memory in front of the keys'.
+    """
+    n, heads, queries, size = query.shape
+    result = torch.zeros(n, queries, heads, size, dtype=query.dtype)
+    for text in range(n):
+        for head in range(heads):
+            of_head = head // (heads // key.shape[1])  # neighbouring query heads share a key head
+            at = slice(of_head * size, (of_head + 1) * size)
+            for place in range(queries):
+                seen = [k for k in range(key.shape[2]) if mask[text, place, k]]
+                keys = [key[text, of_head, k] for k in seen]
+                values = [value[text, of_head, k] for k in seen]
+                if memory is not None:
+                    seen = [0, *(k + 1 for k in seen)]
+                    keys.insert(0, memory[text, 0, at])
+                    values.insert(0, memory[text, 1, at])
+                scores = torch.stack([query[text, head, place] @ k for k in keys]) / math.sqrt(size)
+                weights = scores.exp() / scores.exp().sum()
+                if factors is not None:
+                    weights = weights * factors[text, head, place, seen]
+                result[text, place, head] = sum(w * v for w, v in zip(weights, values, strict=True))
+                if gate is not None:
+                    result[text, place, head] *= gate[text, head * size : (head + 1) * size]
+    return result
+
+
+def tensors(heads: int, key_heads: int, queries: int, keys: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Query, key, value, memory of all layers and gates of two gated layers."""
+    torch.manual_seed(0)
+    shapes = (
+        (N, heads, queries, SIZE),
+        (N, key_heads, keys, SIZE),
+        (N, key_heads, keys, SIZE),
+        (N, LAYERS, 2, key_heads * SIZE),
+        (N, 2, heads * SIZE),
+    )
+    query, key, value, memory, gate = (torch.randn(shape, dtype=torch.float64) for shape in shapes)
+    return query, key, value, memory, gate
+
+
+def causal(queries: int, keys: int) -> Tensor:
+    """The last query sees every key, the one before it one less, and so on."""
+    return torch.tensor([[k <= q + keys - queries for k in range(keys)] for q in range(queries)]).expand(N, -1, -1)
