@@ -27,6 +27,7 @@ class InjectedGPT2(GPT2LMHeadModel):  # type: ignore[misc]  # transformers is no
     def forward(  # type: ignore[no-untyped-def]  # the base's many optional arguments pass through
         self,
         input_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
         decoder_embedding: Tensor | None = None,
         decoder_logits: Tensor | None = None,
         decoder_memory: Tensor | None = None,
@@ -37,11 +38,9 @@ class InjectedGPT2(GPT2LMHeadModel):  # type: ignore[misc]  # transformers is no
     ) -> CausalLMOutputWithCrossAttentions:
         """Runs GPT-2 on ids with the injection's tensors, one row per sequence.
 
-        Positions count tokens, not padding: a prompt padded on the left reads as it would alone.
+        Generation looks for ``position_ids`` by name, and then counts tokens, not padding: a prompt padded on the left
+        reads as it would alone.
         """
-        mask, ids = kwargs.get("attention_mask"), input_ids
-        if mask is not None and mask.dim() == 2 and ids is not None:
-            kwargs["position_ids"] = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         if decoder_embedding is not None:
             kwargs["inputs_embeds"] = self.transformer.wte(input_ids) + decoder_embedding[:, None]
             input_ids = None
@@ -51,7 +50,8 @@ class InjectedGPT2(GPT2LMHeadModel):  # type: ignore[misc]  # transformers is no
             "decoder_shift": decoder_shift,
             "decoder_values": decoder_values,
         }
-        output = super().forward(input_ids, **{k: v for k, v in injected.items() if v is not None}, **kwargs)
+        given = {k: v for k, v in injected.items() if v is not None}
+        output = super().forward(input_ids, position_ids=position_ids, **given, **kwargs)
         if decoder_logits is not None:
             output.logits = output.logits + decoder_logits[:, None]
         return output
