@@ -48,13 +48,15 @@ def micro() -> Callable[..., RunSpec]:
 
 
 @pytest.fixture
-def make_trainer(tmp_path: Path) -> Callable[[RunSpec], Trainer]:
-    """Makes what trains the system of a run, its files in ``tmp_path``."""
+def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
+    """Makes what trains the system of a run, its files in ``tmp_path`` or a folder in there."""
 
-    def make(spec: RunSpec) -> Trainer:
+    def make(spec: RunSpec, folder: str = "") -> Trainer:
         prepared, seeds = prepare(spec), named_seeds(spec.seed)
         system, stages = prepared.system(seeds["init"]), build_stages(spec.objective, spec.training.epochs)
-        return Trainer(system, prepared.texts, stages, spec.training, seeds, tmp_path, lambda phase, fraction: None)
+        return Trainer(
+            system, prepared.texts, stages, spec.training, seeds, tmp_path / folder, lambda phase, fraction: None
+        )
 
     return make
 

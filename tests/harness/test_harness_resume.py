@@ -21,11 +21,19 @@ from bench.spec import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 
-# About 150 steps, most epochs longer than the steps between two looks, with everything random that there is.
+# About 150 steps, most of several passes, and most epochs longer than the steps between two looks, with everything
+# random that there is.
 LONG: dict[str, Any] = {
     "limits": {"train": 80},
     "backbone": {"dropout": 0.2},
-    "training": {"epochs": 3, "batch_tokens": 100, "learning_rate": 3e-3, "checkpoint_seconds": 0.0},
+    "training": {
+        "epochs": 3,
+        "batch_tokens": 100,
+        "micro_batch_tokens": 50,
+        "learning_rate": 3e-3,
+        "activation_checkpointing": True,
+        "checkpoint_seconds": 0.0,
+    },
     "scoring": {"n_generations": 3},
 }
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "model.safetensors"

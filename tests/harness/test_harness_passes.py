@@ -1,0 +1,148 @@
+"""Training in less memory: passes over parts of a batch, and activations that are computed anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench import latents
+from bench.harness.data import batches_of_similar_length
+from bench.harness.model import weights
+from bench.harness.run import run
+from bench.harness.train import Trainer
+from bench.spec import RunSpec
+from della import latents as della_latents
+
+MakeSpec = Callable[..., RunSpec]
+MakeTrainer = Callable[..., Trainer]
+
+
+@pytest.fixture
+def _no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes every latent sample its mean: a part of a batch does not draw what the whole batch would."""
+
+    def none(batch: int, n: int, size: int, generator: object, like: Tensor) -> Tensor:
+        return like.new_zeros(batch, n, size)
+
+    for module in (latents, della_latents):
+        monkeypatch.setattr(module, "draw_noise", none)
+
+
+def in_float64(trainer: Trainer) -> Trainer:
+    trainer.system.double()
+    return trainer
+
+
+@pytest.mark.usefixtures("_no_noise")
+@pytest.mark.parametrize("label", ["lm", "embed", "della+cyclical", "embed+aggressive:look=2,at_most=6"])
+def test_steps_of_several_passes_are_those_of_one(micro: MakeSpec, make_trainer: MakeTrainer, label: str) -> None:
+    """Without anything random, in float64; AdamW makes as much of a tiny gradient's rounding as of a large one's."""
+    whole, parts = (
+        in_float64(make_trainer(micro(label, backbone={"dropout": 0.0}, training=training), name))
+        for name, training in (("whole", {}), ("parts", {"micro_batch_tokens": 64}))
+    )
+    passes = 0
+    accumulate = parts._accumulate
+
+    def count(*arguments: Any) -> Tensor:
+        nonlocal passes
+        passes += 1
+        return accumulate(*arguments)
+
+    parts._accumulate = count  # type: ignore[method-assign]
+    expected, found = whole.run(), parts.run()
+    assert (found.step, found.tokens) == (expected.step, expected.tokens)
+    assert passes > 2 * found.step
+    for row, of_whole in zip(found.curve, expected.curve, strict=True):
+        assert row == pytest.approx(of_whole, rel=1e-9)
+    of_whole = weights(whole.system)
+    for name, tensor in weights(parts.system).items():
+        torch.testing.assert_close(tensor, of_whole[name], rtol=1e-6, atol=1e-8)
+
+
+def test_a_batch_is_divided_into_passes_within_the_budget(micro: MakeSpec, make_trainer: MakeTrainer) -> None:
+    budget = 30
+    trainer = make_trainer(micro("lm", training={"micro_batch_tokens": budget}))
+    texts = trainer.texts["train"]
+    assert texts.lengths.max() > budget
+    batches = batches_of_similar_length(texts.lengths, trainer.spec.batch_tokens)
+    with closing(trainer._load(batches)) as loaded:
+        for indices, parts in zip(batches, loaded, strict=True):
+            assert all(part.ids.numel() <= budget or len(part) == 1 for part in parts)
+            ids = [one[mask].tolist() for part in parts for one, mask in zip(part.ids, part.mask, strict=True)]
+            assert sorted(ids) == sorted(texts.ids[index].tolist() for index in indices)
+
+
+def test_without_a_budget_a_batch_is_one_pass(micro: MakeSpec, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(micro("lm"))
+    batches = batches_of_similar_length(trainer.texts["train"].lengths, trainer.spec.batch_tokens)
+    with closing(trainer._load(batches)) as loaded:
+        assert [[len(part) for part in parts] for parts in loaded] == [[len(indices)] for indices in batches]
+
+
+each_stack = pytest.mark.parametrize(
+    ("label", "kind"),
+    [
+        ("della", "decoder-only"),
+        ("memory", "decoder-only"),
+        ("della", "encoder-decoder"),
+        ("memory", "encoder-decoder"),
+        ("optimus", "decoder-only"),  # behind a BERT of its own
+    ],
+)
+
+
+def dropping(micro: MakeSpec, label: str, kind: str, layers: int = 2, **training: Any) -> RunSpec:
+    task = "quora" if kind == "encoder-decoder" else "snli"
+    return micro(label, task, backbone={"kind": kind, "layers": layers, "dropout": 0.2}, training=training)
+
+
+@each_stack
+def test_activations_computed_anew_are_the_same(micro: MakeSpec, tmp_path: Path, label: str, kind: str) -> None:
+    """To the last bit, with dropout: each block drops anew what it dropped."""
+    kept, anew = (
+        run(dropping(micro, label, kind, activation_checkpointing=recompute), tmp_path / str(recompute))
+        for recompute in (False, True)
+    )
+    assert kept.model is not None
+    assert kept.model.weights_sha256 is not None
+    assert kept.model == anew.model
+    assert kept.metrics == anew.metrics
+
+
+def bytes_kept(trainer: Trainer, indices: Sequence[int], recompute: bool) -> int:
+    """How much the forward pass of one step keeps for the backward pass, weights aside."""
+    stacks = (trainer.system.backbone, trainer.system.own_encoder)
+    for stack in filter(None, stacks):
+        stack.activation_checkpointing = recompute
+    own = {parameter.untyped_storage().data_ptr() for parameter in trainer.system.parameters()}
+    storages: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            storages[storage.data_ptr()] = storage
+        return tensor
+
+    trainer.system.train()
+    batch = trainer.texts["train"].batch(indices)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        path = trainer.system.encode(batch).sample(1, torch.Generator().manual_seed(0))
+        trainer.system.log_likelihood(batch, path)
+    return sum(storage.nbytes() for storage in storages.values())
+
+
+@each_stack
+def test_activations_computed_anew_are_not_kept(
+    micro: MakeSpec, make_trainer: MakeTrainer, label: str, kind: str
+) -> None:
+    """But for what goes into a block: with four blocks, what embeddings, latents and scores keep is less than half."""
+    trainer = make_trainer(dropping(micro, label, kind, layers=4))
+    kept, anew = (bytes_kept(trainer, range(8), recompute) for recompute in (False, True))
+    assert 0 < anew < kept / 2
