@@ -12,9 +12,10 @@ STEPS = 2**16
 def drop(values: Tensor, p: float) -> Tensor:
     """Sets values to zero with probability ``p``, below 1, and scales the others up by 1 / (1 - p).
 
-    On a processor torch draws a 64-bit number for every value; here four values share one.
+    On a processor torch draws a 64-bit number for every value; here four values share one. Kernels that are compiled
+    draw their own way, which ours would break into pieces.
     """
-    if values.device.type != "cpu":
+    if values.device.type != "cpu" or torch.compiler.is_compiling():
         return nn.functional.dropout(values, p)
     steps = min(round(p * STEPS), STEPS - 1)
     numbers = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)

@@ -115,6 +115,12 @@ def test_torchs_seed_decides() -> None:
     assert not first.equal(other[0])
 
 
+def test_compiled_it_stays_in_one_piece() -> None:
+    torch.manual_seed(0)
+    dropped = torch.compile(lambda values: drop(values, 0.5) + 1, backend="eager", fullgraph=True)(torch.ones(1000))
+    assert set(dropped.tolist()) == {1.0, 3.0}
+
+
 def test_a_module_drops_in_training_alone_and_draws_nothing_otherwise() -> None:
     values = torch.ones(100)
     state = torch.get_rng_state()

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from bench.harness.evaluate import score_texts
+from bench.harness.evaluate import SAMPLES_AT_ONCE, score_texts
 from bench.harness.generate import generate_texts
 from bench.harness.prepare import Prepared, prepare
-from bench.interface import System
+from bench.interface import LatentPath, System
 from bench.metrics.latent import MutualInformation
 from bench.metrics.likelihood import ScoredTexts, importance_bound
 from bench.registry import SYSTEMS
@@ -108,6 +110,55 @@ def test_without_latent_variables_all_samples_are_one(micro: MakeSpec) -> None:
     assert not scored.log_ratio.any()
     assert scored.kl.shape == scored.mean.shape == (12, 0)
     np.testing.assert_allclose(importance_bound(scored), -scored.rec, rtol=1e-12)
+
+
+@pytest.mark.parametrize("label", ["embed", "della"])
+def test_moments_over_samples_that_come_in_blocks_are_those_over_all(
+    micro: MakeSpec, monkeypatch: pytest.MonkeyPatch, label: str
+) -> None:
+    """70 samples are two blocks and a part of one; what is recorded of the blocks is put together by hand."""
+    n, texts_of = 70, 3
+    prepared, system = built(micro(label, limits={"test": texts_of}))
+    paths: list[LatentPath] = []
+    posterior = type(system.encode(prepared.texts["test"].batch([0])))
+    sample = posterior.sample
+
+    def record(*arguments: Any) -> LatentPath:
+        paths.append(sample(*arguments))
+        return paths[-1]
+
+    monkeypatch.setattr(posterior, "sample", record)
+    scored = score(prepared, system, n_importance_samples=n, batch_tokens=10**6)
+    assert [path.n for path in paths] == [SAMPLES_AT_ONCE, SAMPLES_AT_ONCE, n - 2 * SAMPLES_AT_ONCE]
+    path = LatentPath.concatenate(paths)
+    back = np.argsort(np.argsort(prepared.texts["test"].lengths, kind="stable"))
+    kl = path.kl.double().numpy()[back]
+    mean = torch.cat([torch.zeros(texts_of, n, 0), *path.mean], dim=-1).double().numpy()[back]
+    np.testing.assert_allclose(scored.kl, kl.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(scored.mean, mean.mean(axis=1), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(scored.mean_noise, mean.var(axis=1, ddof=1) / n, rtol=1e-10, atol=1e-18)
+    np.testing.assert_allclose(scored.first_mean, mean[:, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("label", ["embed", "della"])
+def test_no_tensor_grows_with_the_number_of_samples(micro: MakeSpec, label: str) -> None:
+    prepared, system = built(micro(label))
+
+    class Largest(TorchDispatchMode):
+        elements = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            result = func(*args, **(kwargs or {}))
+            made = [one.numel() for one in tree_leaves(result) if isinstance(one, torch.Tensor)]
+            self.elements = max([self.elements, *made])
+            return result
+
+    sizes = []
+    for n in (64, 640):
+        with Largest() as largest:
+            score(prepared, system, n_importance_samples=n)
+        sizes.append(largest.elements)
+    assert sizes[0] == sizes[1] > 0
 
 
 def test_the_seed_decides_the_samples(micro: MakeSpec) -> None:
