@@ -25,14 +25,15 @@ class Gaussian:
     def split(
         cls, parameters: Tensor, clamp: float | None = None, through: Callable[[Tensor], Tensor] | None = None
     ) -> Gaussian:
-        """Reads [mean, log-variance] from the last axis.
+        """Reads [mean, log-variance] from the last axis, in float32 at least.
 
         Args:
             parameters: (... x 2D).
             clamp: bound on both.
             through: what the mean goes through before; a posterior gives ``System.posterior_mean``.
         """
-        mean, log_variance = parameters.chunk(2, dim=-1)
+        # Under autocast networks give bfloat16, in whose 8 bits log densities about -60 are a quarter nat apart.
+        mean, log_variance = parameters.to(torch.promote_types(parameters.dtype, torch.float32)).chunk(2, dim=-1)
         if through is not None:
             mean = through(mean)
         if clamp is not None:
