@@ -46,6 +46,7 @@ def test_compiled_blocks_compute_the_same_for_all_lengths(
     """One block of a language model, trained so slowly that a step's rounding does not reach the next ones."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kernels"))
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     graphs = torch._dynamo.utils.counters["stats"]
     eager, compiled = (
         make_trainer(
