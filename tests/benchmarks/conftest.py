@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from figures import Beside, Figure, Growth
+from figures import Beside, Figure, Growth, Peak
 from pytest_benchmark.fixture import BenchmarkFixture
 
 FIGURES = pytest.StashKey[list[Figure]]()
@@ -27,6 +27,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[FIGURES] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Unlike tests, benchmarks take as many threads as torch does by itself: one per core, or ``OMP_NUM_THREADS``."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,6 +52,11 @@ def beside(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Besid
 @pytest.fixture
 def growth(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Growth:
     return Growth(benchmark, request.config.stash[FIGURES])
+
+
+@pytest.fixture
+def peak(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Peak:
+    return Peak(benchmark, request.config.stash[FIGURES])
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,11 +1,15 @@
-"""What benchmarks find: ratios to what is timed beside them, and growth with size."""
+"""What benchmarks find: ratios of time and memory to what is measured beside them, and growth with size."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
+from pathlib import Path
 from statistics import linear_regression, median
 
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -118,3 +122,37 @@ def _in_turns(benchmark: BenchmarkFixture, ours: Work, others: Sequence[Work], r
 
     benchmark.pedantic(ours, setup=time_others, rounds=rounds, warmup_rounds=1)
     return [*(median(taken[-rounds:]) for taken in seconds), benchmark.stats.stats.median]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Measures the memory of two processes, and leaves the ratio of their peaks in the artefact."""
+
+    benchmark: BenchmarkFixture
+    found: list[Figure]
+
+    def __call__(self, ours: Sequence[str], reference: Sequence[str], *, at_most: float, **sizes: object) -> float:
+        """Returns the ratio of peaks, ours / reference.
+
+        Args:
+            ours: arguments of peak.py for what is measured.
+            reference: arguments for what it is measured beside.
+            at_most: the ratio aimed at.
+            **sizes: what decides how much memory it takes; ratios of other sizes are not compared.
+        """
+        mine = self.benchmark.pedantic(_peak, (ours,))
+        other = _peak(reference)
+        self.benchmark.extra_info |= {"ratio": mine / other, "at_most": at_most, "sizes": sizes}
+        told = f"{mine / 1e6:.4g} MB beside {other / 1e6:.4g} MB"
+        self.found.append(Figure(self.benchmark.name, "memory", mine / other, at_most, told))
+        return mine / other
+
+
+def _peak(arguments: Sequence[str]) -> int:
+    folder = Path(__file__).parent
+    command = [sys.executable, str(folder / "peak.py"), *arguments]
+    modules = os.pathsep.join([str(folder), str(folder.parent)])
+    done = subprocess.run(  # noqa: S603  # our own script
+        command, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": modules}
+    )
+    return int(done.stdout.split()[-1])

@@ -8,6 +8,8 @@ from __future__ import annotations
 import pytest
 import torch
 from figures import Beside
+from transformers import GenerationConfig
+from workloads import SMALL, gpt2
 
 from bench.backbones import Injection, Tokenizer, build_backbone, build_tokenizer
 from bench.interface import Batch, Generators, LatentPath
@@ -49,3 +51,25 @@ def test_gates_cost_little_in_generation(
         return system.backbone.generate(n, Injection(), decoding, 0, condition)
 
     beside(gated, plain, at_most=1.1, texts=TEXTS, tokens=TOKENS)
+
+
+def test_sampling_beside_transformers(beside: Beside) -> None:
+    """Its own ``generate`` on its own GPT-2 of the same size, which draws all texts from one stream."""
+    system, plain = SMALL.system("della").eval(), gpt2(SMALL).eval()
+    with torch.no_grad():
+        path = system.sample_prior(TEXTS, None, stream())
+    decoding = DecodingSpec(max_tokens=TOKENS, min_tokens=TOKENS)
+    bos, eos = SMALL.tokenizer.bos, SMALL.tokenizer.eos
+    settings = GenerationConfig(
+        do_sample=True, top_k=0, max_new_tokens=TOKENS, min_new_tokens=TOKENS, eos_token_id=eos, pad_token_id=eos
+    )
+    prompt = torch.full((TEXTS, 1), bos)
+    beside(
+        lambda: system.generate(path, None, decoding, 0),
+        lambda: plain.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=settings),
+        at_most=1.1,
+        texts=TEXTS,
+        tokens=TOKENS,
+        model="4 x 128",
+        vocabulary=len(SMALL.tokenizer),
+    )

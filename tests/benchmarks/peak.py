@@ -1,0 +1,55 @@
+"""Prints by how many bytes the memory of a process grows at its peak while it does one piece of work.
+
+    PYTHONPATH=tests:tests/benchmarks python tests/benchmarks/peak.py NAME [ARGUMENT]
+
+In a process of its own, which nothing has grown before: what was freed once is not asked for again.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import yardstick
+from workloads import BATCH, SMALL, take_steps
+
+from bench.harness.evaluate import score_texts
+from bench.spec import ScoringSpec, TrainingSpec
+
+
+def resident() -> int:
+    """Returns the bytes of memory that the process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def step_of_the_yardstick() -> Callable[[], object]:
+    model = SMALL.yardstick()
+    optimizer, ids = yardstick.optimizer(model), SMALL.tokenized.ids.tolist()
+    return lambda: yardstick.train(model, optimizer, ids, BATCH, SMALL.tokenizer.pad)
+
+
+def step(*settings: str) -> Callable[[], object]:
+    trainer = SMALL.trainer(SMALL.system("della-2022"), **dict.fromkeys(settings, True))
+    batches = SMALL.batches()
+    return lambda: take_steps(trainer, batches)
+
+
+def score(n_samples: str) -> Callable[[], object]:
+    few, scoring = replace(SMALL, texts=16), ScoringSpec(n_importance_samples=int(n_samples))
+    system = few.system("della")
+    return lambda: score_texts(system, few.tokenized, scoring, TrainingSpec(), latent_seed=0)
+
+
+WORK = {"yardstick": step_of_the_yardstick, "step": step, "score": score}
+
+if __name__ == "__main__":
+    name, *arguments = sys.argv[1:]
+    work = WORK[name](*arguments)
+    before = resident()
+    work()
+    # In kilobytes, on Linux.
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)  # noqa: T201

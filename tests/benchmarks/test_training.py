@@ -1,0 +1,128 @@
+"""A training step beside the yardstick's, and beside what the plain backbone needs for the same two passes.
+
+The limit is arithmetic: 6 floating-point operations for every weight and token of a pass, twice, and as many for the
+output layer at every predicted token. docs/performance.md says how far from it each figure is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import yardstick
+from figures import Beside, Growth
+from torch import nn
+from workloads import BASE, BATCH, SMALL, Workload, each_alone, gpt2, take_steps
+
+from bench.interface import Batch
+
+# Losses of some 700 nats in float32: sums over 100 tokens and, in the KL, over 4 or 12 layers.
+CLOSE = {"rtol": 1e-5, "atol": 1e-3}
+
+
+@pytest.mark.parametrize("workload", [SMALL, BASE], ids=["small", "base"])
+def test_yardstick_and_ours_are_the_same_model(benchmark: Callable[..., object], workload: Workload) -> None:
+    """Terms of four texts, which the yardstick reads one by one since it pools padding, and gradients of their loss."""
+    reference = workload.yardstick().eval()
+    ours = workload.like(reference).eval()
+    texts = range(4)
+    expected = [
+        torch.stack([log_likelihood, log_q.sum(0), log_p.sum(0), kl.sum(0)])
+        for log_likelihood, log_q, log_p, kl in (
+            yardstick.terms(reference, ids, lengths, noise) for ids, lengths, noise in each_alone(workload, texts)
+        )
+    ]
+    streams = [torch.Generator().manual_seed(index) for index in texts]
+    batch = workload.tokenized.batch(texts)
+    path = benchmark.pedantic(lambda: ours.encode(batch).sample(1, streams), rounds=1)
+    found = torch.stack(
+        [ours.log_likelihood(batch, path)[:, 0], *(t[:, 0].sum(-1) for t in (path.log_q, path.log_p, path.kl))]
+    )
+    torch.testing.assert_close(found.float(), torch.cat(expected, dim=1), **CLOSE)
+    (found[3] - found[0]).sum().backward()
+    (torch.cat(expected, dim=1)[3] - torch.cat(expected, dim=1)[0]).sum().backward()
+    theirs = dict(reference.encoder.named_parameters())
+    mine = dict(ours.backbone.model.transformer.named_parameters())
+    for name in ("wte.weight", "h.0.attn.c_attn.weight", "ln_f.bias"):
+        largest = float(theirs[name].grad.abs().max())
+        torch.testing.assert_close(mine[name].grad, theirs[name].grad, rtol=1e-3, atol=1e-4 * largest)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("workload", "at_most", "rounds"), [(SMALL, 0.25, 5), (BASE, 0.5, 1)], ids=["small", "base"])
+def test_step_beside_the_yardstick(
+    beside: Beside, workload: Workload, at_most: float, rounds: int, precision: str
+) -> None:
+    """All texts once: the yardstick in the order of the file, ours in as many batches of similar length."""
+    model = workload.yardstick()
+    optimizer, ids = yardstick.optimizer(model), workload.tokenized.ids.tolist()
+    trainer, batches = workload.trainer(workload.system("della-2022"), precision=precision), workload.batches()
+    beside(
+        lambda: take_steps(trainer, batches),
+        lambda: yardstick.train(model, optimizer, ids, BATCH, workload.tokenizer.pad),
+        at_most=at_most,
+        rounds=rounds,
+        **workload.sizes,
+        precision=precision,
+    )
+
+
+class TwoPasses(nn.Module):
+    """GPT-2 of transformers, which reads every text once with every token seeing every other, and predicts it once."""
+
+    def __init__(self, workload: Workload) -> None:
+        super().__init__()
+        self.model = gpt2(workload)
+        self.optimizer = torch.optim.AdamW(self.parameters(), fused=True)
+
+    def train_on(self, batches: list[Batch]) -> None:
+        """Takes one step for each batch, the encoder's part of the loss being any that reaches all blocks."""
+        self.train()
+        for batch in batches:
+            encoded = self.model.transformer(batch.ids, attention_mask=batch.mask[:, None, None], use_cache=False)
+            logits = self.model(batch.inputs, use_cache=False).logits
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none")
+            (loss.sum() + encoded.last_hidden_state.sum()).backward()
+            nn.utils.clip_grad_norm_(self.parameters(), 1.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("name", ["della", "della-2022"])
+@pytest.mark.parametrize(("workload", "rounds"), [(SMALL, 5), (BASE, 1)], ids=["small", "base"])
+def test_step_beside_two_passes_of_the_plain_backbone(
+    beside: Beside, workload: Workload, rounds: int, name: str
+) -> None:
+    batches, plain = workload.batches(), TwoPasses(workload)
+    trainer = workload.trainer(workload.system(name))
+    beside(
+        lambda: take_steps(trainer, batches),
+        lambda: plain.train_on(batches),
+        at_most=1.15,
+        rounds=rounds,
+        **workload.sizes,
+    )
+
+
+@pytest.mark.parametrize(("of", "series"), [("texts", (8, 16, 32, 64)), ("tokens per text", (32, 64, 128, 256))])
+def test_growth_of_a_step(growth: Growth, of: str, series: tuple[int, ...]) -> None:
+    """With 16 texts of 64 tokens but for what grows; attention alone is quadratic in the tokens."""
+    trainer = SMALL.trainer(SMALL.system("della"))
+    ids = torch.randint(3, len(SMALL.tokenizer), (256,)).tolist()
+
+    def work(size: int) -> Callable[[], object]:
+        texts, tokens = (size, 64) if of == "texts" else (16, size)
+        batch = Batch.collate([ids[:tokens]] * texts, SMALL.tokenizer.pad)
+        return lambda: take_steps(trainer, [batch])
+
+    growth(work, of, series, at_most=1.1, rounds=3, model="4 x 128")
+
+
+def test_growth_of_a_step_with_depth(growth: Growth) -> None:
+    def work(layers: int) -> Callable[[], object]:
+        workload = Workload(layers=layers, width=128, heads=4, vocabulary=4000, texts=16)
+        trainer, batches = workload.trainer(workload.system("della")), workload.batches()
+        return lambda: take_steps(trainer, batches)
+
+    growth(work, "layers", (2, 4, 8), at_most=1.1, rounds=3, width=128, texts=16)
