@@ -239,13 +239,14 @@ class ScoringSpec(Spec):
 
     Attributes:
         n_importance_samples: K of the importance-weighted bound; the same samples estimate every other latent term.
-        batch_tokens: padded tokens per decoder pass, samples included; changes speed and memory only.
+        batch_tokens: padded tokens per decoder pass, samples included; changes speed and memory only. So many
+            fit into a processor's caches; a GPU is fastest with many more.
         bootstrap_samples: resamples behind every interval.
         n_generations: texts sampled from the prior and stored; on conditional tasks, sources they are sampled for.
     """
 
     n_importance_samples: int = Field(30, ge=2)
-    batch_tokens: int = Field(8192, ge=1)
+    batch_tokens: int = Field(2048, ge=1)
     bootstrap_samples: int = Field(1000, ge=0)
     n_generations: int = Field(100, ge=0)
 

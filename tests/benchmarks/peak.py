@@ -7,7 +7,6 @@ In a process of its own, which nothing has grown before: what was freed once is 
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,10 +19,10 @@ from bench.harness.evaluate import score_texts
 from bench.spec import ScoringSpec, TrainingSpec
 
 
-def resident() -> int:
-    """Returns the bytes of memory that the process holds now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
+def memory(name: str) -> int:
+    """Returns the bytes of memory that the process holds now (``VmRSS``) or held at most (``VmHWM``)."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status[name].split()[0]) * 1024
 
 
 def step_of_the_yardstick() -> Callable[[], object]:
@@ -49,7 +48,6 @@ WORK = {"yardstick": step_of_the_yardstick, "step": step, "score": score}
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:]
     work = WORK[name](*arguments)
-    before = resident()
+    before = memory("VmRSS")
     work()
-    # In kilobytes, on Linux.
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)  # noqa: T201
+    print(memory("VmHWM") - before)  # noqa: T201

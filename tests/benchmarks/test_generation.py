@@ -9,7 +9,7 @@ import pytest
 import torch
 from figures import Beside
 from transformers import GenerationConfig
-from workloads import SMALL, gpt2
+from workloads import DEVICE, SMALL, gpt2
 
 from bench.backbones import Injection, Tokenizer, build_backbone, build_tokenizer
 from bench.interface import Batch, Generators, LatentPath
@@ -63,7 +63,7 @@ def test_sampling_beside_transformers(beside: Beside) -> None:
     settings = GenerationConfig(
         do_sample=True, top_k=0, max_new_tokens=TOKENS, min_new_tokens=TOKENS, eos_token_id=eos, pad_token_id=eos
     )
-    prompt = torch.full((TEXTS, 1), bos)
+    prompt = torch.full((TEXTS, 1), bos, device=DEVICE)
     beside(
         lambda: system.generate(path, None, decoding, 0),
         lambda: plain.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=settings),

@@ -13,7 +13,7 @@ import torch
 import yardstick
 from figures import Beside, Growth
 from torch import nn
-from workloads import BASE, BATCH, SMALL, Workload, each_alone, gpt2, take_steps
+from workloads import BASE, BATCH, DEVICE, SMALL, Workload, each_alone, gpt2, take_steps
 
 from bench.interface import Batch
 
@@ -34,7 +34,7 @@ def test_yardstick_and_ours_are_the_same_model(benchmark: Callable[..., object],
         )
     ]
     streams = [torch.Generator().manual_seed(index) for index in texts]
-    batch = workload.tokenized.batch(texts)
+    batch = workload.tokenized.batch(texts).to(DEVICE)
     path = benchmark.pedantic(lambda: ours.encode(batch).sample(1, streams), rounds=1)
     found = torch.stack(
         [ours.log_likelihood(batch, path)[:, 0], *(t[:, 0].sum(-1) for t in (path.log_q, path.log_p, path.kl))]
@@ -87,6 +87,7 @@ class TwoPasses(nn.Module):
             nn.utils.clip_grad_norm_(self.parameters(), 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad()
+            loss.sum().item()
 
 
 @pytest.mark.parametrize("name", ["della", "della-2022"])
@@ -113,7 +114,7 @@ def test_growth_of_a_step(growth: Growth, of: str, series: tuple[int, ...]) -> N
 
     def work(size: int) -> Callable[[], object]:
         texts, tokens = (size, 64) if of == "texts" else (16, size)
-        batch = Batch.collate([ids[:tokens]] * texts, SMALL.tokenizer.pad)
+        batch = Batch.collate([ids[:tokens]] * texts, SMALL.tokenizer.pad).to(DEVICE)
         return lambda: take_steps(trainer, [batch])
 
     growth(work, of, series, at_most=1.1, rounds=3, model="4 x 128")

@@ -34,6 +34,7 @@ from della.released import import_released
 BATCH = 16
 """Texts of a batch of the yardstick, and on average of ours."""
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 LATENT_SIZE = 32
 RANK = 4
 
@@ -99,7 +100,7 @@ class Workload:
     def batches(self) -> list[Batch]:
         """Returns all texts in our batches."""
         grouped = batches_of_similar_length(self.tokenized.lengths, self.batch_tokens)
-        return [self.tokenized.batch(indices) for indices in grouped]
+        return [self.tokenized.batch(indices).to(DEVICE) for indices in grouped]
 
     def yardstick(self) -> ReleasedDella:
         torch.manual_seed(0)
@@ -113,7 +114,7 @@ class Workload:
             latent_size=LATENT_SIZE,
             rank=RANK,
             dropout=self.dropout,
-        )
+        ).to(DEVICE)
 
     def system(self, name: str) -> System:
         cls = SYSTEMS.get(name)
@@ -122,7 +123,7 @@ class Workload:
         )
         torch.manual_seed(0)
         options: dict[str, Any] = {} if name == "lm" else {"latent_size": LATENT_SIZE}
-        return cls(build_backbone(backbone, self.tokenizer), cls.Config(**options))
+        return cls(build_backbone(backbone, self.tokenizer), cls.Config(**options)).to(DEVICE)
 
     def like(self, yardstick: ReleasedDella) -> System:
         """Returns our system with the weights of the yardstick, imported as a checkpoint is."""
@@ -158,7 +159,7 @@ def gpt2(workload: Workload) -> GPT2LMHeadModel:
         activation_function="gelu_pytorch_tanh",
         **{f"{place}_pdrop": workload.dropout for place in ("resid", "embd", "attn")},
     )
-    return GPT2LMHeadModel(config)
+    return GPT2LMHeadModel(config).to(DEVICE)
 
 
 def each_alone(workload: Workload, texts: Sequence[int]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -166,7 +167,7 @@ def each_alone(workload: Workload, texts: Sequence[int]) -> Iterator[tuple[Tenso
     for index in texts:
         ids, stream = torch.from_numpy(workload.tokenized.ids[index][None]).long(), torch.Generator().manual_seed(index)
         noise = [torch.randn(1, LATENT_SIZE, generator=stream) for _ in range(workload.layers)]
-        yield ids, torch.tensor([ids.shape[1]]), torch.stack(noise)
+        yield ids.to(DEVICE), torch.tensor([ids.shape[1]], device=DEVICE), torch.stack(noise).to(DEVICE)
 
 
 def take_steps(trainer: Trainer, batches: Sequence[Batch]) -> Tensor:

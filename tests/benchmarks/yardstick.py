@@ -16,11 +16,13 @@ from torch import Tensor
 Texts = Sequence[Sequence[int]]
 
 
-def in_file_order(texts: Texts, batch_size: int, pad: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields ids (B x T) and lengths (B) of a batch of texts after the other."""
+def in_file_order(model: ReleasedDella, texts: Texts, batch_size: int, pad: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields ids (B x T) and lengths (B) of a batch of texts after the other, where the model is."""
+    device = next(model.parameters()).device
     for start in range(0, len(texts), batch_size):
         rows = [torch.as_tensor(text, dtype=torch.long) for text in texts[start : start + batch_size]]
-        yield torch.nn.utils.rnn.pad_sequence(rows, True, pad), torch.tensor([len(row) for row in rows])
+        ids, lengths = torch.nn.utils.rnn.pad_sequence(rows, True, pad), torch.tensor([len(row) for row in rows])
+        yield ids.to(device), lengths.to(device)
 
 
 def optimizer(model: ReleasedDella) -> torch.optim.Optimizer:
@@ -36,13 +38,14 @@ def terms(model: ReleasedDella, ids: Tensor, lengths: Tensor, noise: Tensor) -> 
 
 
 def noise_for(model: ReleasedDella, n_texts: int) -> Tensor:
-    return torch.randn(len(model.encoder.h), n_texts, model.encoder.latent_size)
+    noise = torch.randn(len(model.encoder.h), n_texts, model.encoder.latent_size)
+    return noise.to(next(model.parameters()).device)
 
 
 def train(model: ReleasedDella, steps: torch.optim.Optimizer, texts: Texts, batch_size: int, pad: int) -> None:
     """Takes one step for each batch of the texts."""
     model.train()
-    for ids, lengths in in_file_order(texts, batch_size, pad):
+    for ids, lengths in in_file_order(model, texts, batch_size, pad):
         log_likelihood, _, _, kl = terms(model, ids, lengths, noise_for(model, len(ids)))
         loss = (kl.mean(0) - log_likelihood).mean()
         loss.backward()
@@ -56,7 +59,7 @@ def score(model: ReleasedDella, texts: Texts, batch_size: int, n_samples: int, p
     """Returns the importance-weighted bound of every text, its log weights tempered by the average over layers."""
     model.eval()
     bounds = []
-    for ids, lengths in in_file_order(texts, batch_size, pad):
+    for ids, lengths in in_file_order(model, texts, batch_size, pad):
         weights = []
         for _ in range(n_samples):
             log_likelihood, log_q, log_p, _ = terms(model, ids, lengths, noise_for(model, len(ids)))
