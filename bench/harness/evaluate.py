@@ -81,15 +81,18 @@ def score_texts(
         streams = [torch.Generator().manual_seed(derive_seed(latent_seed, "score", index)) for index in indices]
         padded = len(indices) * int(texts.lengths[indices].max())
         at_once = max(1, scoring.batch_tokens // padded)
-        log_likelihood, log_ratio, kl, means = [], [], Moments(), Moments()
+        # Made beforehand: small results left between large ones that go would keep the memory from being used again.
+        log_likelihood, log_ratio = np.empty((2, len(indices), n_samples))
+        kl, means = Moments(), Moments()
         with precision(training, device):
             posterior = system.encode(batch)
             for first in range(0, n_samples, SAMPLES_AT_ONCE):
                 path = posterior.sample(min(SAMPLES_AT_ONCE, n_samples - first), streams)
                 for start in range(0, path.n, at_once):
                     part = path.narrow(start, start + at_once)
-                    log_likelihood.append(_array(system.log_likelihood(batch, part)))
-                log_ratio.append(_array((path.log_p.double() - path.log_q.double()).sum(-1)))
+                    into = slice(first + start, first + start + part.n)
+                    log_likelihood[:, into] = _array(system.log_likelihood(batch, part))
+                log_ratio[:, first : first + path.n] = _array((path.log_p.double() - path.log_q.double()).sum(-1))
                 kl.add(_array(path.kl))
                 mean = _joined(path.mean, len(indices), path.n)
                 means.add(mean)
@@ -97,8 +100,8 @@ def score_texts(
                     first_samples.append(path.narrow(0, 1))
                     columns["first_mean"].append(mean[:, 0])
         posteriors.append(posterior)
-        columns["log_likelihood"].append(np.concatenate(log_likelihood, axis=1))
-        columns["log_ratio"].append(np.concatenate(log_ratio, axis=1))
+        columns["log_likelihood"].append(log_likelihood)
+        columns["log_ratio"].append(log_ratio)
         columns["kl"].append(kl.mean)
         columns["mean"].append(means.mean)
         columns["mean_noise"].append(means.variance / n_samples)
