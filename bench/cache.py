@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.spec import digest
+from bench.storage import file_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def _read(entry: Path) -> dict[str, AnyArray] | None:
     try:
         digests = json.loads((entry / DIGESTS).read_bytes())
         files = {name: entry / f"{name}.npy" for name in digests}
-        if not files or any(_sha256(file) != digests[name] for name, file in files.items()):
+        if not files or any(file_sha256(file) != digests[name] for name, file in files.items()):
             return None
         # As plain arrays, since slices of a `memmap` take several times as long.
         return {name: np.load(file, mmap_mode="r").view(np.ndarray) for name, file in files.items()}
@@ -94,8 +95,3 @@ def _keep(entry: Path, arrays: Mapping[str, AnyArray]) -> None:
             made.rename(entry)
     except OSError as error:
         logger.info("%s is not kept: %s", entry, error)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -29,6 +29,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 Source = Literal["grammar", "files"]
 BackboneKind = Literal["decoder-only", "encoder-decoder"]
 EncoderKind = Literal["bert"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 NO_IDENTITY = (
@@ -228,7 +229,7 @@ class TrainingSpec(Spec):
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.1, ge=0, le=1)
     clip_norm: float = Field(1.0, gt=0)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     compile: bool = Field(False, exclude_if=lambda compile: not compile)
     activation_checkpointing: bool = False
     checkpoint_seconds: float = Field(60.0, ge=0)
@@ -328,6 +329,11 @@ class RunSpec(Spec):
             conditional=self.task.conditional,
             objective=self.objective,
         )
+
+    @property
+    def precision(self) -> Precision:
+        """In which it is trained and scored; ``auto`` where it was trained already."""
+        return self.training.precision if self.training else "auto"
 
     @property
     def title(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -27,6 +28,19 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file's content, in hex.
+
+    Raises:
+        BenchError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror}.") from error
 
 
 def atomic_write(path: Path, data: bytes) -> None:

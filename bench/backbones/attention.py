@@ -42,8 +42,13 @@ def attend(
         kwargs |= {"dropout": dropout, "scaling": scaling, "is_causal": is_causal}
         return cast(Tensor, sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)[0])
     if attention_mask is None and (getattr(module, "is_causal", True) if is_causal is None else is_causal):
-        attention_mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril(key.shape[2] - query.shape[2])
+        attention_mask = causal_mask(query.shape[2], key.shape[2], query.device)
     scores = query * (query.shape[-1] ** -0.5 if scaling is None else scaling) @ key.transpose(-1, -2)
     if attention_mask is not None:
         scores += torch.zeros_like(attention_mask, dtype=scores.dtype).masked_fill_(~attention_mask, float("-inf"))
     return (drop(scores.softmax(-1), dropout) @ value).transpose(1, 2)
+
+
+def causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
+    """Returns where the last ``queries`` of ``keys`` positions may look: at themselves and before (queries x keys)."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from bench.backbones.attention import attend
+from bench.backbones.attention import attend, causal_mask
 
 ATTENTION = "della_bench"
 
@@ -182,5 +182,5 @@ def _with_memory(mask: Tensor | None, queries: int, keys: int, device: torch.dev
     if mask is None:
         if queries == 1:
             return None
-        return torch.ones(queries, keys + 1, dtype=torch.bool, device=device).tril(diagonal=keys - queries + 1)
+        return causal_mask(queries, keys + 1, device)
     return nn.functional.pad(mask, (1, 0), value=True)

@@ -12,12 +12,12 @@ from torch import Tensor
 from bench.harness.aggregate import aggregated_posterior
 from bench.harness.data import TokenizedTexts, batches_of_similar_length
 from bench.harness.loading import load
-from bench.harness.train import Report, precision
+from bench.harness.train import Report, autocast
 from bench.interface import LatentPath, Posterior, System
 from bench.metrics.likelihood import ScoredTexts
 from bench.score import Array
 from bench.seeds import derive_seed
-from bench.spec import ScoringSpec, TrainingSpec
+from bench.spec import Precision, ScoringSpec
 
 VERSION = 2
 """Rises whenever the same system and texts give other terms."""
@@ -52,7 +52,7 @@ def score_texts(
     system: System,
     texts: TokenizedTexts,
     scoring: ScoringSpec,
-    training: TrainingSpec,
+    precision: Precision,
     latent_seed: int,
     report: Report = lambda phase, fraction: None,
 ) -> ScoredTexts:
@@ -64,7 +64,7 @@ def score_texts(
         system: put in evaluation mode.
         texts: N texts.
         scoring: number of importance samples K and the token budget of a decoder pass.
-        training: for its precision.
+        precision: of the passes.
         latent_seed: seed of the posterior samples.
         report: told of progress.
     """
@@ -84,7 +84,7 @@ def score_texts(
         # Made beforehand: small results left between large ones that go would keep the memory from being used again.
         log_likelihood, log_ratio = np.empty((2, len(indices), n_samples))
         kl, means = Moments(), Moments()
-        with precision(training, device):
+        with autocast(precision, device):
             posterior = system.encode(batch)
             for first in range(0, n_samples, SAMPLES_AT_ONCE):
                 path = posterior.sample(min(SAMPLES_AT_ONCE, n_samples - first), streams)

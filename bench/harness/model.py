@@ -27,12 +27,11 @@ from bench.backbones import (
     read_tokenizer,
 )
 from bench.errors import BenchError
-from bench.harness.provenance import file_sha256
 from bench.interface import System
 from bench.objectives import adapt
 from bench.registry import IMPORTERS, SYSTEMS
 from bench.spec import ModelSpec, validated
-from bench.storage import atomic_write
+from bench.storage import atomic_write, file_sha256
 
 MODEL, WEIGHTS = "model.json", "model.safetensors"
 TOKENIZER, ENCODER_TOKENIZER = "tokenizer.json", "encoder_tokenizer.json"

@@ -14,12 +14,12 @@ from bench.errors import BenchError
 from bench.harness import evaluate, generate, train
 from bench.harness.data import VERSION, EncoderTokens, TokenizedTexts, tokenize
 from bench.harness.model import WEIGHTS, ModelFolder, build_system
-from bench.harness.provenance import file_sha256
 from bench.interface import System
 from bench.metrics.model import model_metrics
 from bench.records.schema import DataFacts
 from bench.registry import SYSTEMS
 from bench.spec import RunSpec
+from bench.storage import file_sha256
 from bench.tasks.task import Split, TaskData, get_task, load_texts
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import resource
 import subprocess
@@ -16,7 +15,6 @@ import torch
 import transformers
 
 import bench
-from bench.errors import BenchError
 from bench.records.schema import Environment, Timing
 
 
@@ -65,16 +63,3 @@ def commit() -> dict[str, Any]:
         return done.stdout.strip()
 
     return {"commit": git("rev-parse", "HEAD") or None, "dirty": bool(git("status", "--porcelain", "-uno"))}
-
-
-def file_sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file's content, in hex.
-
-    Raises:
-        BenchError: the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror}.") from error

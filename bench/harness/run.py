@@ -23,7 +23,8 @@ from bench.records.schema import SPEED, ModelFacts, Record
 from bench.records.store import RecordStore, StoredRun
 from bench.registry import SYSTEMS
 from bench.seeds import named_seeds
-from bench.spec import RunSpec, TrainingSpec
+from bench.spec import RunSpec
+from bench.storage import file_sha256
 
 
 def run(
@@ -115,11 +116,6 @@ def evaluate_model(
     return _score(system, prepared, facts, watch, store, report).record
 
 
-def _in_precision(spec: RunSpec) -> TrainingSpec:
-    """Returns what says in which precision a run is scored: its training, or the default where it has none."""
-    return spec.training or TrainingSpec()
-
-
 def _device(name: str | None) -> torch.device:
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -136,7 +132,7 @@ def _score(
     """Scores a trained system and records it, with its learning curve if it has one."""
     spec, seeds, test = prepared.spec, named_seeds(prepared.spec.seed), prepared.texts["test"]
     with watch.phase("score"):
-        scored = score_texts(system, test, spec.scoring, _in_precision(spec), seeds["latent"], report)
+        scored = score_texts(system, test, spec.scoring, spec.precision, seeds["latent"], report)
     with watch.phase("generate"):
         texts = generate_texts(system, spec.scoring.n_generations, test, spec.decoding, seeds["sampling"], report)
     with watch.phase("metrics"):
@@ -166,7 +162,7 @@ def _skipped(reason: str, facts: dict[str, Any], store: RecordStore) -> Record:
 def _facts(prepared: Prepared, device: torch.device) -> dict[str, Any]:
     """Returns the fields of the record that are known before training."""
     spec = prepared.spec
-    precision = "bf16" if train.uses_bf16(_in_precision(spec), device) else "fp32"
+    precision = "bf16" if train.uses_bf16(spec.precision, device) else "fp32"
     return {
         "run_id": prepared.run_id,
         "suite_version": bench.__version__,
@@ -183,7 +179,7 @@ def _training_facts(system: System, trainer: train.Trainer) -> dict[str, Any]:
     """Returns the fields of the record that training decides."""
     progress = trainer.progress
     return {
-        "model": _model_facts(system, None if progress.diverged else provenance.file_sha256(trainer.best_weights)),
+        "model": _model_facts(system, None if progress.diverged else file_sha256(trainer.best_weights)),
         "training": {
             "steps": progress.step,
             "epochs": len(progress.curve),

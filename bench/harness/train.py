@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict, dataclass, field
-from itertools import chain, islice
+from itertools import chain, islice, tee
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from bench.interface import Batch, LatentPath, Posterior, System
 from bench.objectives import InnerLoop, Stage
 from bench.objectives.trial import Trial
 from bench.seeds import SeedName, derive_seed
-from bench.spec import TrainingSpec
+from bench.spec import Precision, TrainingSpec
 from bench.storage import atomic_write
 from bench.tasks.task import Split
 
@@ -202,9 +202,11 @@ class Trainer:
     def _load(self, batches: Iterable[Sequence[int]]) -> Generator[Sequence[Batch], None, None]:
         """Yields the micro-batches of each batch of training texts, which together make one step."""
         texts, budget = self.texts["train"], self.spec.micro_batch_tokens
-        parts = [[indices] if budget is None else divided(indices, texts.lengths, budget) for indices in batches]
+        parts, again = tee(
+            [indices] if budget is None else divided(indices, texts.lengths, budget) for indices in batches
+        )
         with closing(load(texts, chain.from_iterable(parts), self.device)) as loaded:
-            yield from (list(islice(loaded, len(of_one))) for of_one in parts)
+            yield from (list(islice(loaded, len(of_one))) for of_one in again)
 
     def _look_at(self, batches: Iterable[Sequence[Batch]]) -> None:
         """Takes the steps of some batches, then adds up what they logged."""
@@ -252,7 +254,7 @@ class Trainer:
     def _accumulate(self, batch: Batch, step: int, noise: torch.Generator) -> Tensor:
         """Adds the gradients of a micro-batch to those there are; returns what ``_step`` does."""
         objective = self.stage.objective
-        with precision(self.spec, self.device):
+        with autocast(self.spec.precision, self.device):
             path = self.system.encode(batch).sample(1, noise)
             log_likelihood = self.system.log_likelihood(batch, path)
             auxiliary = [part.terms(self.networks[part.name], self.system, batch, path) for part in objective.auxiliary]
@@ -332,7 +334,7 @@ class Trainer:
         """Returns Rec and KL of the validation texts in nats per text, from one posterior sample of fixed noise."""
         rec = kl = 0.0
         for batch, _, path in self._encode_validation():
-            with precision(self.spec, self.device):
+            with autocast(self.spec.precision, self.device):
                 rec -= float(self.system.log_likelihood(batch, path).sum())
             kl += float(path.kl.double().sum())
         n_texts = len(self.texts["valid"])
@@ -352,7 +354,7 @@ class Trainer:
         batches = batches_of_similar_length(texts.lengths, self.spec.batch_tokens)
         for indices, batch in zip(batches, load(texts, batches, self.device), strict=True):
             noise = [torch.Generator().manual_seed(derive_seed(self.seeds["latent"], "valid", i)) for i in indices]
-            with precision(self.spec, self.device):
+            with autocast(self.spec.precision, self.device):
                 posterior = self.system.encode(batch)
                 path = posterior.sample(1, noise)
             yield batch, posterior, path
@@ -395,12 +397,12 @@ def _below(prefix: str, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
 
 
-def uses_bf16(spec: TrainingSpec, device: torch.device) -> bool:
+def uses_bf16(precision: Precision, device: torch.device) -> bool:
     """Returns whether a run autocasts to bf16: where asked for, or by itself on GPUs that have it."""
     automatic = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return spec.precision == "bf16" or (spec.precision == "auto" and automatic)
+    return precision == "bf16" or (precision == "auto" and automatic)
 
 
-def precision(spec: TrainingSpec, device: torch.device) -> AbstractContextManager[Any]:
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
     """Returns the autocast context of a run."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bf16(spec, device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bf16(precision, device))

@@ -27,7 +27,7 @@ from bench.metrics.latent import ActiveUnits, MutualInformation, count_active
 from bench.metrics.likelihood import ELBO, KL, LikelihoodMetric, Reconstruction, ScoredTexts
 from bench.score import Array, Bootstrap
 from bench.seeds import derive_seed
-from bench.spec import ScoringSpec, TrainingSpec
+from bench.spec import ScoringSpec
 from bench.storage import atomic_write_all
 from bench.tasks import Example
 from bench.testing.chart import Axis, Mark, Panel, Series, draw_svg
@@ -91,7 +91,7 @@ def score(model: LinearGaussian, n: int, k: int, seed: int) -> Scored:
     system = LinearGaussianSystem(model, tokenizer)
     # Samples not asked for are drawn and left: the harness takes two or more.
     scoring = ScoringSpec(n_importance_samples=max(2, k), batch_tokens=4096)
-    scored = score_texts(system, ids, scoring, TrainingSpec(precision="fp32"), derive_seed(seed, "latent"))
+    scored = score_texts(system, ids, scoring, "fp32", derive_seed(seed, "latent"))
     return Scored(x, replace(scored, known_log_p=model.log_p(x)))
 
 

@@ -16,7 +16,7 @@ import yardstick
 from workloads import BATCH, SMALL, take_steps
 
 from bench.harness.evaluate import score_texts
-from bench.spec import ScoringSpec, TrainingSpec
+from bench.spec import ScoringSpec
 
 
 def memory(name: str) -> int:
@@ -40,7 +40,7 @@ def step(*settings: str) -> Callable[[], object]:
 def score(n_samples: str) -> Callable[[], object]:
     few, scoring = replace(SMALL, texts=16), ScoringSpec(n_importance_samples=int(n_samples))
     system = few.system("della")
-    return lambda: score_texts(system, few.tokenized, scoring, TrainingSpec(), latent_seed=0)
+    return lambda: score_texts(system, few.tokenized, scoring, "auto", latent_seed=0)
 
 
 WORK = {"yardstick": step_of_the_yardstick, "step": step, "score": score}

@@ -14,15 +14,14 @@ from workloads import BATCH, SMALL, Workload
 
 from bench.harness.evaluate import score_texts
 from bench.interface import System
-from bench.spec import ScoringSpec, TrainingSpec
+from bench.spec import ScoringSpec
 
 SCORED = Workload(layers=4, width=128, heads=4, vocabulary=4000, texts=32)
-FP32 = TrainingSpec(precision="fp32")
 
 
 def scoring(system: System, workload: Workload, n_samples: int) -> Callable[[], object]:
     spec = ScoringSpec(n_importance_samples=n_samples)
-    return lambda: score_texts(system, workload.tokenized, spec, FP32, latent_seed=0)
+    return lambda: score_texts(system, workload.tokenized, spec, "fp32", latent_seed=0)
 
 
 def test_scoring_beside_the_yardstick(beside: Beside) -> None:

@@ -27,21 +27,24 @@ def test_yardstick_and_ours_are_the_same_model(benchmark: Callable[..., object],
     reference = workload.yardstick().eval()
     ours = workload.like(reference).eval()
     texts = range(4)
-    expected = [
-        torch.stack([log_likelihood, log_q.sum(0), log_p.sum(0), kl.sum(0)])
-        for log_likelihood, log_q, log_p, kl in (
-            yardstick.terms(reference, ids, lengths, noise) for ids, lengths, noise in each_alone(workload, texts)
-        )
-    ]
+    expected = torch.cat(
+        [
+            torch.stack([log_likelihood, log_q.sum(0), log_p.sum(0), kl.sum(0)])
+            for log_likelihood, log_q, log_p, kl in (
+                yardstick.terms(reference, ids, lengths, noise) for ids, lengths, noise in each_alone(workload, texts)
+            )
+        ],
+        dim=1,
+    )
     streams = [torch.Generator().manual_seed(index) for index in texts]
     batch = workload.tokenized.batch(texts).to(DEVICE)
     path = benchmark.pedantic(lambda: ours.encode(batch).sample(1, streams), rounds=1)
     found = torch.stack(
         [ours.log_likelihood(batch, path)[:, 0], *(t[:, 0].sum(-1) for t in (path.log_q, path.log_p, path.kl))]
     )
-    torch.testing.assert_close(found.float(), torch.cat(expected, dim=1), **CLOSE)
+    torch.testing.assert_close(found.float(), expected, **CLOSE)
     (found[3] - found[0]).sum().backward()
-    (torch.cat(expected, dim=1)[3] - torch.cat(expected, dim=1)[0]).sum().backward()
+    (expected[3] - expected[0]).sum().backward()
     theirs = dict(reference.encoder.named_parameters())
     mine = dict(ours.backbone.model.transformer.named_parameters())
     for name in ("wte.weight", "h.0.attn.c_attn.weight", "ln_f.bias"):

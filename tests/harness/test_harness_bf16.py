@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from bench.harness.evaluate import score_texts
-from bench.harness.train import Trainer, precision
+from bench.harness.train import Trainer, autocast
 from bench.metrics.latent import MutualInformation
 from bench.metrics.likelihood import importance_bound
-from bench.spec import RunSpec
+from bench.spec import Precision, RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 MakeTrainer = Callable[..., Trainer]
@@ -36,7 +36,7 @@ class Scores:
     mi: float
 
 
-def trained(micro: MakeSpec, make_trainer: MakeTrainer, label: str, precision: str) -> Trainer:
+def trained(micro: MakeSpec, make_trainer: MakeTrainer, label: str, precision: Precision) -> Trainer:
     trainer = make_trainer(
         micro(
             f"{label}+constant:0.1",
@@ -50,9 +50,8 @@ def trained(micro: MakeSpec, make_trainer: MakeTrainer, label: str, precision: s
     return trainer
 
 
-def scores(trainer: Trainer, micro: MakeSpec, precision: str) -> Scores:
-    training = trainer.spec.model_copy(update={"precision": precision})
-    scored = score_texts(trainer.system, trainer.texts["valid"], micro().scoring, training, 5)
+def scores(trainer: Trainer, micro: MakeSpec, precision: Precision) -> Scores:
+    scored = score_texts(trainer.system, trainer.texts["valid"], micro().scoring, precision, 5)
     return Scores(
         math.exp(-float(importance_bound(scored).sum() / scored.tokens.sum())),
         float(scored.kl.sum(-1).mean()),
@@ -82,7 +81,7 @@ def test_latent_terms_are_never_rounded(micro: MakeSpec, make_trainer: MakeTrain
     """In 8 bits a log density of -60 is known to a quarter nat only."""
     trainer = make_trainer(micro(label, training={"precision": "bf16"}))
     batch = trainer.texts["train"].batch([0, 1])
-    with precision(trainer.spec, trainer.device):
+    with autocast(trainer.spec.precision, trainer.device):
         path = trainer.system.encode(batch).sample(2, torch.Generator().manual_seed(0))
         prior = trainer.system.sample_prior(2, None, torch.Generator().manual_seed(0))
         log_likelihood = trainer.system.log_likelihood(batch, path)

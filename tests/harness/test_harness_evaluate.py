@@ -39,7 +39,7 @@ def built(spec: RunSpec) -> tuple[Prepared, System]:
 
 def score(prepared: Prepared, system: System, **changes: Any) -> ScoredTexts:
     scoring = prepared.spec.scoring.model_copy(update=changes)
-    return score_texts(system, prepared.texts["test"], scoring, prepared.spec.training, SEED)
+    return score_texts(system, prepared.texts["test"], scoring, prepared.spec.precision, SEED)
 
 
 @pytest.mark.parametrize("task", ["snli", "quora", "writingprompts"])
@@ -164,7 +164,7 @@ def test_no_tensor_grows_with_the_number_of_samples(micro: MakeSpec, label: str)
 def test_the_seed_decides_the_samples(micro: MakeSpec) -> None:
     prepared, system = built(micro("embed"))
     texts, spec = prepared.texts["test"], prepared.spec
-    first, again, other = (score_texts(system, texts, spec.scoring, spec.training, seed) for seed in (1, 1, 2))
+    first, again, other = (score_texts(system, texts, spec.scoring, spec.precision, seed) for seed in (1, 1, 2))
     assert (first.log_weights == again.log_weights).all()
     assert not np.isclose(first.log_weights, other.log_weights).any()
 
@@ -182,7 +182,7 @@ def test_scoring_leaves_the_random_state_alone_and_the_system_in_evaluation_mode
 def test_progress_reaches_the_end(micro: MakeSpec) -> None:
     prepared, system = built(micro("lm"))
     spec, texts, told = prepared.spec, prepared.texts["test"], []
-    score_texts(system, texts, spec.scoring, spec.training, SEED, report=lambda *event: told.append(event))
+    score_texts(system, texts, spec.scoring, spec.precision, SEED, report=lambda *event: told.append(event))
     generate_texts(system, 3, texts, spec.decoding, SEED, report=lambda *event: told.append(event))
     assert [event for event in told if event[1] == 1.0] == [("score", 1.0), ("generate", 1.0)]
     assert told == sorted(told, key=lambda event: (event[0] == "generate", event[1]))

@@ -121,7 +121,7 @@ def test_a_batch_normalised_system_is_scored_alike_from_its_file_and_in_any_batc
 
     def elbo(batch_tokens: int) -> float:
         scoring = spec.scoring.model_copy(update={"batch_tokens": batch_tokens})
-        scored = score_texts(system, prepared.texts["test"], scoring, spec.training, seed)
+        scored = score_texts(system, prepared.texts["test"], scoring, spec.precision, seed)
         return float((scored.kl.sum(1) - scored.log_likelihood.mean(1)).mean())
 
     stored = next(metric.value for metric in record.metrics if metric.name == "ELBO")

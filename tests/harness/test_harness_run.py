@@ -124,7 +124,7 @@ def test_the_scored_weights_can_be_loaded_and_scored_again(micro: MakeSpec, tmp_
     system = load_model(folder)
     tokenizer = system.backbone.tokenizer
     assert (tokenizer.name, tokenizer.digest) == (prepared.tokenizer.name, prepared.tokenizer.digest)
-    scored = score_texts(system, prepared.texts["test"], spec.scoring, spec.training, seeds["latent"])
+    scored = score_texts(system, prepared.texts["test"], spec.scoring, spec.precision, seeds["latent"])
     measured = measure(scored, None, prepared.data, bootstrap_of(spec.scoring, seeds["bootstrap"]))
     assert tuple(measured.scores) == record.metrics
     assert tuple(measured.skipped) == record.skipped
@@ -282,7 +282,7 @@ def test_both_protocols_of_one_run_stand_side_by_side(trained: Callable[[str], S
 def test_the_bootstrap_seed_moves_intervals_and_no_score(micro: MakeSpec) -> None:
     spec = micro("embed")
     prepared = prepare(spec)
-    scored = score_texts(prepared.system(0), prepared.texts["test"], spec.scoring, spec.training, 0)
+    scored = score_texts(prepared.system(0), prepared.texts["test"], spec.scoring, spec.precision, 0)
     one, other = (measure(scored, None, prepared.data, Bootstrap(50, seed)).scores for seed in (1, 2))
     assert [score.value for score in one] == [score.value for score in other]
     assert [score.interval for score in one] != [score.interval for score in other]

@@ -15,7 +15,7 @@ from bench.interface import Batch, System
 from bench.metrics.latent import MutualInformation
 from bench.metrics.likelihood import KL, Reconstruction
 from bench.registry import SYSTEMS
-from bench.spec import ScoringSpec, TrainingSpec
+from bench.spec import ScoringSpec
 from bench.tasks import Example
 from bench.testing import conformance_cases
 from bench.testing.check import Check
@@ -47,7 +47,7 @@ def test_scores_are_those_of_the_system(
     texts = tokenize(examples, tokenizer, 100, encoder=EncoderTokens(encoder_tokenizer, 100))
     system = make_system(name, **small(name))
     scoring = ScoringSpec(n_importance_samples=6, batch_tokens=4000)
-    found = score_texts(system, texts, scoring, TrainingSpec(precision="fp32"), latent_seed=3)
+    found = score_texts(system, texts, scoring, "fp32", latent_seed=3)
     assert found.groups == system.groups
     assert KL().score(found).value == pytest.approx(found.kl.sum() / len(texts))
     assert Reconstruction().score(found).value == pytest.approx(-found.log_likelihood.mean(), rel=1e-12)

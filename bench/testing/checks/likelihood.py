@@ -14,7 +14,7 @@ from bench.harness.data import TokenizedTexts
 from bench.harness.evaluate import score_texts
 from bench.interface import LatentPath, System
 from bench.metrics.likelihood import ScoredTexts, importance_bound
-from bench.spec import ScoringSpec, TrainingSpec
+from bench.spec import ScoringSpec
 from bench.testing.check import check
 from bench.testing.expect import expect, expect_close
 from bench.testing.paths import for_each, of_text, streams
@@ -106,7 +106,7 @@ def next_token(system: System, subject: Subject, path: LatentPath, prefix: Seque
 def scored(system: System, texts: TokenizedTexts, k: int, batch_tokens: int = 4000) -> ScoredTexts:
     """Returns what the harness makes of a system."""
     scoring = ScoringSpec(n_importance_samples=k, batch_tokens=batch_tokens)
-    return score_texts(system, texts, scoring, TrainingSpec(precision="fp32"), latent_seed=3)
+    return score_texts(system, texts, scoring, "fp32", latent_seed=3)
 
 
 def _paths(system: System, subject: Subject) -> list[tuple[int, LatentPath]]:
