@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bench.backbones import InjectedSystem, Injection
-from bench.interface import Batch, Generators, LatentPath, Posterior
+from bench.batch import Batch, Generators
+from bench.interface import LatentPath, Posterior
 
 
 @dataclass(frozen=True)

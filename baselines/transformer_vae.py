@@ -17,9 +17,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.backbones import AttentionPooling, Backbone, EncoderOnly, InjectedSystem, Injection
-from bench.interface import Batch, Generators, LatentPath, Posterior
+from bench.batch import Batch, Generators
+from bench.interface import LatentPath, Posterior
 from bench.latents import Gaussian, GaussianPosterior, sample_gaussian_prior, standard_gaussian
-from bench.spec import SystemConfig
+from bench.specs import SystemConfig
 
 
 class TransformerVAEConfig(SystemConfig):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.spec import digest
+from bench.identity import digest
 from bench.storage import file_sha256
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from bench.errors import BenchError, unknown_name
 if TYPE_CHECKING:
     from bench.records.verdict import Comparison
     from bench.report import Layout
-    from bench.spec import Source
+    from bench.specs import Source
 
 app = typer.Typer(
     help="Compare text VAEs so that the numbers can be believed.",
@@ -76,7 +76,8 @@ def run(
 
     A run that is already recorded is not run again; one that was interrupted goes on from its checkpoint.
     """
-    from bench.harness.plan import load_suite, plan
+    from bench.harness.plan import plan
+    from bench.suites import load_suite
 
     chosen = load_suite(suite)
     layout = _layout(suite) if chosen.layout else None
@@ -89,7 +90,8 @@ def run(
         source="files" if data_dir else "grammar",
         decoding=decoding,
     )
-    from bench.harness.grid import check_folder, check_inputs, default_jobs, run_grid
+    from bench.harness.grid import default_jobs, run_grid
+    from bench.harness.preflight import check_folder, check_inputs
     from bench.harness.progress import GridProgress
 
     check_inputs(specs, data_dir)
@@ -110,7 +112,7 @@ def run(
 
 def _contradict(records: list[Any], folder: Path) -> bool:
     """Returns whether what was just recorded cannot be, and says why."""
-    from bench.records.audit import audit, render, rows_of_runs
+    from bench.audit import audit, render, rows_of_runs
     from bench.records.store import RecordStore
 
     store = RecordStore(folder)
@@ -167,7 +169,7 @@ def compare(
 
     Of records: metrics, status and speed. Of benchmarks: ratios to what was measured beside them, never seconds.
     """
-    from bench.records.artefact import is_artefact
+    from bench.records.benchmarks import is_artefact
     from bench.records.verdict import Verdict, exit_code
 
     both = _compare_benchmarks if is_artefact(first) or is_artefact(second) else _compare_runs
@@ -181,17 +183,17 @@ def compare(
 
 
 def _compare_runs(first: Path, second: Path) -> Sequence[Comparison]:
+    from bench.metric import PerTextMetric
     from bench.metrics.model import model_metrics
     from bench.records.compare import compare
     from bench.records.store import load_runs
-    from bench.score import PerTextMetric
 
     metrics = {metric.name: metric for metric in model_metrics(()) if isinstance(metric, PerTextMetric)}
     return compare(load_runs([first]), load_runs([second]), metrics)
 
 
 def _compare_benchmarks(first: Path, second: Path) -> Sequence[Comparison]:
-    from bench.records.artefact import compare, load_artefact
+    from bench.records.benchmarks import compare, load_artefact
 
     return compare(load_artefact(first), load_artefact(second))
 
@@ -206,8 +208,8 @@ def audit(
     into: Annotated[Path | None, typer.Option(help="Page whose part between the audit marks is replaced.")] = None,
 ) -> int:
     """Look for figures that cannot be, in records or in published tables; exit 1 if there are any."""
-    from bench.records.audit import RULES, load_rows, put_into, render
-    from bench.records.audit import audit as audit_rows
+    from bench.audit import RULES, load_rows, put_into, render
+    from bench.audit import audit as audit_rows
 
     if rules:
         typer.echo("\n\n".join(f"{rule.name}\n    {rule.explanation}" for rule in RULES))
@@ -240,8 +242,8 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score any file of texts, this program's or another's."""
+    from bench.bootstrap import Bootstrap
     from bench.metrics.score_files import score_files
-    from bench.score import Bootstrap
 
     found = score_files(
         generations,
@@ -276,9 +278,9 @@ def import_released(
     heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, if not one per 64 dimensions.")] = None,
 ) -> None:
     """Turn a checkpoint of other code into a model of this suite; nothing in the file is executed."""
-    from bench.harness.model import import_model
+    from bench.harness.model_folder import import_model
+    from bench.labels import parse_call
     from bench.registry import IMPORTERS
-    from bench.spec import parse_call
 
     name, options = parse_call(system)
     if name not in IMPORTERS.names():
@@ -299,11 +301,13 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of every sample.")] = 0,
 ) -> int:
     """Score a model that is trained already, print its row, and audit it."""
-    from bench.harness.plan import evaluation_spec, load_scale
+    from bench.harness.plan import evaluation_spec
+    from bench.scales import load_scale
 
     sizes = load_scale(scale)
-    from bench.harness.grid import PHASES_OF_EVALUATION, Outcome, check_folder, reporter
-    from bench.harness.model import ModelFolder
+    from bench.harness.grid import PHASES_OF_EVALUATION, Outcome, reporter
+    from bench.harness.model_folder import ModelFolder
+    from bench.harness.preflight import check_folder
     from bench.harness.progress import GridProgress
     from bench.harness.run import evaluate_model
 
@@ -400,10 +404,12 @@ def show(
 
     import yaml
 
-    from bench.harness.plan import load_scale, load_suite, run_spec
+    from bench.harness.plan import run_spec
+    from bench.labels import parse_call, parse_label
     from bench.objectives import OBJECTIVES, resolve_objective
     from bench.registry import SYSTEMS
-    from bench.spec import parse_call, parse_label
+    from bench.scales import load_scale
+    from bench.suites import load_suite
 
     systems, suites, objectives = SYSTEMS.names(), resources.names("suites"), OBJECTIVES.names()
     of_a_run = {"--task": task, "--scale": scale, "--seed": seed}

@@ -15,92 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bench.spec import DecodingSpec, EncoderKind, ModelSpec, RunSpec, SystemConfig
+from bench.batch import Batch, Generators, Seeds
+from bench.specs import DecodingSpec, EncoderKind, ModelSpec, RunSpec, SystemConfig
 
 if TYPE_CHECKING:
     from bench.backbones import EncoderOnly, Foundation
-
-Ids = npt.NDArray[np.int32]
-"""Token ids of a text (T)."""
-
-Generators = torch.Generator | Sequence[torch.Generator]
-"""One stream for a whole batch, or one per text: then a text's noise does not depend on its batch."""
-
-
-Seeds = int | Sequence[int]
-"""One seed for a whole batch, from which one for each text is derived, or one per text."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Right-padded token ids; every text begins with BOS and, unless it was cut, ends with EOS.
-
-    Attributes:
-        ids: token ids (B x T).
-        mask: True at tokens, False at padding (B x T).
-        predicted: flat indices into B x (T-1) of the tokens that are predicted: all but BOS and padding.
-        condition: the texts conditioned on, or None.
-        encoder: the same texts in the tokens of the system's own encoder, or None.
-    """
-
-    ids: Tensor
-    mask: Tensor
-    predicted: Tensor
-    condition: Batch | None = None
-    encoder: Batch | None = None
-
-    @classmethod
-    def collate(
-        cls,
-        texts: Sequence[Sequence[int] | Ids],
-        pad: int,
-        condition: Batch | None = None,
-        encoder: Batch | None = None,
-    ) -> Batch:
-        """Pads token ids on the right to the longest text."""
-        lengths = np.array([len(text) for text in texts])
-        ids = np.full((len(texts), lengths.max()), pad, dtype=np.int64)
-        for row, text in zip(ids, texts, strict=True):
-            row[: len(text)] = text
-        mask = np.arange(ids.shape[1]) < lengths[:, None]
-        predicted = np.flatnonzero(mask[:, 1:])
-        return cls(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(predicted), condition, encoder)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def padded(self) -> bool:
-        """Whether any text is shorter than the longest."""
-        return len(self.predicted) < self.targets.numel()
-
-    @property
-    def inputs(self) -> Tensor:
-        """Tokens the decoder reads (B x (T-1))."""
-        return self.ids[:, :-1]
-
-    @property
-    def targets(self) -> Tensor:
-        """Tokens the decoder predicts, padding included (B x (T-1))."""
-        return self.ids[:, 1:]
-
-    def to(self, device: torch.device | str) -> Batch:
-        """Returns the batch on ``device``; from pinned memory to a GPU it is not waited for."""
-        return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> Batch:
-        """Returns the batch in memory that a GPU can read by itself."""
-        return self.mapped(Tensor.pin_memory)
-
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """Returns the batch with every tensor changed alike, those of conditions and of the encoder included."""
-        condition, encoder = (None if part is None else part.mapped(change) for part in (self.condition, self.encoder))
-        return Batch(change(self.ids), change(self.mask), change(self.predicted), condition, encoder)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bench.interface import Generators, LatentPath, Posterior
+from bench.batch import Generators
+from bench.bootstrap import Array
+from bench.interface import LatentPath, Posterior
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -117,3 +120,23 @@ def path_of(
     """Builds a path from one entry per group: samples, means and KL terms (B x n x D), log densities (B x n)."""
     terms = [torch.stack(list(term), -1) for term in (log_q, log_p, [one.sum(-1) for one in kl])]
     return LatentPath(tuple(z), tuple(mean), terms[0], terms[1], terms[2], tuple(kl))
+
+
+def aggregated_posterior(posteriors: Sequence[Posterior], samples: Sequence[LatentPath]) -> tuple[Array, Array]:
+    """Scores one sample of every text's posterior, and under the average of all; all groups summed.
+
+    Args:
+        posteriors: of batches of texts.
+        samples: one per text, batch by batch.
+
+    Returns:
+        log q(z | x), and log of the average over all texts x' of q(z | x'), in nats, in the order of the batches.
+    """
+    own: list[Array] = []
+    aggregated: list[Array] = []
+    n_texts = sum(len(path.log_q) for path in samples)
+    for path in samples:
+        under_all = [posterior.log_prob(path.shared()).double().sum(-1).logsumexp(0) for posterior in posteriors]
+        own.append(path.log_q.double().sum(-1)[:, 0].cpu().numpy())
+        aggregated.append(torch.stack(under_all).logsumexp(0).cpu().numpy() - np.log(n_texts))
+    return np.concatenate(own), np.concatenate(aggregated)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from bench.errors import BenchError
-from bench.spec import SystemConfig
+from bench.specs import SystemConfig
 
 FusionName = Literal["tensor_product", "low_rank", "add", "memory", "none"]
 Latents = Literal["layer_wise", "shared"]

@@ -20,7 +20,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from bench.interface import Generators, LatentPath, Posterior
+from bench.batch import Generators
+from bench.interface import LatentPath, Posterior
 from bench.latents import Gaussian, draw_noise, path_of
 
 

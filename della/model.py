@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.backbones import AttentionPooling, Backbone, InjectedSystem, Injection
+from bench.batch import Batch, Generators, Seeds
 from bench.errors import BenchError
-from bench.interface import Batch, Generators, LatentPath, Posterior, Seeds
-from bench.spec import DecodingSpec, RunSpec, validated
+from bench.interface import LatentPath, Posterior
+from bench.specs import DecodingSpec, RunSpec, validated
 from della.configuration import Della2022Config, DellaConfig, MemoryTokenConfig, SharedLatentConfig
 from della.fusion import FUSIONS
 from della.latents import HierarchicalPosterior, LatentHierarchy

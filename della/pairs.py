@@ -10,7 +10,7 @@ reads one sequence; framed by a tokenizer whose begin of text is its end, `Joine
 
 from __future__ import annotations
 
-from bench.interface import Batch
+from bench.batch import Batch
 
 
 class SeparatePairs:

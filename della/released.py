@@ -34,7 +34,7 @@ from torch import Tensor
 
 from bench.errors import BenchError, unknown_name
 from bench.interface import ImportedModel
-from bench.spec import BackboneSpec, ModelSpec, SystemSpec, validated
+from bench.specs import BackboneSpec, ModelSpec, SystemSpec, validated
 from della.configuration import Della2022Config
 
 HEAD_SIZE = 64

@@ -12,7 +12,7 @@ import torch
 
 if TYPE_CHECKING:
     from bench.backbones import Tokenizer
-    from bench.interface import Batch
+    from bench.batch import Batch
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -56,7 +56,7 @@ def real_data() -> Path:
 def tokenizer(_own_cache: None) -> Tokenizer:
     # Imported here: it takes seconds, which tests without a model need not wait for.
     from bench.backbones import build_tokenizer
-    from bench.spec import TokenizerSpec
+    from bench.specs import TokenizerSpec
 
     return build_tokenizer(TokenizerSpec(vocabulary_size=300), TEXTS * 3)
 
@@ -65,7 +65,7 @@ def tokenizer(_own_cache: None) -> Tokenizer:
 def encoder_tokenizer(_own_cache: None) -> Tokenizer:
     """For systems with an encoder of their own."""
     from bench.backbones import build_encoder_tokenizer
-    from bench.spec import EncoderSpec
+    from bench.specs import EncoderSpec
 
     return build_encoder_tokenizer(EncoderSpec(vocabulary_size=60), (*TEXTS, *SOURCES) * 3)
 
@@ -73,7 +73,7 @@ def encoder_tokenizer(_own_cache: None) -> Tokenizer:
 @pytest.fixture(scope="session")
 def collate(tokenizer: Tokenizer, encoder_tokenizer: Tokenizer) -> Callable[..., Batch]:
     """Makes a batch of texts given as ids, perhaps with sources, beside the tokens of an encoder of a system's own."""
-    from bench.interface import Batch
+    from bench.batch import Batch
 
     def collate(ids: Sequence[Sequence[int]], condition: Batch | None = None) -> Batch:
         own = Batch.collate(encoder_tokenizer.encode(tokenizer.decode(ids)), encoder_tokenizer.pad)

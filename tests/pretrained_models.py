@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from bench.spec import BackboneKind
+from bench.specs import BackboneKind
 
 BYTES, SPECIAL, POSITIONS = 256, 3, 64
 """Tokens of the tokenizer, those the suite adds to them, and the longest sequence of the models."""

@@ -10,7 +10,7 @@ from bench.backbones.likelihood import text_log_likelihood
 from bench.backbones.pooling import AttentionPooling
 from bench.backbones.stack import Stack, compiled
 from bench.backbones.system import InjectedSystem
-from bench.backbones.tokenizers import (
+from bench.tokenizers import (
     BERT_TOKENS,
     Tokenizer,
     build_encoder_tokenizer,

@@ -18,10 +18,10 @@ from bench.backbones.decoding import sampling_processors, texts_of
 from bench.backbones.injection import Injection
 from bench.backbones.likelihood import text_log_likelihood
 from bench.backbones.stack import Stack
-from bench.backbones.tokenizers import SPECIAL_TOKENS, Tokenizer
+from bench.batch import Batch, Seeds
 from bench.errors import BenchError
-from bench.interface import Batch, Seeds
-from bench.spec import DecodingSpec
+from bench.specs import DecodingSpec
+from bench.tokenizers import SPECIAL_TOKENS, Tokenizer
 
 # Vocabularies are padded to a multiple of at most so much, which suits some hardware.
 VOCABULARY_PADDING = 128

@@ -18,9 +18,9 @@ from bench.backbones.encoder_only import EncoderOnly, pretrained_bert, scratch_b
 from bench.backbones.foundation import BareFoundation
 from bench.backbones.injection import register_attention
 from bench.backbones.stack import Stack
-from bench.backbones.tokenizers import Tokenizer
 from bench.errors import BenchError
-from bench.spec import BackboneKind, BackboneSpec, EncoderKind, EncoderSpec, StackSpec
+from bench.specs import BackboneKind, BackboneSpec, EncoderKind, EncoderSpec, StackSpec
+from bench.tokenizers import Tokenizer
 
 SpecT = TypeVar("SpecT", bound=StackSpec)
 StackT = TypeVar("StackT", bound=Stack)

@@ -16,9 +16,9 @@ from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions
 from bench.backbones.backbone import Backbone, fit_vocabulary
 from bench.backbones.injection import ATTENTION, Injection
 from bench.backbones.stack import Encoded, padding_mask, scaled_std
-from bench.backbones.tokenizers import Tokenizer
-from bench.interface import Batch
-from bench.spec import BackboneSpec
+from bench.batch import Batch
+from bench.specs import BackboneSpec
+from bench.tokenizers import Tokenizer
 
 
 class InjectedGPT2(GPT2LMHeadModel):  # type: ignore[misc]  # transformers is not typed to mypy

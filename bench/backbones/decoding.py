@@ -17,11 +17,11 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from bench.backbones.tokenizers import Tokenizer
+from bench.batch import Seeds
 from bench.errors import BenchError
-from bench.interface import Seeds
 from bench.seeds import derive_seed
-from bench.spec import DecodingSpec
+from bench.specs import DecodingSpec
+from bench.tokenizers import Tokenizer
 
 
 class GumbelNoise(LogitsProcessor):  # type: ignore[misc]  # transformers is not typed to mypy

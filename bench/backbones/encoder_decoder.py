@@ -18,10 +18,10 @@ from transformers.models.bart.modeling_bart import BartDecoder, BartEncoder
 from bench.backbones.backbone import Backbone, fit_vocabulary
 from bench.backbones.injection import ATTENTION, Injection
 from bench.backbones.stack import Encoded, padding_mask, scaled_std
-from bench.backbones.tokenizers import Tokenizer
+from bench.batch import Batch
 from bench.errors import BenchError
-from bench.interface import Batch
-from bench.spec import BackboneSpec
+from bench.specs import BackboneSpec
+from bench.tokenizers import Tokenizer
 
 
 class InjectedBart(BartForConditionalGeneration):  # type: ignore[misc]  # transformers is not typed to mypy

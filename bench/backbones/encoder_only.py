@@ -11,10 +11,10 @@ from transformers import BertConfig, BertModel
 
 from bench.backbones.injection import ATTENTION
 from bench.backbones.stack import Encoded, Stack, padding_mask
-from bench.backbones.tokenizers import Tokenizer
+from bench.batch import Batch
 from bench.errors import BenchError
-from bench.interface import Batch
-from bench.spec import EncoderSpec
+from bench.specs import EncoderSpec
+from bench.tokenizers import Tokenizer
 
 
 class EncoderOnly(Stack):

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import nn
 
-from bench.backbones.tokenizers import Tokenizer
+from bench.tokenizers import Tokenizer
 
 
 class Foundation(nn.Module, ABC):

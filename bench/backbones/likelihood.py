@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from bench.interface import Batch
+from bench.batch import Batch
 
 LOGITS_AT_ONCE = 2**24
 """Scores held at once: 64 MB of float32, a few times over while a loss is made of them, whatever the vocabulary."""

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 
 from bench.backbones.dropout import use_fast_dropout
 from bench.backbones.foundation import Foundation
-from bench.backbones.tokenizers import Tokenizer
-from bench.interface import Batch
+from bench.batch import Batch
+from bench.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)

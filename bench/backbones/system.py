@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from bench.backbones.backbone import Backbone
 from bench.backbones.injection import Injection
 from bench.backbones.stack import Stack
-from bench.interface import Batch, LatentPath, Seeds, System
-from bench.spec import DecodingSpec
+from bench.batch import Batch, Seeds
+from bench.interface import LatentPath, System
+from bench.specs import DecodingSpec
 
 
 class InjectedSystem(System):

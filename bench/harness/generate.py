@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from bench.harness.data import TokenizedTexts
+from bench.batch import Batch
+from bench.harness.tokenized_texts import TokenizedTexts
 from bench.harness.train import Report
-from bench.interface import Batch, LatentPath, System
+from bench.interface import LatentPath, System
 from bench.seeds import derive_seed
-from bench.spec import DecodingSpec
+from bench.specs import DecodingSpec
 
 VERSION = 1
 """Rises whenever the same system and seed give other texts."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -17,14 +16,11 @@ from typing import Any
 
 import torch
 
-from bench.backbones import build_encoder_tokenizer, build_tokenizer, check_encoder
 from bench.errors import BenchError
-from bench.harness.prepare import text_limits
 from bench.harness.processes import end_with_parent, interrupts_held_back
 from bench.harness.run import run
 from bench.records.schema import Record
-from bench.spec import RunSpec
-from bench.tasks.task import load_texts
+from bench.specs import RunSpec
 
 logger = logging.getLogger(__name__)
 
@@ -50,40 +46,6 @@ class Outcome:
 def default_jobs(n_runs: int) -> int:
     """Returns how many runs go side by side: one per core up to four, one on a GPU."""
     return 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, 4, n_runs))
-
-
-def check_inputs(specs: Sequence[RunSpec], data_folder: Path | None) -> None:
-    """Reads once what runs take from files, so that what is wrong there stops a grid before it starts.
-
-    Texts and tokenizers are read whole, of weights only what they are.
-
-    Raises:
-        BenchError: names the folder, and of texts the file and line.
-    """
-    for task in {spec.task.name: spec.task for spec in specs if spec.task.source == "files"}.values():
-        load_texts(task, data_folder)
-    for tokenizer in dict.fromkeys(spec.tokenizer for spec in specs if spec.tokenizer.kind == "folder"):
-        build_tokenizer(tokenizer, ())
-    for encoder in dict.fromkeys(spec.encoder for spec in specs if spec.encoder is not None):
-        check_encoder(encoder)
-        if encoder.source != "scratch":
-            build_encoder_tokenizer(encoder, ())
-    for spec in specs:
-        text_limits(spec)
-
-
-def check_folder(out: Path) -> None:
-    """Makes the folder of the records, so that one that cannot be written to stops a grid before it starts.
-
-    Raises:
-        BenchError: names the folder and why.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise BenchError(f"cannot write to {out}: {error.strerror}.") from error
 
 
 def run_grid(

@@ -3,137 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
-
-from bench import resources
 from bench.errors import BenchError, unknown_name
+from bench.labels import configure, parse_call, parse_label
 from bench.objectives import resolve_objective, stage_epochs
 from bench.registry import SYSTEMS
-from bench.spec import (
+from bench.scales import Scale, load_scale
+from bench.specs import (
     BackboneSpec,
     DecodingSpec,
-    EncoderKind,
-    EncoderSpec,
     RunSpec,
-    ScoringSpec,
     Source,
-    Spec,
     SystemSpec,
     TaskSpec,
     TokenizerSpec,
-    TrainingSpec,
-    configure,
-    parse_call,
-    parse_label,
     validated,
 )
-from bench.tasks.task import Split, Task, get_task, task_names
+from bench.suites import Suite
+from bench.tasks.task import Task, get_task
 
 if TYPE_CHECKING:
-    from bench.harness.model import ModelFolder
+    from bench.harness.model_folder import ModelFolder
     from bench.interface import System
 
 
 SIZES = ("layers", "width", "heads", "positions")
 """What a backbone from scratch is given, and a pretrained one brings with it."""
-
-
-class Suite(Spec):
-    """Which runs make a table.
-
-    Attributes:
-        name: of the file.
-        title: one line.
-        systems: labels, each ``system[:option,...][+objective part...][@backbone key=value,...]``.
-        tasks: registered names.
-        seeds: one run per seed.
-        layout: how its table is set; read by the report. Where ``systems`` or ``tasks`` are not given, they are its
-            rows and groups of columns.
-    """
-
-    name: str
-    title: str = ""
-    systems: tuple[str, ...] = Field(min_length=1)
-    tasks: tuple[str, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
-    layout: dict[str, Any] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _run_what_is_shown(cls, data: dict[str, Any]) -> dict[str, Any]:
-        layout = data.get("layout")
-        if not isinstance(layout, dict):
-            return data
-        shown = {"systems": ("rows", "label"), "tasks": ("tasks", "name")}
-        return {key: _names(layout.get(part), name) for key, (part, name) in shown.items() if part in layout} | data
-
-
-class Scale(Spec):
-    """How big everything is: the parts of a run spec that a name such as ``smoke`` stands for.
-
-    Attributes:
-        description: one line.
-        limits: first n texts of each split.
-        max_tokens: longest text.
-        max_source_tokens: longest source.
-        encoder: of systems that have one of their own; what is not said of it is as for the backbone.
-        tasks: by task name, entries that differ for it.
-    """
-
-    description: str = ""
-    limits: dict[Split, int] = Field(default_factory=dict)
-    max_tokens: int = 256
-    max_source_tokens: int = 256
-    tokenizer: TokenizerSpec = TokenizerSpec()
-    backbone: BackboneSpec = BackboneSpec()
-    encoder: EncoderSpec = EncoderSpec()
-    training: TrainingSpec = TrainingSpec()
-    scoring: ScoringSpec = ScoringSpec()
-    decoding: DecodingSpec = DecodingSpec()
-    tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
-
-    def for_task(self, task: str) -> Scale:
-        """Returns the scale with the entries that differ for ``task`` put in."""
-        base = self.model_dump(exclude={"tasks"}, exclude_unset=True)
-        return validated(Scale, _merged(base, self.tasks.get(task, {})), f"scale entries of task {task!r}")
-
-    def encoder_for(self, kind: EncoderKind | None, backbone: BackboneSpec | None = None) -> EncoderSpec | None:
-        """Returns the encoder of a system that has one of ``kind``.
-
-        In what is not said of it, it is as ``backbone``, by default the scale's.
-        """
-        if kind is None:
-            return None
-        sizes = (backbone or self.backbone).model_dump(include={"layers", "width", "heads", "positions", "dropout"})
-        said = self.encoder.model_dump(exclude_unset=True)
-        return EncoderSpec(**{"vocabulary_size": self.tokenizer.vocabulary_size, **sizes, **said, "kind": kind})
-
-
-def load_suite(name: str) -> Suite:
-    """Returns a suite by name, or from a YAML file.
-
-    Raises:
-        BenchError: neither a suite nor a file, or a file that is not a suite.
-    """
-    return validated(Suite, {"name": Path(name).stem, **resources.read("suites", name)}, f"suite {name!r}")
-
-
-def load_scale(name: str) -> Scale:
-    """Returns a scale by name, or from a YAML file.
-
-    Raises:
-        BenchError: neither a scale nor a file, or a file that is not a scale, for any task.
-    """
-    scale = validated(Scale, resources.read("scales", name), f"scale {name!r}")
-    for task in scale.tasks:
-        if task not in task_names():
-            raise unknown_name(f"task in scale {name!r}", task, task_names())
-        scale.for_task(task)
-    return scale
 
 
 def plan(
@@ -287,19 +185,3 @@ def _task_spec(task: Task, scale: Scale, source: Source) -> TaskSpec:
         max_source_tokens=scale.max_source_tokens,
         conditional=task.kind == "conditional",
     )
-
-
-def _names(entries: Any, key: str) -> Any:
-    """Returns the names in a list of a layout, whose entries are names or mappings with one under ``key``."""
-    if not isinstance(entries, list):
-        return entries
-    return [entry.get(key) if isinstance(entry, dict) else entry for entry in entries]
-
-
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns ``base`` with ``changes`` put in, mapping by mapping."""
-    merged = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged

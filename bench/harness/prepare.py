@@ -11,14 +11,15 @@ import tokenizers
 from bench.backbones import Tokenizer, build_encoder_tokenizer, build_tokenizer, check_backbone, check_encoder
 from bench.cache import cached_arrays
 from bench.errors import BenchError
-from bench.harness import evaluate, generate, train
-from bench.harness.data import VERSION, EncoderTokens, TokenizedTexts, tokenize
-from bench.harness.model import WEIGHTS, ModelFolder, build_system
+from bench.harness import generate, scoring, train
+from bench.harness.build import build_system
+from bench.harness.model_folder import WEIGHTS, ModelFolder
+from bench.harness.tokenized_texts import VERSION, EncoderTokens, TokenizedTexts, tokenize
 from bench.interface import System
 from bench.metrics.model import model_metrics
 from bench.records.schema import DataFacts
 from bench.registry import SYSTEMS
-from bench.spec import RunSpec
+from bench.specs import RunSpec
 from bench.storage import file_sha256
 from bench.tasks.task import Split, TaskData, get_task, load_texts
 
@@ -167,7 +168,7 @@ def _components(
         f"task {data.task}": data.version,
         "tokenizer": tokenizer.digest[:12],
         "train": train.VERSION,
-        "evaluate": evaluate.VERSION,
+        "evaluate": scoring.VERSION,
         "generate": generate.VERSION,
         **{f"metric {metric.name}": metric.version for metric in model_metrics(())},
     }

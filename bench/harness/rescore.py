@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.harness.measure import Measurement, apply_text_metrics, bootstrap_of, text_set
+from bench.harness.apply_metrics import Measurement, apply_text_metrics, bootstrap_of, text_set
 from bench.metrics.text import text_metrics
 from bench.records.schema import Record
 from bench.records.store import GENERATIONS, RecordStore, StoredRun
-from bench.spec import RunSpec, validated
+from bench.specs import RunSpec, validated
 from bench.tasks.task import load_texts
 
 

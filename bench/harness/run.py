@@ -12,18 +12,19 @@ import torch
 import bench
 from bench.errors import BenchError
 from bench.harness import provenance, train
-from bench.harness.evaluate import score_texts
+from bench.harness.apply_metrics import beside_sources, bootstrap_of, measure, text_set
 from bench.harness.generate import generate_texts
-from bench.harness.measure import beside_sources, bootstrap_of, measure, text_set
-from bench.harness.model import ModelFolder, save_description
+from bench.harness.model_folder import ModelFolder, save_description
+from bench.harness.precision import uses_bf16
 from bench.harness.prepare import Prepared, prepare
+from bench.harness.scoring import score_texts
 from bench.interface import System
 from bench.objectives import build_stages, unsupported
 from bench.records.schema import SPEED, ModelFacts, Record
 from bench.records.store import RecordStore, StoredRun
 from bench.registry import SYSTEMS
 from bench.seeds import named_seeds
-from bench.spec import RunSpec
+from bench.specs import RunSpec
 from bench.storage import file_sha256
 
 
@@ -162,7 +163,7 @@ def _skipped(reason: str, facts: dict[str, Any], store: RecordStore) -> Record:
 def _facts(prepared: Prepared, device: torch.device) -> dict[str, Any]:
     """Returns the fields of the record that are known before training."""
     spec = prepared.spec
-    precision = "bf16" if train.uses_bf16(spec.precision, device) else "fp32"
+    precision = "bf16" if uses_bf16(spec.precision, device) else "fp32"
     return {
         "run_id": prepared.run_id,
         "suite_version": bench.__version__,

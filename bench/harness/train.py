@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice, tee
 from pathlib import Path
@@ -23,15 +23,17 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from bench.backbones import Stack, compiled
-from bench.harness.aggregate import aggregated_posterior
-from bench.harness.data import TokenizedTexts, batches_of_similar_length, divided
-from bench.harness.loading import load
-from bench.harness.model import WEIGHTS, load_weights, weights
-from bench.interface import Batch, LatentPath, Posterior, System
+from bench.batch import Batch, batches_of_similar_length, divided
+from bench.harness.batches import load
+from bench.harness.model_folder import WEIGHTS, load_weights, weights
+from bench.harness.precision import autocast
+from bench.harness.tokenized_texts import TokenizedTexts
+from bench.interface import LatentPath, Posterior, System
+from bench.latents import aggregated_posterior
 from bench.objectives import InnerLoop, Stage
-from bench.objectives.trial import Trial
+from bench.objectives.gradient_flow import Trial
 from bench.seeds import SeedName, derive_seed
-from bench.spec import Precision, TrainingSpec
+from bench.specs import TrainingSpec
 from bench.storage import atomic_write
 from bench.tasks.task import Split
 
@@ -395,14 +397,3 @@ def trial(system: System, texts: TokenizedTexts) -> Trial:
 
 def _below(prefix: str, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
-
-
-def uses_bf16(precision: Precision, device: torch.device) -> bool:
-    """Returns whether a run autocasts to bf16: where asked for, or by itself on GPUs that have it."""
-    automatic = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return precision == "bf16" or (precision == "auto" and automatic)
-
-
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
-    """Returns the autocast context of a run."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bf16(precision, device))

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.bootstrap import Array
+from bench.metric import Signature, signature
 from bench.metrics.encoders import Encoder, TokenVectors, find_encoder, missing_encoder
 from bench.metrics.text import MeanOverTexts, OfPairs, TextSet
-from bench.score import Array, Signature, signature
 
 CHUNK = 256
 

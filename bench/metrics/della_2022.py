@@ -13,6 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from bench.bootstrap import Array, Bootstrap
+from bench.metric import Score, Signature, signature
 from bench.metrics.latent import OfLatentVariance, count_active
 from bench.metrics.likelihood import (
     LatentLikelihoodMetric,
@@ -21,7 +23,6 @@ from bench.metrics.likelihood import (
     ScoredTexts,
     log_mean_exp,
 )
-from bench.score import Array, Bootstrap, Score, Signature, signature
 
 PROTOCOL = "della-2022"
 N_SAMPLES = 30

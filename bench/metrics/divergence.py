@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bench.bootstrap import Bootstrap, Interval
 from bench.errors import BenchError
+from bench.metric import Metric, Score, Signature, signature
 from bench.metrics.encoders import Encoder, find_encoder, missing_encoder
 from bench.metrics.ngrams import check_order, ngrams_of_order
 from bench.metrics.text import TextSet
-from bench.score import Bootstrap, Interval, Metric, Score, Signature, signature
 
 MIN_TEXTS = 20
 """Fewest texts per side for MAUVE: two clusters, at the library's ten texts per cluster."""

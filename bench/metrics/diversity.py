@@ -8,7 +8,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from bench.bootstrap import Array, Bootstrap
 from bench.errors import unknown_name
+from bench.metric import Metric, Score, Signature, signature
 from bench.metrics.jaccard import NGramSets, jaccard_blocks
 from bench.metrics.ngrams import (
     check_order,
@@ -18,7 +20,6 @@ from bench.metrics.ngrams import (
     sentence_bleu,
 )
 from bench.metrics.text import MeanOverTexts, TextSet
-from bench.score import Array, Bootstrap, Metric, Score, Signature, signature
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from bench.bootstrap import Array
 from bench.metrics.ngrams import NGramCounts
 from bench.metrics.tokens import Ints
-from bench.score import Array
 
 BLOCK_CELLS = 1 << 21
 COMMON_SHARE = 1 / 16

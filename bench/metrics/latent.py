@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.bootstrap import Array, Bootstrap, Interval
+from bench.metric import Metric, Score, Signature, signature
 from bench.metrics.likelihood import LatentLikelihoodMetric, ScoredTexts
-from bench.score import Array, Bootstrap, Interval, Metric, Score, Signature, signature
 
 
 class MutualInformation(LatentLikelihoodMetric):

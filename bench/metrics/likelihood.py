@@ -12,7 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.score import Array, Direction, PerTextMetric, Signature, signature
+from bench.bootstrap import Array
+from bench.metric import Direction, PerTextMetric, Signature, signature
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from bench.score import Array
+from bench.bootstrap import Array
 
 Labels = npt.NDArray[np.intp]
 

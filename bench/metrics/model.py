@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bench.metric import Metric
 from bench.metrics.della_2022 import ReleasedActiveUnits, ReleasedELBO, ReleasedKL, ReleasedPerplexity
-from bench.metrics.floor import ELBOFloor, Excess, PerplexityFloor, PerplexityRatio
+from bench.metrics.entropy import ELBOFloor, Excess, PerplexityFloor, PerplexityRatio
 from bench.metrics.latent import ActiveUnits, MutualInformation
 from bench.metrics.likelihood import (
     ELBO,
@@ -18,7 +19,6 @@ from bench.metrics.likelihood import (
     WordPerplexity,
 )
 from bench.metrics.probe import MajorityRate, Probe
-from bench.score import Metric
 
 
 def model_metrics(groups: Sequence[int], factors: Iterable[str] = ()) -> tuple[Metric[ScoredTexts], ...]:

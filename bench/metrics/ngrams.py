@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.bootstrap import Array
 from bench.errors import BenchError
 from bench.metrics.tokens import Ints, Tokens
-from bench.score import Array
 
 METHOD_1_EPSILON = 0.1
 """Count given to an order without a match (method 1 of Chen and Cherry 2014, the value of nltk)."""

@@ -13,10 +13,11 @@ from typing import ClassVar
 import numpy as np
 from sacrebleu.metrics import bleu as sacrebleu
 
+from bench.bootstrap import Array
+from bench.metric import Signature, signature
 from bench.metrics.ngrams import check_order, closest_lengths, matches_with_references, ngram_totals, sentence_bleu
 from bench.metrics.text import MeanOverTexts, OfPairs, PerSampleMetric, TextSet
 from bench.metrics.tokens import load_tokenizer
-from bench.score import Array, Signature, signature
 
 
 @dataclass(frozen=True)

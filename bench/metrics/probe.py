@@ -14,8 +14,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from bench.bootstrap import Array
+from bench.metric import Direction, PerTextMetric, Signature, signature
 from bench.metrics.likelihood import ScoredTexts
-from bench.score import Array, Direction, PerTextMetric, Signature, signature
 
 FOLDS = 5
 PENALTY = 1.0

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
+from bench.metric import Metric, Score
 from bench.metrics.text import OfPairs, TextSet, text_metrics
-from bench.score import Bootstrap, Metric, Score
 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz")
 TEXT_FIELDS = ("text", "target")

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.bootstrap import Array
+from bench.metric import Signature, signature
 from bench.metrics.text import MeanOverTexts, TextSet
-from bench.score import Array, Signature, signature
 
 
 @dataclass(frozen=True)

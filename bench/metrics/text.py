@@ -8,10 +8,11 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Literal
 
+from bench.bootstrap import Array
 from bench.errors import BenchError
+from bench.metric import Metric, PerTextMetric
 from bench.metrics.tokens import Tokens, load_tokenizer
 from bench.registry import Registry
-from bench.score import Array, Metric, PerTextMetric
 
 Part = Literal["samples", "corpus", "train"]
 

@@ -11,9 +11,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from bench.bootstrap import Array
+from bench.metric import Signature, signature
 from bench.metrics.diversity import Dist, Dist1, Dist2, Diversity, Jaccard, Jaccard1, SelfBLEU
 from bench.metrics.text import MeanOverTexts, TextSet
-from bench.score import Array, Signature, signature
 
 
 @dataclass(frozen=True)

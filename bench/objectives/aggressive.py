@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from bench.objectives.gradient_flow import Trial
 from bench.objectives.part import InnerLoop
-from bench.objectives.trial import Trial
 
 
 class Aggressive(InnerLoop):

@@ -7,8 +7,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.interface import System
+from bench.objectives.gradient_flow import Trial
 from bench.objectives.part import Adaptation
-from bench.objectives.trial import Trial
 
 
 class BatchNorm(Adaptation):

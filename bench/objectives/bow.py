@@ -7,9 +7,10 @@ from typing import cast
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.interface import Batch, LatentPath, System
+from bench.batch import Batch
+from bench.interface import LatentPath, System
+from bench.objectives.gradient_flow import Trial
 from bench.objectives.part import AuxiliaryLoss
-from bench.objectives.trial import Trial
 
 
 class BagOfWords(AuxiliaryLoss):

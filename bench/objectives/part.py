@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from bench.spec import Spec
+from bench.specs import Spec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bench.interface import Batch, LatentPath, System
-    from bench.objectives.trial import Trial
+    from bench.batch import Batch
+    from bench.interface import LatentPath, System
+    from bench.objectives.gradient_flow import Trial
 
 Kind = Literal["schedule", "floor", "reduction", "auxiliary loss", "adaptation", "inner loop", "stage", "recipe"]
 

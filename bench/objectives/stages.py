@@ -8,14 +8,15 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 from bench.errors import BenchError
+from bench.labels import configure, parse_call
 from bench.objectives.objective import Objective
 from bench.objectives.part import Adaptation, Clock, Part, Recipe, Then
 from bench.registry import Registry
-from bench.spec import ObjectiveSpec, PartSpec, StageSpec, configure, parse_call, validated
+from bench.specs import ObjectiveSpec, PartSpec, StageSpec, validated
 
 if TYPE_CHECKING:
     from bench.interface import System
-    from bench.objectives.trial import Trial
+    from bench.objectives.gradient_flow import Trial
 
 OBJECTIVES: Registry[type[Part]] = Registry(
     "objective",
@@ -25,7 +26,7 @@ OBJECTIVES: Registry[type[Part]] = Registry(
         "cyclical": "bench.objectives.schedules:Cyclical",
         "zero-linear": "bench.objectives.schedules:ZeroLinear",
         "two-epoch-cycle": "bench.objectives.schedules:TwoEpochCycle",
-        "free-bits": "bench.objectives.floors:FreeBits",
+        "free-bits": "bench.objectives.free_bits:FreeBits",
         "sum-groups": "bench.objectives.reductions:SumGroups",
         "mean-groups": "bench.objectives.reductions:MeanGroups",
         "first-group": "bench.objectives.reductions:FirstGroup",

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.bootstrap import Array, Bootstrap, PairedResult, paired_bootstrap
 from bench.errors import BenchError
+from bench.metric import PerTextMetric
 from bench.records.schema import SPEED, Record, RecordedScore
 from bench.records.store import StoredRun
 from bench.records.verdict import Comparison, Verdict, judge
-from bench.score import Array, Bootstrap, PairedResult, PerTextMetric, paired_bootstrap
 
 Key = tuple[str, str, str, int]
 
@@ -162,7 +163,7 @@ def _paired(
     rows, other = first.get(score.name), second.get(score.name)
     if metric is None or rows is None or other is None or rows.shape != other.shape:
         return None
-    return paired_bootstrap(metric, rows, other, bootstrap)
+    return paired_bootstrap(metric.aggregate, rows, other, bootstrap)
 
 
 def _compare_speed(key: Key, first: Record, second: Record, tolerance: float) -> list[RunComparison]:

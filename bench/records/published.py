@@ -14,7 +14,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from bench.errors import BenchError, unknown_name
-from bench.score import Direction
+from bench.metric import Direction
 
 COLUMNS = ("paper", "table", "dataset", "model", "variant", "metric", "value", "direction", "note")
 _DIRECTIONS: dict[str, Direction | None] = {"up": "up", "down": "down", "": None}

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from bench.errors import BenchError
-from bench.score import Score
+from bench.metric import Score
 
 SCHEMA_VERSION: Final = 1
 SPEED = "tokens_per_second"

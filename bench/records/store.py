@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.bootstrap import Array
 from bench.errors import BenchError
 from bench.records.schema import Record, parse_record
-from bench.score import Array
 from bench.storage import atomic_write_all, read_bytes
 
 RECORD, STATISTICS, GENERATIONS, CURVE = "record.json", "statistics.npz", "generations.jsonl", "curve.jsonl"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.score import Direction
+from bench.metric import Direction
 
 Verdict = Literal["ok", "regression", "improvement", "incomparable"]
 

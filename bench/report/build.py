@@ -16,13 +16,14 @@ from itertools import pairwise
 from statistics import fmean, stdev
 from typing import Any
 
+from bench.bootstrap import Interval
 from bench.errors import BenchError, unknown_name
+from bench.metric import Direction, Signature
 from bench.records.published import Published, PublishedFigure
 from bench.records.schema import Record, RecordedScore
 from bench.report.layout import Layout, MetricLayout, RowLayout, TaskLayout, default_layout
 from bench.report.table import Cell, ColumnGroup, HeaderCell, Row, SignatureLine, Table
-from bench.score import Direction, Interval, Signature
-from bench.spec import NO_IDENTITY
+from bench.specs import NO_IDENTITY
 
 FLOOR = " floor"
 """Ends the name of a score that no valid value of the metric before it can beat, for example ``PPL floor``."""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from bench.errors import BenchError
 from bench.records.schema import Record
 from bench.resources import read
-from bench.spec import validated
+from bench.specs import validated
 
 MAIN_METRICS = (
     *("PPL", "ELBO", "Excess", "KL", "MI", "AU"),

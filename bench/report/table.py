@@ -9,8 +9,9 @@ from functools import cached_property
 from string import ascii_lowercase
 from typing import Literal
 
+from bench.bootstrap import Interval
+from bench.metric import Direction
 from bench.records.published import PublishedFigure
-from bench.score import Direction, Interval
 
 State = Literal["measured", "floor", "skipped", "diverged", "missing"]
 _UNITS_SHOWN = ("nats", "bits", "%")

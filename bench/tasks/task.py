@@ -15,7 +15,7 @@ from typing import Literal
 from bench.errors import BenchError, unknown_name
 from bench.registry import Registry
 from bench.seeds import derive_seed
-from bench.spec import BackboneKind, TaskSpec
+from bench.specs import BackboneKind, TaskSpec
 from bench.tasks.data import SPLITS, Example, Kind, LogP, Split, TaskData, checksum, repetitions
 from bench.tasks.files import read_folder
 from bench.tasks.grammar import Grammar

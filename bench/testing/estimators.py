@@ -19,15 +19,15 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from bench.harness.data import tokenize
-from bench.harness.evaluate import score_texts
+from bench.bootstrap import Array, Bootstrap
+from bench.harness.scoring import score_texts
+from bench.harness.tokenized_texts import tokenize
 from bench.metrics.della_2022 import ReleasedPerplexity
-from bench.metrics.floor import Excess, known_log_p
+from bench.metrics.entropy import Excess, known_log_p
 from bench.metrics.latent import ActiveUnits, MutualInformation, count_active
 from bench.metrics.likelihood import ELBO, KL, LikelihoodMetric, Reconstruction, ScoredTexts
-from bench.score import Array, Bootstrap
 from bench.seeds import derive_seed
-from bench.spec import ScoringSpec
+from bench.specs import ScoringSpec
 from bench.storage import atomic_write_all
 from bench.tasks import Example
 from bench.testing.chart import Axis, Mark, Panel, Series, draw_svg

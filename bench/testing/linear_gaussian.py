@@ -19,11 +19,12 @@ from tokenizers import models, pre_tokenizers
 from torch import Tensor, nn
 
 from bench.backbones import BareFoundation, Tokenizer
+from bench.batch import Batch, Generators, Seeds
+from bench.bootstrap import Array
 from bench.errors import BenchError
-from bench.interface import Batch, Generators, LatentPath, Posterior, Seeds, System
+from bench.interface import LatentPath, Posterior, System
 from bench.latents import LOG_2PI, Gaussian, draw_noise, path_of
-from bench.score import Array
-from bench.spec import DecodingSpec, SystemConfig
+from bench.specs import DecodingSpec, SystemConfig
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 from bench.backbones import Tokenizer, build_encoder_tokenizer, build_tokenizer
-from bench.harness.data import EncoderTokens, TokenizedTexts, tokenize
-from bench.harness.model import build_system
-from bench.harness.plan import Scale
-from bench.interface import Batch, System
+from bench.batch import Batch
+from bench.harness.build import build_system
+from bench.harness.tokenized_texts import EncoderTokens, TokenizedTexts, tokenize
+from bench.interface import System
 from bench.objectives import resolve_objective
-from bench.spec import (
+from bench.scales import Scale
+from bench.specs import (
     BackboneKind,
     BackboneSpec,
     DecodingSpec,

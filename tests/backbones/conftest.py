@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from moved_weights import move_weights
 
 from bench.backbones import Backbone, Tokenizer, build_backbone
-from bench.spec import BackboneSpec
+from bench.specs import BackboneSpec
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from torch.utils._pytree import tree_leaves
 from transformers import DynamicCache, GPT2LMHeadModel
 
 from bench.backbones import Backbone, Injection, Tokenizer, build_backbone, likelihood
-from bench.interface import Batch
-from bench.spec import BackboneSpec, DecodingSpec
+from bench.batch import Batch
+from bench.specs import BackboneSpec, DecodingSpec
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 GATED = (0, 2)

@@ -14,7 +14,7 @@ from transformers import BertModel, GPT2LMHeadModel, PreTrainedModel
 
 from bench.backbones import Backbone, Stack, Tokenizer, build_encoder
 from bench.backbones.dropout import STEPS, Dropout, drop
-from bench.spec import EncoderSpec
+from bench.specs import EncoderSpec
 
 MANY = 2**18
 UNLIKELY = 1e-4

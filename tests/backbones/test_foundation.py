@@ -9,7 +9,7 @@ import pytest
 
 from bench.backbones import Tokenizer, build_backbone, build_foundation
 from bench.errors import BenchError
-from bench.spec import BackboneKind, BackboneSpec
+from bench.specs import BackboneKind, BackboneSpec
 
 
 @pytest.mark.parametrize("kind", ["decoder-only", "encoder-decoder"])

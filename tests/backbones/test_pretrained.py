@@ -16,10 +16,10 @@ from torch import Tensor
 from transformers import BartForConditionalGeneration, BertConfig, BertModel, GPT2LMHeadModel, PreTrainedModel
 
 from bench.backbones import Backbone, Injection, Tokenizer, build_backbone, check_backbone, load_tokenizer
+from bench.batch import Batch
 from bench.errors import BenchError
-from bench.interface import Batch
 from bench.registry import SYSTEMS
-from bench.spec import BackboneKind, BackboneSpec, DecodingSpec
+from bench.specs import BackboneKind, BackboneSpec, DecodingSpec
 
 SOURCES = ("where is the cat ?", "who", "what does a dog do all day ?")
 TARGETS = ("on the mat", "nobody knows", "it runs")

@@ -12,8 +12,8 @@ from torch import nn
 from transformers import GenerationConfig
 
 from bench.backbones import Backbone, Injection, backbone
-from bench.interface import Batch
-from bench.spec import DecodingSpec
+from bench.batch import Batch
+from bench.specs import DecodingSpec
 
 DECODINGS = [
     DecodingSpec(strategy="greedy", max_tokens=8),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.backbones import Backbone, Injection, decode_stepwise
 from bench.errors import BenchError
-from bench.spec import DecodingSpec
+from bench.specs import DecodingSpec
 
 N = 12
 DECODINGS = {

@@ -18,7 +18,7 @@ from transformers import BartTokenizer, GPT2Tokenizer
 
 from bench.backbones import Tokenizer, build_tokenizer, load_tokenizer
 from bench.errors import BenchError
-from bench.spec import TokenizerSpec
+from bench.specs import TokenizerSpec
 
 CORPUS = ("the cat sat on the mat .", "the dog sat on the log .", "Größe, 冬 and\tthe rest\n") * 5
 SENTENCES = (

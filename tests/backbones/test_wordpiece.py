@@ -16,7 +16,7 @@ from transformers import BertTokenizer
 
 from bench.backbones import Tokenizer, build_encoder_tokenizer
 from bench.errors import BenchError
-from bench.spec import EncoderSpec
+from bench.specs import EncoderSpec
 
 CORPUS = ("the cat sat on the mat .", "the catalogue cannot be cut", "Größe, 冬 and\tthe rest\n") * 5
 SENTENCES = (

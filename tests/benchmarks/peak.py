@@ -15,8 +15,8 @@ from pathlib import Path
 import yardstick
 from workloads import BATCH, SMALL, take_steps
 
-from bench.harness.evaluate import score_texts
-from bench.spec import ScoringSpec
+from bench.harness.scoring import score_texts
+from bench.specs import ScoringSpec
 
 
 def memory(name: str) -> int:

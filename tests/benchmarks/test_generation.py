@@ -12,9 +12,10 @@ from transformers import GenerationConfig
 from workloads import DEVICE, SMALL, gpt2
 
 from bench.backbones import Injection, Tokenizer, build_backbone, build_tokenizer
-from bench.interface import Batch, Generators, LatentPath
+from bench.batch import Batch, Generators
+from bench.interface import LatentPath
 from bench.registry import SYSTEMS
-from bench.spec import BackboneKind, BackboneSpec, DecodingSpec, TokenizerSpec
+from bench.specs import BackboneKind, BackboneSpec, DecodingSpec, TokenizerSpec
 
 TEXTS = 64
 TOKENS = 64

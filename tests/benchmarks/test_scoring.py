@@ -12,9 +12,9 @@ import yardstick
 from figures import Beside, Growth
 from workloads import BATCH, SMALL, Workload
 
-from bench.harness.evaluate import score_texts
+from bench.harness.scoring import score_texts
 from bench.interface import System
-from bench.spec import ScoringSpec
+from bench.specs import ScoringSpec
 
 SCORED = Workload(layers=4, width=128, heads=4, vocabulary=4000, texts=32)
 

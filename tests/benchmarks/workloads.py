@@ -20,14 +20,15 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from bench.backbones import Tokenizer, build_backbone, build_tokenizer
-from bench.harness.data import TokenizedTexts, batches_of_similar_length, tokenize
-from bench.harness.model import set_weights
+from bench.batch import Batch, batches_of_similar_length
+from bench.harness.model_folder import set_weights
+from bench.harness.tokenized_texts import TokenizedTexts, tokenize
 from bench.harness.train import Trainer
-from bench.interface import Batch, System
+from bench.interface import System
 from bench.objectives import build_stages, resolve_objective
 from bench.registry import SYSTEMS
 from bench.seeds import named_seeds
-from bench.spec import BackboneSpec, Source, TokenizerSpec, TrainingSpec
+from bench.specs import BackboneSpec, Source, TokenizerSpec, TrainingSpec
 from bench.tasks.task import TaskData, load_task
 from della.released import import_released
 

@@ -14,12 +14,14 @@ from released_della import ReleasedDella, save_tokenizer
 
 from bench import resources
 from bench.cli import split_labels
-from bench.harness.model import load_model
-from bench.harness.plan import Suite, load_scale, run_spec
+from bench.harness.model_folder import load_model
+from bench.harness.plan import run_spec
 from bench.objectives import OBJECTIVES, resolve_objective
 from bench.records.store import load_runs
 from bench.registry import SYSTEMS
-from bench.spec import ObjectiveSpec, RunSpec
+from bench.scales import load_scale
+from bench.specs import ObjectiveSpec, RunSpec
+from bench.suites import Suite
 from bench.tasks import task_names
 
 DellaBench = Callable[..., Finished]

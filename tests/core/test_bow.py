@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.batch import Batch
 from bench.errors import BenchError
-from bench.interface import Batch, LatentPath
+from bench.interface import LatentPath
 from bench.objectives import Clock, Objective, build_objective, resolve_objective
 from bench.objectives.bow import BagOfWords
 from bench.objectives.schedules import Constant

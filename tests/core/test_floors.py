@@ -19,7 +19,7 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.latents import Gaussian, GaussianPosterior
 from bench.objectives import Clock, Objective, build_objective, resolve_objective
-from bench.objectives.floors import FreeBits
+from bench.objectives.free_bits import FreeBits
 from bench.objectives.reductions import MeanGroups, SumGroups
 from bench.objectives.schedules import Constant
 

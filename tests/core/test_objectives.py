@@ -31,7 +31,7 @@ from bench.objectives import (
 from bench.objectives.reductions import FirstGroup, LastGroup, MeanGroups, SumGroups
 from bench.objectives.schedules import Constant, Cyclical, Linear, TwoEpochCycle, ZeroLinear
 from bench.registry import SYSTEMS
-from bench.spec import ObjectiveSpec, PartSpec
+from bench.specs import ObjectiveSpec, PartSpec
 
 BUDGETS = [(1, 1), (1, 7), (3, 3), (4, 8), (5, 20), (7, 21), (10, 100), (13, 52), (100, 400)]
 

@@ -142,7 +142,7 @@ def test_listing_imports_neither_torch_nor_any_system() -> None:
         "import json, sys; sys.modules['torch'] = None\n"
         "from bench.registry import SYSTEMS\n"
         "from bench.objectives import OBJECTIVES\n"
-        "import bench.score, bench.spec, bench.seeds, bench.resources, bench.errors\n"
+        "import bench.metric, bench.specs, bench.seeds, bench.resources, bench.errors\n"
         "found = {**SYSTEMS.summaries(), **OBJECTIVES.summaries()}\n"
         "loaded = [name for name in sys.modules if name.partition('.')[0] in ('della', 'baselines', 'transformers')]\n"
         "print(json.dumps([found, loaded]))"

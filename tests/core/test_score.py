@@ -11,17 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from bench.bootstrap import Array, Bootstrap, Interval, paired_bootstrap
 from bench.errors import BenchError
-from bench.score import (
-    Array,
-    Bootstrap,
-    Interval,
-    PerTextMetric,
-    Score,
-    Signature,
-    paired_bootstrap,
-    signature,
-)
+from bench.metric import PerTextMetric, Score, Signature, signature
 
 # Both sides add the same at most 200 doubles in another order.
 ROUNDING = {"rtol": 1e-12, "atol": 1e-12}
@@ -177,7 +169,7 @@ def test_inputs_a_metric_does_not_take_are_refused_with_the_reason() -> None:
 
 
 def paired(metric: Mean, first: Array, second: Array, samples: int = 1000) -> tuple[float, float, float, float]:
-    result = paired_bootstrap(metric, metric.statistics(first), metric.statistics(second), Bootstrap(samples))
+    result = paired_bootstrap(metric.aggregate, metric.statistics(first), metric.statistics(second), Bootstrap(samples))
     return result.difference, result.interval.low, result.interval.high, result.p_value
 
 
@@ -244,9 +236,9 @@ def test_ties_count_as_extreme(unit: int) -> None:
         bootstrap = Bootstrap(200, seed)
         expected = exact_p(first.tolist(), second.tolist(), bootstrap)
         rows = [Mean().statistics(values.astype(float)) for values in (first, second)]
-        assert paired_bootstrap(Mean(), *rows, bootstrap).p_value == float(expected)
+        assert paired_bootstrap(Mean().aggregate, *rows, bootstrap).p_value == float(expected)
 
 
 def test_systems_over_different_texts_cannot_be_paired() -> None:
-    with pytest.raises(BenchError, match=r"paired test of mean: statistics differ in shape, \(3, 1\) and \(2, 1\)"):
-        paired_bootstrap(Mean(), np.ones((3, 1)), np.ones((2, 1)))
+    with pytest.raises(BenchError, match=r"paired test: the statistics have the shapes \(3, 1\) and \(2, 1\)"):
+        paired_bootstrap(Mean().aggregate, np.ones((3, 1)), np.ones((2, 1)))

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
 from bench.errors import BenchError
-from bench.spec import (
+from bench.identity import canonical_json, digest
+from bench.labels import configure, parse_call, parse_label
+from bench.specs import (
     EncoderSpec,
     ObjectiveSpec,
     PartSpec,
@@ -23,11 +25,6 @@ from bench.spec import (
     Spec,
     SystemSpec,
     TaskSpec,
-    canonical_json,
-    configure,
-    digest,
-    parse_call,
-    parse_label,
     validated,
 )
 

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
+from bench.identity import canonical_json
 from bench.objectives import OBJECTIVES, Objective, build_stages, resolve_objective, stage_epochs
-from bench.objectives.floors import FreeBits
+from bench.objectives.free_bits import FreeBits
 from bench.objectives.part import Recipe
 from bench.objectives.schedules import Constant, Linear
-from bench.spec import ObjectiveSpec, PartSpec, StageSpec, canonical_json
+from bench.specs import ObjectiveSpec, PartSpec, StageSpec
 
 TWO_STAGES = "constant:0+then:0.25,reset=decoder+linear+free-bits:8,text"
 

@@ -11,11 +11,12 @@ from lstm_vae import LstmVAE, LstmVAEConfig
 from torch import Tensor, nn
 
 from bench.backbones import BareFoundation, Tokenizer
-from bench.harness.plan import Scale, run_spec
+from bench.batch import Batch
+from bench.harness.plan import run_spec
 from bench.harness.run import run
-from bench.interface import Batch
-from bench.objectives.trial import Trial
+from bench.objectives.gradient_flow import Trial
 from bench.registry import SYSTEMS
+from bench.scales import Scale
 from bench.testing import SystemConformance
 
 WIDTH, EMBEDDING, HIDDEN, LATENT = 10, 6, 8, 3

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from bench import registry
-from bench.harness.plan import Scale, run_spec
+from bench.harness.plan import run_spec
 from bench.harness.prepare import prepare
 from bench.harness.train import Trainer
 from bench.objectives import build_stages
+from bench.scales import Scale
 from bench.seeds import named_seeds
-from bench.spec import RunSpec
+from bench.specs import RunSpec
 
 MICRO: dict[str, Any] = {
     "limits": {"train": 24, "valid": 8, "test": 12},

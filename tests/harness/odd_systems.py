@@ -7,8 +7,9 @@ from torch import Tensor
 
 from baselines.language_model import LanguageModel
 from baselines.transformer_vae import EmbedVAE
-from bench.interface import Batch, LatentPath, Posterior
-from bench.spec import RunSpec
+from bench.batch import Batch
+from bench.interface import LatentPath, Posterior
+from bench.specs import RunSpec
 from bench.tasks.task import Example, get_task
 
 

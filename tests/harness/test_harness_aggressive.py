@@ -14,16 +14,16 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from baselines.transformer_vae import EmbedVAE
+from bench.batch import Batch, batches_of_similar_length
 from bench.harness import train
-from bench.harness.data import batches_of_similar_length
-from bench.harness.model import weights
+from bench.harness.model_folder import weights
 from bench.harness.prepare import prepare
 from bench.harness.run import run
-from bench.interface import Batch, LatentPath
+from bench.interface import LatentPath
 from bench.objectives import build_stages, unsupported
-from bench.objectives.trial import Trial
+from bench.objectives.gradient_flow import Trial
 from bench.seeds import derive_seed, named_seeds
-from bench.spec import RunSpec
+from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 MakeTrainer = Callable[[RunSpec], train.Trainer]

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from bench.harness.evaluate import score_texts
-from bench.harness.train import Trainer, autocast
+from bench.harness.precision import autocast
+from bench.harness.scoring import score_texts
+from bench.harness.train import Trainer
 from bench.metrics.latent import MutualInformation
 from bench.metrics.likelihood import importance_bound
-from bench.spec import Precision, RunSpec
+from bench.specs import Precision, RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 MakeTrainer = Callable[..., Trainer]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.harness.train import Trainer
-from bench.spec import RunSpec
+from bench.specs import RunSpec
 
 pytestmark = [
     pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler is found"),

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.backbones import Tokenizer, build_encoder_tokenizer, build_tokenizer
-from bench.harness import data
-from bench.harness.data import EncoderTokens, TokenIds, batches_of_similar_length, tokenize
-from bench.interface import Batch
-from bench.spec import EncoderSpec, TokenizerSpec
+from bench.batch import Batch, batches_of_similar_length
+from bench.harness import tokenized_texts
+from bench.harness.tokenized_texts import EncoderTokens, TokenIds, tokenize
+from bench.specs import EncoderSpec, TokenizerSpec
 from bench.tasks.task import Example
 
 LENGTHS = st.lists(st.integers(2, 40), min_size=1, max_size=60)
@@ -128,7 +128,7 @@ def test_texts_lie_one_behind_the_other(tokenizer: Tokenizer) -> None:
 
 
 def test_more_texts_than_are_tokenized_at_once(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "TOKENIZED_AT_ONCE", 3)
+    monkeypatch.setattr(tokenized_texts, "TOKENIZED_AT_ONCE", 3)
     assert TokenIds.of(TEXTS, tokenizer, 200).tolist() == tokenizer.encode(TEXTS)
 
 

@@ -12,15 +12,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.harness.evaluate import SAMPLES_AT_ONCE, score_texts
 from bench.harness.generate import generate_texts
 from bench.harness.prepare import Prepared, prepare
+from bench.harness.scoring import SAMPLES_AT_ONCE, score_texts
 from bench.interface import LatentPath, System
 from bench.metrics.latent import MutualInformation
 from bench.metrics.likelihood import ScoredTexts, importance_bound
 from bench.registry import SYSTEMS
 from bench.seeds import derive_seed
-from bench.spec import RunSpec
+from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 SEED = 7

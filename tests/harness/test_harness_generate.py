@@ -13,7 +13,7 @@ from bench.harness import generate
 from bench.harness.generate import generate_texts
 from bench.harness.prepare import prepare
 from bench.interface import System
-from bench.spec import RunSpec
+from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 

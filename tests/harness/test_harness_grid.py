@@ -13,8 +13,9 @@ import torch
 
 from bench.errors import BenchError
 from bench.harness import grid
-from bench.harness.grid import Outcome, check_folder, check_inputs, default_jobs, run_grid
-from bench.spec import RunSpec
+from bench.harness.grid import Outcome, default_jobs, run_grid
+from bench.harness.preflight import check_folder, check_inputs
+from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from bench.backbones import Tokenizer
-from bench.harness.data import EncoderTokens, TokenizedTexts, tokenize
-from bench.harness.loading import in_advance, load
-from bench.interface import Batch
+from bench.batch import Batch
+from bench.harness.batches import in_advance, load
+from bench.harness.tokenized_texts import EncoderTokens, TokenizedTexts, tokenize
 from bench.tasks.task import Example
 
 WORDS = ("no", "a dog runs", "the cat sat on the mat", "who", "the dog", "a cat", "it")

@@ -10,13 +10,14 @@ import pytest
 import torch
 from released_della import ReleasedDella, save_tokenizer
 
+from bench.audit import audit, rows_of_runs
 from bench.errors import BenchError
-from bench.harness.model import ModelFolder, import_model
-from bench.harness.plan import Scale, evaluation_spec
+from bench.harness.model_folder import ModelFolder, import_model
+from bench.harness.plan import evaluation_spec
 from bench.harness.run import evaluate_model, run
-from bench.records.audit import audit, rows_of_runs
 from bench.records.store import RecordStore, StoredRun
-from bench.spec import RunSpec
+from bench.scales import Scale
+from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 

@@ -15,18 +15,19 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from baselines.transformer_vae import EmbedVAE
-from bench.harness.evaluate import score_texts
-from bench.harness.model import load_weights
+from bench.batch import Batch
+from bench.harness.model_folder import load_weights
 from bench.harness.prepare import Prepared, prepare
 from bench.harness.run import run
+from bench.harness.scoring import score_texts
 from bench.harness.train import Trainer
-from bench.interface import Batch, LatentPath, Posterior, System
+from bench.interface import LatentPath, Posterior, System
 from bench.objectives import OBJECTIVES, adapt, build_stages, resolve_objective, unsupported
-from bench.objectives.trial import Trial
+from bench.objectives.gradient_flow import Trial
 from bench.records.store import RecordStore
 from bench.registry import SYSTEMS
 from bench.seeds import named_seeds
-from bench.spec import RunSpec
+from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 

@@ -11,10 +11,10 @@ import pytest
 from pretrained_models import POSITIONS, save_bert
 
 from bench.errors import BenchError
-from bench.harness.grid import check_inputs
+from bench.harness.preflight import check_inputs
 from bench.harness.prepare import prepare
 from bench.harness.run import run
-from bench.spec import EncoderSpec, RunSpec
+from bench.specs import EncoderSpec, RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from bench import latents
-from bench.harness.data import batches_of_similar_length
-from bench.harness.model import weights
+from bench.batch import batches_of_similar_length
+from bench.harness.model_folder import weights
 from bench.harness.run import run
 from bench.harness.train import Trainer
-from bench.spec import RunSpec
+from bench.specs import RunSpec
 from della import latents as della_latents
 
 MakeSpec = Callable[..., RunSpec]

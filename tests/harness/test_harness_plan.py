@@ -12,10 +12,13 @@ import yaml
 
 from bench import resources
 from bench.errors import BenchError
-from bench.harness.plan import Scale, Suite, load_scale, load_suite, plan, resolve_backbone
+from bench.harness.plan import plan, resolve_backbone
+from bench.labels import parse_call, parse_label
 from bench.objectives import OBJECTIVES, build_objective, resolve_objective
 from bench.registry import SYSTEMS
-from bench.spec import BackboneSpec, EncoderSpec, parse_call, parse_label
+from bench.scales import Scale, load_scale
+from bench.specs import BackboneSpec, EncoderSpec
+from bench.suites import Suite, load_suite
 
 Write = Callable[[str, Any], str]
 SUITE = Suite(name="s", systems=("lm", "embed"), tasks=("ptb", "snli"), seeds=(0, 1))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from bench.harness import prepare as module
-from bench.harness.data import PARTS, TokenizedTexts
 from bench.harness.prepare import Prepared, prepare
-from bench.spec import RunSpec
+from bench.harness.tokenized_texts import PARTS, TokenizedTexts
+from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from pretrained_models import POSITIONS, save
 
-from bench.harness.plan import Suite, plan
+from bench.harness.plan import plan
 from bench.harness.prepare import prepare
 from bench.harness.run import run
-from bench.spec import BackboneKind, RunSpec
+from bench.specs import BackboneKind, RunSpec
+from bench.suites import Suite
 
 MakeSpec = Callable[..., RunSpec]
 TASKS: dict[BackboneKind, str] = {"decoder-only": "writingprompts", "encoder-decoder": "cnn_dailymail"}

@@ -11,7 +11,7 @@ from rich.console import Console
 from bench.harness import progress as progress_module
 from bench.harness.grid import Outcome
 from bench.harness.progress import GridProgress
-from bench.spec import RunSpec
+from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 

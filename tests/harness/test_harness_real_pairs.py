@@ -12,7 +12,7 @@ import pytest
 from bench.backbones import load_tokenizer
 from bench.harness.run import run
 from bench.records.store import GENERATIONS, RecordStore
-from bench.spec import RunSpec
+from bench.specs import RunSpec
 
 LIMITS = {"train": 16, "valid": 4, "test": 6}
 SOURCE_TOKENS, TARGET_TOKENS = 40, 60

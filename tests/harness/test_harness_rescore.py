@@ -16,7 +16,7 @@ from bench.metrics.encoders import TokenVectors
 from bench.metrics.text import TEXT_METRICS
 from bench.records.schema import Record
 from bench.records.store import GENERATIONS, RecordStore, StoredRun
-from bench.spec import RunSpec
+from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 

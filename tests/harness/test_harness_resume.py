@@ -17,7 +17,7 @@ from bench.harness import train
 from bench.harness.run import run
 from bench.records.schema import Record
 from bench.records.store import CURVE, GENERATIONS, RecordStore
-from bench.spec import RunSpec
+from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 

@@ -12,20 +12,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from bench.bootstrap import Array, Bootstrap
 from bench.errors import BenchError
 from bench.harness import run as run_module
-from bench.harness.evaluate import score_texts
-from bench.harness.measure import bootstrap_of, measure
-from bench.harness.model import load_model, load_weights
+from bench.harness.apply_metrics import bootstrap_of, measure
+from bench.harness.model_folder import load_model, load_weights
 from bench.harness.prepare import prepare
 from bench.harness.run import run
+from bench.harness.scoring import score_texts
 from bench.records.schema import Record
 from bench.records.store import RecordStore, StoredRun
 from bench.registry import SYSTEMS
 from bench.report import build_table, load_layout, render
-from bench.score import Array, Bootstrap
 from bench.seeds import SEED_NAMES, named_seeds
-from bench.spec import RunSpec
+from bench.specs import RunSpec
 from bench.tasks.task import load_task
 
 MakeSpec = Callable[..., RunSpec]

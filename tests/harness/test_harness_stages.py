@@ -13,12 +13,12 @@ from learning_curves import curve
 from torch import Tensor
 
 from bench.harness import train
-from bench.harness.model import weights
+from bench.harness.model_folder import weights
 from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.interface import LatentPath
-from bench.objectives.trial import Trial
-from bench.spec import RunSpec
+from bench.objectives.gradient_flow import Trial
+from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 MakeTrainer = Callable[[RunSpec], train.Trainer]

@@ -12,12 +12,12 @@ import torch
 from learning_curves import curve
 
 from bench.harness import train
-from bench.harness.model import weights
+from bench.harness.model_folder import weights
 from bench.harness.run import run
 from bench.records.schema import Record
 from bench.records.store import RecordStore
 from bench.report import build_table, render
-from bench.spec import RunSpec
+from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 MakeTrainer = Callable[[RunSpec], train.Trainer]

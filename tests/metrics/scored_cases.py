@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from bench.bootstrap import Array
 from bench.metrics.likelihood import ScoredTexts
-from bench.score import Array
 
 
 def random_scored(

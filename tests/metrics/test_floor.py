@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scored_cases import random_scored
 
-from bench.metrics.floor import ELBOFloor, Excess, PerplexityFloor, PerplexityRatio
+from bench.bootstrap import Bootstrap
+from bench.metrics.entropy import ELBOFloor, Excess, PerplexityFloor, PerplexityRatio
 from bench.metrics.likelihood import Perplexity, ScoredTexts
-from bench.score import Bootstrap
 
 FLOORS = (PerplexityFloor(), PerplexityRatio(), ELBOFloor(), Excess())
 each_floor = pytest.mark.parametrize("metric", FLOORS, ids=lambda metric: metric.name)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from scored_cases import random_scored, take
 
-from bench.metrics.floor import ELBOFloor, Excess, PerplexityFloor, PerplexityRatio
+from bench.bootstrap import Bootstrap
+from bench.metrics.entropy import ELBOFloor, Excess, PerplexityFloor, PerplexityRatio
 from bench.metrics.likelihood import (
     ELBO,
     KL,
@@ -30,7 +31,6 @@ from bench.metrics.likelihood import (
     importance_bound,
     log_mean_exp,
 )
-from bench.score import Bootstrap
 
 ROUNDING = 1e-12
 

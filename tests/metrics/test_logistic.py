@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from bench.bootstrap import Array
 from bench.metrics.logistic import fit, held_out
-from bench.score import Array
 
 
 def objective(parameters: Array, x: Array, labels: Array, classes: int, penalty: float) -> float:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scored_cases import random_scored, take
 
+from bench.bootstrap import Array, Bootstrap
 from bench.metrics.likelihood import ScoredTexts
 from bench.metrics.probe import FOLDS, MajorityRate, Probe, probe
-from bench.score import Array, Bootstrap
 
 TOPICS = ("food", "film", "music")
 

@@ -16,12 +16,12 @@ from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from sacrebleu.metrics import bleu as sacrebleu
 from text_cases import AWKWARD, random_texts, real_texts, text_lists, texts
 
+from bench.bootstrap import Bootstrap, paired_bootstrap
 from bench.errors import BenchError
 from bench.metrics.diversity import SelfBLEU, TexygenSelfBLEU
 from bench.metrics.overlap import BLEU, AllReferencesBLEU, TexygenBLEU
 from bench.metrics.text import TextSet
 from bench.metrics.tokens import load_tokenizer
-from bench.score import Bootstrap, paired_bootstrap
 
 METHOD_1 = SmoothingFunction().method1
 
@@ -162,7 +162,7 @@ def test_the_interval_resamples_the_stored_counts() -> None:
     assert score.interval is not None
     expected = np.percentile(values, [2.5, 97.5])
     assert [score.interval.low, score.interval.high] == pytest.approx(expected, abs=1e-9)
-    result = paired_bootstrap(metric, rows, rows, bootstrap)
+    result = paired_bootstrap(metric.aggregate, rows, rows, bootstrap)
     assert (result.difference, result.p_value) == (0.0, 1.0)
 
 

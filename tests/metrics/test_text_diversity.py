@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from text_cases import AWKWARD, random_texts, real_texts, text_lists, texts
 
+from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
 from bench.metrics import jaccard
 from bench.metrics.diversity import (
@@ -26,7 +27,6 @@ from bench.metrics.diversity import (
 from bench.metrics.surface import CopyRate, EmptyRate, Length
 from bench.metrics.text import TextSet
 from bench.metrics.tokens import load_tokenizer
-from bench.score import Bootstrap
 
 DIST: tuple[type[Dist], ...] = (Dist1, Dist2, Dist3, Dist4)
 JACCARD: tuple[type[Jaccard], ...] = (Jaccard1, Jaccard2, Jaccard3)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
 from bench.metrics.score_files import read_references, read_texts, score_files
 from bench.metrics.text import TEXT_METRICS
-from bench.score import Bootstrap
 
 Write = Callable[[str, str | bytes], Path]
 

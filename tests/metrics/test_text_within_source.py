@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from text_cases import AWKWARD, random_texts, texts
 
+from bench.bootstrap import Array, Bootstrap
 from bench.errors import BenchError
 from bench.metrics.overlap import BLEU
 from bench.metrics.surface import Length
 from bench.metrics.text import TEXT_METRICS, TextSet, text_metrics
 from bench.metrics.tokens import load_tokenizer
-from bench.score import Array, Bootstrap
 
 WITHIN = sorted(name for name in TEXT_METRICS if name.endswith("[source]"))
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.audit import Finding, Place, audit, load_rows, render
+from bench.audit.render import MARKS
 from bench.errors import BenchError
-from bench.records.audit import Finding, Place, audit, load_rows, render
-from bench.records.audit.render import MARKS
 from bench.records.published import COLUMNS
 
 ROOT = Path(__file__).parents[2]

@@ -8,10 +8,11 @@ import math
 import numpy as np
 import pytest
 
+from bench.audit import Finding, Place, audit, put_into, render, rows_of_runs
+from bench.bootstrap import Interval
 from bench.errors import BenchError
-from bench.records.audit import Finding, Place, audit, put_into, render, rows_of_runs
+from bench.metric import Score
 from bench.records.store import RecordStore
-from bench.score import Interval, Score
 
 STATISTICS = {
     "PPL": np.array([[20.0, 5.0], [40.0, 10.0]]),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.records.audit import RULES, Figure, Place, Row, audit
+from bench.audit import RULES, Figure, Place, Row, audit
 
 TESTS = Path(__file__).read_text(encoding="utf-8")
 PLACE = Place("paper", "Table 1", "Yelp", "VAE")

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from bench.errors import BenchError
-from bench.records.artefact import Artefact, compare, is_artefact, load_artefact
+from bench.records.benchmarks import Artefact, compare, is_artefact, load_artefact
 from bench.records.verdict import exit_code
 
 MACHINE = {"cpu": {"brand_raw": "A CPU", "flags": []}, "python_version": "3.11.7", "threads": 1, "torch": "2.13.0"}

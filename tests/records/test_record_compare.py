@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
+from bench.metric import PerTextMetric, Signature, signature
 from bench.records.compare import compare
 from bench.records.schema import RecordedScore
 from bench.records.store import RecordStore
 from bench.records.verdict import exit_code
-from bench.score import Bootstrap, PerTextMetric, Signature, signature
 
 RNG = np.random.default_rng(7)
 TEXTS = RNG.normal(20.0, 4.0, size=(300, 1))

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bench.bootstrap import Interval
 from bench.errors import BenchError
+from bench.metric import Score
 from bench.records.schema import SCHEMA_VERSION, RecordedScore, json_schema, parse_record
-from bench.score import Interval, Score
 
 ROOT = Path(__file__).parents[2]
 HISTORIC = sorted((Path(__file__).parent / "historic").glob("*.json"))

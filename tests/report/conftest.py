@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from bench.bootstrap import Interval
+from bench.metric import Score
 from bench.records.schema import Record
-from bench.score import Interval, Score
 
 EXAMPLE = Path(__file__).parents[1] / "records" / "historic" / "v1.json"
 

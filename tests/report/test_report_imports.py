@@ -20,9 +20,7 @@ sys.exit(f"imported {heavy}" if heavy else 0)
 """
 
 
-@pytest.mark.parametrize(
-    "module", ["bench.records.audit", "bench.records.compare", "bench.records.store", "bench.report"]
-)
+@pytest.mark.parametrize("module", ["bench.audit", "bench.records.compare", "bench.records.store", "bench.report"])
 def test_no_model_is_needed_to_read_results(module):
     code = f"import sys, {module}; sys.exit(str({{'torch', 'transformers', 'pandas', 'rich'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)  # noqa: S603

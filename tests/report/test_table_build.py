@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
+from bench.bootstrap import Interval
 from bench.errors import BenchError
 from bench.report import Layout, build_table
 from bench.report.build import T_QUANTILES
-from bench.score import Interval
 
 
 def cells(table, column=0):

@@ -9,7 +9,7 @@ from moved_weights import move_weights
 from bench.backbones import Tokenizer, build_backbone, build_encoder
 from bench.interface import System
 from bench.registry import SYSTEMS
-from bench.spec import BackboneKind, BackboneSpec, EncoderSpec
+from bench.specs import BackboneKind, BackboneSpec, EncoderSpec
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.backbones.encoder_decoder import EncoderDecoder
-from bench.interface import Batch
+from bench.batch import Batch
 from della.model import Della
 
 

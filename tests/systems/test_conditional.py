@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.interface import Batch, System
+from bench.batch import Batch
+from bench.interface import System
 from bench.registry import SYSTEMS
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from bench.backbones import Tokenizer
-from bench.harness.data import EncoderTokens, tokenize
-from bench.harness.evaluate import score_texts
-from bench.interface import Batch, System
+from bench.batch import Batch
+from bench.harness.scoring import score_texts
+from bench.harness.tokenized_texts import EncoderTokens, tokenize
+from bench.interface import System
 from bench.metrics.latent import MutualInformation
 from bench.metrics.likelihood import KL, Reconstruction
 from bench.registry import SYSTEMS
-from bench.spec import ScoringSpec
+from bench.specs import ScoringSpec
 from bench.tasks import Example
 from bench.testing import conformance_cases
 from bench.testing.check import Check

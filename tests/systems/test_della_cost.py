@@ -14,8 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.backbones import Injection
-from bench.interface import Batch, System
-from bench.spec import DecodingSpec
+from bench.batch import Batch
+from bench.interface import System
+from bench.specs import DecodingSpec
 from della.model import Della
 
 WIDTH, DEPTH, TEXTS = 16, 3, 2

@@ -8,7 +8,8 @@ from typing import get_args
 
 import pytest
 
-from bench.harness.plan import load_scale, run_spec
+from bench.harness.plan import run_spec
+from bench.scales import load_scale
 from della.configuration import Della2022Config, DellaConfig
 
 PAGE = (Path(__file__).parents[2] / "docs" / "della.md").read_text(encoding="utf-8")

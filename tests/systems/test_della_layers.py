@@ -9,9 +9,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
-from bench.harness.plan import load_scale, run_spec
+from bench.harness.plan import run_spec
 from bench.interface import System
-from bench.spec import configure
+from bench.labels import configure
+from bench.scales import load_scale
 from della.configuration import DellaConfig
 from della.model import Della
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from literal_della import LiteralDella, sources_of, texts_of
 
-from bench.interface import Batch, LatentPath, System
-from bench.spec import DecodingSpec
+from bench.batch import Batch
+from bench.interface import LatentPath, System
+from bench.specs import DecodingSpec
 from della.model import Della
 
 # Everything runs in float64, where both sides agree to rounding; 1e-5 is what the contract asks for in float32.

@@ -17,8 +17,9 @@ from transformers import BertConfig, BertModel, DynamicCache, GPT2Config, GPT2LM
 
 from baselines.optimus import Optimus
 from bench.backbones import EncoderOnly
-from bench.interface import Batch, System
-from bench.spec import DecodingSpec
+from bench.batch import Batch
+from bench.interface import System
+from bench.specs import DecodingSpec
 
 # Both sides agree to rounding; 1e-5 is what the contract asks for in float32.
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}

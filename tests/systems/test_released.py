@@ -14,10 +14,11 @@ from released_della import BOS, EOS, PAD, VOCABULARY, Layer, ReleasedDella, save
 from torch import Tensor
 from transformers import GPT2Tokenizer
 
+from bench.batch import Batch
 from bench.errors import BenchError
-from bench.harness.model import import_model, load_model
-from bench.interface import Batch, LatentPath
-from bench.spec import DecodingSpec
+from bench.harness.model_folder import import_model, load_model
+from bench.interface import LatentPath
+from bench.specs import DecodingSpec
 from della.model import Della2022
 from della.released import Layout
 

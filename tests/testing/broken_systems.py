@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from baselines.transformer_vae import EmbedVAE, TransformerVAEConfig
 from bench.backbones import Backbone, Injection
-from bench.interface import Batch, Generators, LatentPath, Posterior, Seeds
+from bench.batch import Batch, Generators, Seeds
+from bench.interface import LatentPath, Posterior
 from bench.latents import Gaussian, GaussianPosterior, sample_gaussian_prior
-from bench.spec import DecodingSpec, RunSpec
+from bench.specs import DecodingSpec, RunSpec
 
 
 class Sound(EmbedVAE):

@@ -177,8 +177,8 @@ def test_systems_are_found_by_name_and_by_place() -> None:
         ("embed:latent=3", "unknown key 'latent'. Did you mean 'latent_size'?"),
         ("nowhere:Mine", "system 'nowhere:Mine' cannot be loaded from 'nowhere:Mine': No module named 'nowhere'"),
         ("broken_systems:Sund", "has no attribute 'Sund'"),
-        ("bench.spec:RunSpec", "bench.spec:RunSpec is no system: expected a subclass of bench.interface.System."),
-        ("bench.spec:digest", "bench.spec:digest is no system"),
+        ("bench.specs:RunSpec", "bench.specs:RunSpec is no system: expected a subclass of bench.interface.System."),
+        ("bench.specs:digest", "bench.specs:digest is no system"),
     ],
 )
 def test_mistakes_in_names_are_explained(label: str, message: str) -> None:

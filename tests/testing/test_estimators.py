@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.bootstrap import Bootstrap
 from bench.metrics.della_2022 import ReleasedActiveUnits
-from bench.metrics.floor import Excess, PerplexityFloor
+from bench.metrics.entropy import Excess, PerplexityFloor
 from bench.metrics.latent import ActiveUnits, MutualInformation
 from bench.metrics.likelihood import ELBO, EffectiveSampleSize, Perplexity, importance_bound
-from bench.score import Bootstrap
 from bench.testing import estimators
 from bench.testing.estimators import (
     NARROW,

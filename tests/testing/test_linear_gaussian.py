@@ -12,10 +12,10 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from bench.bootstrap import Array
 from bench.errors import BenchError
-from bench.harness.data import tokenize
-from bench.score import Array
-from bench.spec import DecodingSpec
+from bench.harness.tokenized_texts import tokenize
+from bench.specs import DecodingSpec
 from bench.tasks import Example
 from bench.testing.linear_gaussian import LinearGaussian, LinearGaussianSystem, number_tokenizer, spell
 

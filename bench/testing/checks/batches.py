@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bench.interface import Batch, System
+from bench.batch import Batch
+from bench.interface import System
 from bench.testing.check import check
 from bench.testing.checks.likelihood import scored
 from bench.testing.expect import expect, expect_close

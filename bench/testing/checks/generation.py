@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.spec import DecodingSpec
+from bench.specs import DecodingSpec
 from bench.testing.check import check
 from bench.testing.checks.likelihood import next_token
 from bench.testing.expect import NotChecked, expect

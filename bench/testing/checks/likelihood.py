@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.harness.data import TokenizedTexts
-from bench.harness.evaluate import score_texts
+from bench.harness.scoring import score_texts
+from bench.harness.tokenized_texts import TokenizedTexts
 from bench.interface import LatentPath, System
 from bench.metrics.likelihood import ScoredTexts, importance_bound
-from bench.spec import ScoringSpec
+from bench.specs import ScoringSpec
 from bench.testing.check import check
 from bench.testing.expect import expect, expect_close
 from bench.testing.paths import for_each, of_text, streams

@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from bench.harness.data import TokenizedTexts
-from bench.harness.model import load_weights, weights
+from bench.harness.model_folder import load_weights, weights
 from bench.harness.plan import resolve_decoding
+from bench.harness.tokenized_texts import TokenizedTexts
 from bench.harness.train import Trainer, trial
 from bench.interface import System
 from bench.objectives import build_stages, unsupported
 from bench.seeds import named_seeds
-from bench.spec import TrainingSpec
+from bench.specs import TrainingSpec
 from bench.tasks import Split
 from bench.testing.check import check
 from bench.testing.expect import expect

@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field
 
 from bench.errors import BenchError
-from bench.spec import Spec, validated
+from bench.specs import Spec, validated
 
 
 class DatasetFacts(Spec):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
-from bench.records.audit.findings import Finding, Place
-from bench.records.audit.rows import Row
+from bench.audit.findings import Finding, Place
+from bench.audit.rows import Row
 
 ONE_TOKEN: Final = 1.0
 """The least difference per text that two ways of counting tokens can make."""

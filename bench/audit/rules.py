@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from bench.records.audit.findings import Finding, Place, Severity
-from bench.records.audit.orderings import ORDERINGS, WAGER, density_noise
-from bench.records.audit.rows import Row
-from bench.records.audit.tables import copied_row, misquoted, token_counts, tokens_below_words
+from bench.audit.findings import Finding, Place, Severity
+from bench.audit.orderings import ORDERINGS, WAGER, density_noise
+from bench.audit.rows import Row
+from bench.audit.tables import copied_row, misquoted, token_counts, tokens_below_words
 
 ROUNDING: Final = 1e-6
 """Relative error of a sum of figures that are stored with all their digits."""

@@ -9,15 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.harness.aggregate import aggregated_posterior
-from bench.harness.data import TokenizedTexts, batches_of_similar_length
-from bench.harness.loading import load
-from bench.harness.train import Report, autocast
+from bench.batch import batches_of_similar_length
+from bench.bootstrap import Array
+from bench.harness.batches import load
+from bench.harness.precision import autocast
+from bench.harness.tokenized_texts import TokenizedTexts
+from bench.harness.train import Report
 from bench.interface import LatentPath, Posterior, System
+from bench.latents import aggregated_posterior
 from bench.metrics.likelihood import ScoredTexts
-from bench.score import Array
 from bench.seeds import derive_seed
-from bench.spec import Precision, ScoringSpec
+from bench.specs import Precision, ScoringSpec
 
 VERSION = 2
 """Rises whenever the same system and texts give other terms."""

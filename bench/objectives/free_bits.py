@@ -11,10 +11,10 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.interface import LatentPath
+from bench.objectives.gradient_flow import Trial
 from bench.objectives.part import Floor, Part
 from bench.objectives.reductions import SumGroups
 from bench.objectives.schedules import Constant
-from bench.objectives.trial import Trial
 
 NO_DIMENSIONS = "free bits per dimension need a posterior that gives the KL of every dimension (kl_dimensions)"
 

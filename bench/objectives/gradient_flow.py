@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.interface import Batch, LatentPath, System
+from bench.batch import Batch
+from bench.interface import LatentPath, System
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.backbones import Tokenizer
+from bench.batch import Batch, Ids
+from bench.bootstrap import Array
 from bench.cache import AnyArray
-from bench.interface import Batch, Ids
-from bench.score import Array
 from bench.tasks.task import Example
 
 VERSION = 1
@@ -203,37 +203,3 @@ def _kept(texts: Sequence[str], tokenizer: Tokenizer, limit: int) -> tuple[Token
     for index in np.flatnonzero(ids.cut).tolist():
         kept[index] = tokenizer.decode([ids[index].tolist()])[0]
     return ids, kept
-
-
-def batches_of_similar_length(
-    lengths: Sequence[int] | npt.NDArray[np.int64], batch_tokens: int, rng: np.random.Generator | None = None
-) -> list[list[int]]:
-    """Groups texts so that each batch, padded to its longest text, holds at most ``batch_tokens`` tokens.
-
-    Args:
-        lengths: tokens of each text.
-        batch_tokens: budget; a single longer text still makes a batch of its own.
-        rng: mixes texts of equal length and the order of batches, so that every epoch differs; the number of batches
-            does not depend on it. Without it, texts go by length and index.
-
-    Returns:
-        Indices of the texts of each batch.
-    """
-    order = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
-    lengths = np.asarray(lengths)
-    order = order[np.argsort(lengths[order], kind="stable")]
-    batches: list[list[int]] = [[]]
-    for index, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
-        # Sorted by length: the newest text is the longest, and decides what the batch is padded to.
-        if batches[-1] and (len(batches[-1]) + 1) * length > batch_tokens:
-            batches.append([])
-        batches[-1].append(index)
-    if rng is not None:
-        batches = [batches[place] for place in rng.permutation(len(batches))]
-    return batches
-
-
-def divided(batch: Sequence[int], lengths: npt.NDArray[np.int64], batch_tokens: int) -> list[list[int]]:
-    """Divides a batch into ones of at most ``batch_tokens``; takes and returns indices of texts."""
-    parts = batches_of_similar_length(lengths[list(batch)], batch_tokens)
-    return [[batch[place] for place in part] for part in parts]

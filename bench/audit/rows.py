@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
-from bench.records.audit.findings import Place
-from bench.score import Array
+from bench.audit.findings import Place
+from bench.bootstrap import Array
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from bench.bootstrap import Array
+from bench.metric import Signature, signature
 from bench.metrics.likelihood import LikelihoodMetric, Perplexity, ScoredTexts, importance_bound
-from bench.score import Array, Signature, signature
 
 
 class OfKnownTruth(LikelihoodMetric):

@@ -8,9 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final, get_args
 
+from bench.audit.findings import Finding, Severity
+from bench.audit.rules import RULES
 from bench.errors import BenchError, unknown_name
-from bench.records.audit.findings import Finding, Severity
-from bench.records.audit.rules import RULES
 from bench.storage import atomic_write
 
 MARKS: Final = ("<!-- audit -->", "<!-- /audit -->")

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import torch
 
-from bench.harness.data import TokenizedTexts
-from bench.interface import Batch
+from bench.batch import Batch
+from bench.harness.tokenized_texts import TokenizedTexts
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")

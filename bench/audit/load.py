@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.audit.facts import Citation, DatasetFacts, PaperFacts
+from bench.audit.findings import Place
+from bench.audit.rows import Figure, Row
+from bench.bootstrap import Array
 from bench.errors import BenchError
-from bench.records.audit.facts import Citation, DatasetFacts, PaperFacts
-from bench.records.audit.findings import Place
-from bench.records.audit.rows import Figure, Row
+from bench.metric import Signature
 from bench.records.published import PublishedFigure, read_paper
 from bench.records.schema import Record, RecordedScore
 from bench.records.store import StoredRun, load_runs
-from bench.score import Array, Signature
 
 PERCENTAGES = (
     *("BLEU", "Self-BLEU", "ROUGE", "BERTScore", "Dist", "JS", "Jaccard", "MAUVE"),

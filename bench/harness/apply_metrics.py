@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from bench.bootstrap import Array, Bootstrap
+from bench.metric import Metric, PerTextMetric
 from bench.metrics.likelihood import ScoredTexts
 from bench.metrics.model import model_metrics
 from bench.metrics.probe import probe
 from bench.metrics.text import TextSet, text_metrics
 from bench.records.schema import RecordedScore, Skipped
-from bench.score import Array, Bootstrap, Metric, PerTextMetric
-from bench.spec import ScoringSpec
+from bench.specs import ScoringSpec
 from bench.tasks.task import TaskData
 
 InputT = TypeVar("InputT")

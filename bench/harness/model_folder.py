@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -20,47 +19,18 @@ from torch import Tensor, nn
 from bench.backbones import (
     BERT_TOKENS,
     Tokenizer,
-    build_backbone,
-    build_encoder,
-    build_foundation,
     load_tokenizer,
     read_tokenizer,
 )
 from bench.errors import BenchError
+from bench.harness.build import build_system
 from bench.interface import System
-from bench.objectives import adapt
 from bench.registry import IMPORTERS, SYSTEMS
-from bench.spec import ModelSpec, validated
+from bench.specs import ModelSpec, validated
 from bench.storage import atomic_write, file_sha256
 
 MODEL, WEIGHTS = "model.json", "model.safetensors"
 TOKENIZER, ENCODER_TOKENIZER = "tokenizer.json", "encoder_tokenizer.json"
-
-
-def build_system(
-    cls: type[System],
-    spec: ModelSpec,
-    tokenizer: Tokenizer,
-    encoder_tokenizer: Tokenizer | None = None,
-    seed: int = 0,
-) -> System:
-    """Builds an untrained system of a class, changed as the objective wants it, its weights drawn from ``seed``.
-
-    The caller's random state is kept.
-
-    Raises:
-        BenchError: unknown names or options, or a backbone that cannot be built.
-    """
-    options = validated(cls.Config, spec.system.options, f"system {spec.system.label!r}")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        backbone = (build_backbone if cls.uses_transformer else build_foundation)(spec.backbone, tokenizer)
-        if spec.encoder is None or encoder_tokenizer is None:
-            system = cls(backbone, options, spec.conditional)
-        else:
-            system = cls(backbone, options, spec.conditional, build_encoder(spec.encoder, encoder_tokenizer))
-    adapt(system, spec.objective)
-    return system
 
 
 def save_description(

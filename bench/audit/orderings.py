@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.records.audit.findings import Finding, Severity
-from bench.records.audit.rows import Figure, Row
-from bench.score import Array
+from bench.audit.findings import Finding, Severity
+from bench.audit.rows import Figure, Row
+from bench.bootstrap import Array
 
 STANDARD_ERRORS: Final = 5.0
 """How far an estimate may stray by chance."""

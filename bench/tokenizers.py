@@ -20,7 +20,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from bench.cache import cached_arrays
 from bench.errors import BenchError
-from bench.spec import EncoderSpec, TokenizerSpec
+from bench.specs import EncoderSpec, TokenizerSpec
 from bench.storage import atomic_write
 
 VERSION = 1

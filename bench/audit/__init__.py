@@ -5,11 +5,11 @@
 latent size) is in the row, and a rule that does not know it stays silent.
 """
 
-from bench.records.audit.findings import Finding, Place, Severity
-from bench.records.audit.load import load_rows, rows_of_figures, rows_of_runs
-from bench.records.audit.render import FORMATS, put_into, render, summary
-from bench.records.audit.rows import Figure, Row
-from bench.records.audit.rules import RULES, Rule, audit
+from bench.audit.findings import Finding, Place, Severity
+from bench.audit.load import load_rows, rows_of_figures, rows_of_runs
+from bench.audit.render import FORMATS, put_into, render, summary
+from bench.audit.rows import Figure, Row
+from bench.audit.rules import RULES, Rule, audit
 
 __all__ = [
     "FORMATS",

@@ -1,0 +1,47 @@
+"""Checks of the inputs before a grid starts."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.backbones import build_encoder_tokenizer, build_tokenizer, check_encoder
+from bench.errors import BenchError
+from bench.harness.prepare import text_limits
+from bench.specs import RunSpec
+from bench.tasks.task import load_texts
+
+
+def check_inputs(specs: Sequence[RunSpec], data_folder: Path | None) -> None:
+    """Reads once what runs take from files, so that what is wrong there stops a grid before it starts.
+
+    Texts and tokenizers are read whole, of weights only what they are.
+
+    Raises:
+        BenchError: names the folder, and of texts the file and line.
+    """
+    for task in {spec.task.name: spec.task for spec in specs if spec.task.source == "files"}.values():
+        load_texts(task, data_folder)
+    for tokenizer in dict.fromkeys(spec.tokenizer for spec in specs if spec.tokenizer.kind == "folder"):
+        build_tokenizer(tokenizer, ())
+    for encoder in dict.fromkeys(spec.encoder for spec in specs if spec.encoder is not None):
+        check_encoder(encoder)
+        if encoder.source != "scratch":
+            build_encoder_tokenizer(encoder, ())
+    for spec in specs:
+        text_limits(spec)
+
+
+def check_folder(out: Path) -> None:
+    """Makes the folder of the records, so that one that cannot be written to stops a grid before it starts.
+
+    Raises:
+        BenchError: names the folder and why.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise BenchError(f"cannot write to {out}: {error.strerror}.") from error
