@@ -7,6 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -305,11 +306,12 @@ def evaluate(
     from bench.scales import load_scale
 
     sizes = load_scale(scale)
-    from bench.harness.grid import PHASES_OF_EVALUATION, Outcome, reporter
+    from bench.harness.grid import Outcome
     from bench.harness.model_folder import ModelFolder
+    from bench.harness.phases import PHASES_OF_SCORING, progress_of_phases
     from bench.harness.preflight import check_folder
     from bench.harness.progress import GridProgress
-    from bench.harness.run import evaluate_model
+    from bench.harness.run import score_model
 
     found = ModelFolder.read(model)
     source: Source = "files" if data_dir else "grammar"
@@ -317,8 +319,8 @@ def evaluate(
     folder = out or Path("runs") / f"{spec.system.label}-{spec.scale}"
     check_folder(folder)
     with GridProgress(1) as progress:
-        report = reporter(0, progress.on_progress, PHASES_OF_EVALUATION)
-        record = evaluate_model(found, spec, folder, data_dir, report)
+        on_phase = progress_of_phases(partial(progress.on_progress, 0), PHASES_OF_SCORING)
+        record = score_model(found, spec, folder, data_dir, on_phase)
         progress.on_end(0, Outcome(spec, record))
     _write_tables([record], None, folder)
     return int(_contradict([record], folder))

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from bench.batch import Batch
+from bench.harness.phases import OnPhase
 from bench.harness.tokenized_texts import TokenizedTexts
-from bench.harness.train import Report
 from bench.interface import LatentPath, System
 from bench.seeds import derive_seed
 from bench.specs import DecodingSpec
@@ -28,7 +28,7 @@ def generate_texts(
     texts: TokenizedTexts,
     decoding: DecodingSpec,
     seed: int,
-    report: Report = lambda phase, fraction: None,
+    on_phase: OnPhase = lambda phase, fraction: None,
 ) -> list[str]:
     """Returns decoded texts; empty ones are kept.
 
@@ -43,7 +43,7 @@ def generate_texts(
         texts: of the split whose sources are used.
         decoding: how.
         seed: of all draws.
-        report: told of progress.
+        on_phase: told of progress.
     """
     system.eval()
     tokenizer = system.backbone.tokenizer
@@ -60,7 +60,7 @@ def generate_texts(
         ids = decode_rows(system, rows, per_row, condition and condition.to(device), decoding, seed)
         of_all = tokenizer.decode(ids)
         decoded |= {row: of_all[place * per_row : (place + 1) * per_row] for place, row in enumerate(rows)}
-        report("generate", len(decoded) / n)
+        on_phase("generate", len(decoded) / n)
     return [text for row in range(n) for text in decoded[row]]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Empty
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 
 from bench.errors import BenchError
+from bench.harness.phases import OnPhase, progress_of_phases
 from bench.harness.processes import end_with_parent, interrupts_held_back
 from bench.harness.run import run
 from bench.records.schema import Record
@@ -24,9 +26,6 @@ from bench.specs import RunSpec
 
 logger = logging.getLogger(__name__)
 
-# How much of a run's time a phase takes, for progress only.
-PHASES = {"train": (0.0, 0.75), "score": (0.75, 0.2), "generate": (0.95, 0.05)}
-PHASES_OF_EVALUATION = {"score": (0.0, 0.8), "generate": (0.8, 0.2)}
 
 OnProgress = Callable[[int, float], None]
 """Takes the number of a run and the fraction of it that is done."""
@@ -64,7 +63,7 @@ def run_grid(
     if jobs == 1:
         outcomes = []
         for number, spec in enumerate(specs):
-            outcomes.append(_attempt(spec, out, data_folder, reporter(number, on_progress)))
+            outcomes.append(_attempt(spec, out, data_folder, progress_of_phases(partial(on_progress, number))))
             on_end(number, outcomes[-1])
         return outcomes
     context = multiprocessing.get_context("spawn")
@@ -125,26 +124,14 @@ def _start_worker(threads: int) -> None:
 
 
 def _work(number: int, spec: RunSpec, out: Path, data_folder: Path | None, queue: Any) -> Outcome:
-    return _attempt(spec, out, data_folder, reporter(number, lambda *event: queue.put(event)))
+    return _attempt(spec, out, data_folder, progress_of_phases(lambda fraction: queue.put((number, fraction))))
 
 
-def _attempt(spec: RunSpec, out: Path, data_folder: Path | None, report: Callable[[str, float], None]) -> Outcome:
+def _attempt(spec: RunSpec, out: Path, data_folder: Path | None, on_phase: OnPhase) -> Outcome:
     try:
-        return Outcome(spec, run(spec, out, data_folder, report))
+        return Outcome(spec, run(spec, out, data_folder, on_phase))
     except BenchError as error:
         return Outcome(spec, error=str(error))
     except Exception as error:  # a system is anybody's code; its mistakes must not end other runs
         logger.exception("%s failed", spec.title)
         return Outcome(spec, error=" ".join(f"{type(error).__name__}: {error}".split()))
-
-
-def reporter(
-    number: int, on_progress: OnProgress, phases: Mapping[str, tuple[float, float]] = PHASES
-) -> Callable[[str, float], None]:
-    """Returns what takes the progress of a phase and passes on that of the whole, of which each phase has a share."""
-
-    def report(phase: str, fraction: float) -> None:
-        start, share = phases[phase]
-        on_progress(number, start + share * fraction)
-
-    return report

@@ -15,6 +15,7 @@ from bench.harness import provenance, train
 from bench.harness.apply_metrics import beside_sources, bootstrap_of, measure, text_set
 from bench.harness.generate import generate_texts
 from bench.harness.model_folder import ModelFolder, save_description
+from bench.harness.phases import OnPhase
 from bench.harness.precision import uses_bf16
 from bench.harness.prepare import Prepared, prepare
 from bench.harness.scoring import score_texts
@@ -32,7 +33,7 @@ def run(
     spec: RunSpec,
     out: Path,
     data_folder: Path | None = None,
-    report: train.Report = lambda phase, fraction: None,
+    on_phase: OnPhase = lambda phase, fraction: None,
     device: str | None = None,
 ) -> Record:
     """Trains, scores and records one run, or returns the record that is already there.
@@ -43,7 +44,7 @@ def run(
         spec: the resolved spec.
         out: folder of the records.
         data_folder: holds the task's folder; needed when the spec's source is ``files``.
-        report: told of progress.
+        on_phase: told of progress.
         device: ``cpu`` or ``cuda``; the GPU if there is one.
 
     Raises:
@@ -65,12 +66,12 @@ def run(
     system = prepared.system(seeds["init"]).to(place)
     folder = store.path(facts["spec"], prepared.run_id)
     stages = build_stages(spec.objective, spec.training.epochs)
-    if (reason := unsupported(stages, train.trial(system, prepared.texts["train"]))) is not None:
+    if (reason := unsupported(stages, train.gradient_flow(system, prepared.texts["train"]))) is not None:
         return _skipped(reason, facts, store)
     folder.mkdir(parents=True, exist_ok=True)
     save_description(folder, spec.model, prepared.tokenizer, prepared.encoder_tokenizer)
     with watch.phase("train"):
-        trainer = train.Trainer(system, prepared.texts, stages, spec.training, seeds, folder, report)
+        trainer = train.Trainer(system, prepared.texts, stages, spec.training, seeds, folder, on_phase)
         progress = trainer.run()
     facts |= _training_facts(system, trainer)
     if progress.diverged:
@@ -80,17 +81,17 @@ def run(
         )
         stored = store.write(record, curve=progress.curve)
     else:
-        stored = _score(system, prepared, facts, watch, store, report, progress.curve)
+        stored = _score(system, prepared, facts, watch, store, on_phase, progress.curve)
     trainer.checkpoint.unlink(missing_ok=True)
     return stored.record
 
 
-def evaluate_model(
+def score_model(
     model: ModelFolder,
     spec: RunSpec,
     out: Path,
     data_folder: Path | None = None,
-    report: train.Report = lambda phase, fraction: None,
+    on_phase: OnPhase = lambda phase, fraction: None,
     device: str | None = None,
 ) -> Record:
     """Scores and records a model that is trained already, as a run does its own, or returns the record that is there.
@@ -100,7 +101,7 @@ def evaluate_model(
         spec: how it is scored; see ``plan.evaluation_spec``.
         out: folder of the records.
         data_folder: holds the task's folder; needed when the spec's source is ``files``.
-        report: told of progress.
+        on_phase: told of progress.
         device: ``cpu`` or ``cuda``; the GPU if there is one.
 
     Raises:
@@ -114,7 +115,7 @@ def evaluate_model(
         return found.record
     system = model.load().to(place)
     facts = _facts(prepared, place) | {"model": _model_facts(system, model.digest())}
-    return _score(system, prepared, facts, watch, store, report).record
+    return _score(system, prepared, facts, watch, store, on_phase).record
 
 
 def _device(name: str | None) -> torch.device:
@@ -127,15 +128,15 @@ def _score(
     facts: Mapping[str, Any],
     watch: provenance.Stopwatch,
     store: RecordStore,
-    report: train.Report,
+    on_phase: OnPhase,
     curve: Sequence[Mapping[str, Any]] | None = None,
 ) -> StoredRun:
     """Scores a trained system and records it, with its learning curve if it has one."""
     spec, seeds, test = prepared.spec, named_seeds(prepared.spec.seed), prepared.texts["test"]
     with watch.phase("score"):
-        scored = score_texts(system, test, spec.scoring, spec.precision, seeds["latent"], report)
+        scored = score_texts(system, test, spec.scoring, spec.precision, seeds["latent"], on_phase)
     with watch.phase("generate"):
-        texts = generate_texts(system, spec.scoring.n_generations, test, spec.decoding, seeds["sampling"], report)
+        texts = generate_texts(system, spec.scoring.n_generations, test, spec.decoding, seeds["sampling"], on_phase)
     with watch.phase("metrics"):
         per_source = spec.decoding.samples_per_source
         measured = measure(

@@ -12,9 +12,9 @@ from torch import Tensor
 from bench.batch import batches_of_similar_length
 from bench.bootstrap import Array
 from bench.harness.batches import load
+from bench.harness.phases import OnPhase
 from bench.harness.precision import autocast
 from bench.harness.tokenized_texts import TokenizedTexts
-from bench.harness.train import Report
 from bench.interface import LatentPath, Posterior, System
 from bench.latents import aggregated_posterior
 from bench.metrics.likelihood import ScoredTexts
@@ -56,7 +56,7 @@ def score_texts(
     scoring: ScoringSpec,
     precision: Precision,
     latent_seed: int,
-    report: Report = lambda phase, fraction: None,
+    on_phase: OnPhase = lambda phase, fraction: None,
 ) -> ScoredTexts:
     """Returns all terms of all texts, in the order of ``texts``.
 
@@ -68,7 +68,7 @@ def score_texts(
         scoring: number of importance samples K and the token budget of a decoder pass.
         precision: of the passes.
         latent_seed: seed of the posterior samples.
-        report: told of progress.
+        on_phase: told of progress.
     """
     system.eval()
     device = next(system.parameters()).device
@@ -107,7 +107,7 @@ def score_texts(
         columns["kl"].append(kl.mean)
         columns["mean"].append(means.mean)
         columns["mean_noise"].append(means.variance / n_samples)
-        report("score", (done + 1) / len(batches))
+        on_phase("score", (done + 1) / len(batches))
     own, aggregated = aggregated_posterior(posteriors, first_samples)
     back = np.argsort(order)
     ordered = {name: np.concatenate(parts)[back] for name, parts in columns.items()}

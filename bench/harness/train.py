@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice, tee
@@ -26,12 +26,13 @@ from bench.backbones import Stack, compiled
 from bench.batch import Batch, batches_of_similar_length, divided
 from bench.harness.batches import load
 from bench.harness.model_folder import WEIGHTS, load_weights, weights
+from bench.harness.phases import OnPhase
 from bench.harness.precision import autocast
 from bench.harness.tokenized_texts import TokenizedTexts
 from bench.interface import LatentPath, Posterior, System
 from bench.latents import aggregated_posterior
 from bench.objectives import InnerLoop, Stage
-from bench.objectives.gradient_flow import Trial
+from bench.objectives.gradient_flow import GradientFlow
 from bench.seeds import SeedName, derive_seed
 from bench.specs import TrainingSpec
 from bench.storage import atomic_write
@@ -40,8 +41,6 @@ from bench.tasks.task import Split
 VERSION = 2
 """Rises whenever the same spec trains other weights."""
 
-Report = Callable[[str, float], None]
-"""Takes the name of the phase and the fraction of it that is done."""
 
 AUXILIARY = "auxiliary/"
 """Begins the names, in a checkpoint, of parameters that are not the system's; no module's name has a slash."""
@@ -93,7 +92,7 @@ class Trainer:
         spec: budget and optimizer.
         seeds: the run's named seeds.
         folder: where checkpoint and best weights are kept.
-        report: told of progress.
+        on_phase: told of progress.
     """
 
     def __init__(
@@ -104,10 +103,10 @@ class Trainer:
         spec: TrainingSpec,
         seeds: Mapping[SeedName, int],
         folder: Path,
-        report: Report,
+        on_phase: OnPhase,
     ) -> None:
         self.system, self.texts, self.stages, self.spec, self.seeds = system, texts, stages, spec, seeds
-        self.folder, self.report = folder, report
+        self.folder, self.on_phase = folder, on_phase
         self.device = next(system.parameters()).device
         self.steps_per_epoch = len(batches_of_similar_length(texts["train"].lengths, spec.batch_tokens))
         self.total_steps = self.steps_per_epoch * spec.epochs
@@ -119,7 +118,7 @@ class Trainer:
             **{f"{AUXILIARY}{name}": parameter for name, parameter in self.networks.named_parameters()},
         }
         inner = any(stage.objective.inner_loop for stage in stages)
-        encoder = trial(system, texts["train"]).of_encoder() if inner else frozenset()
+        encoder = gradient_flow(system, texts["train"]).encoder_only() if inner else frozenset()
         self.encoder = [parameter for name, parameter in self.trained.items() if name in encoder]
         self.others = [parameter for name, parameter in self.trained.items() if name not in encoder]
         decayed = [p for p in self.trained.values() if p.dim() > 1]
@@ -143,7 +142,7 @@ class Trainer:
 
     def _decoder(self) -> dict[str, Tensor]:
         """Returns a copy of what the decoder alone uses."""
-        names = trial(self.system, self.texts["train"]).of_decoder()
+        names = gradient_flow(self.system, self.texts["train"]).decoder_only()
         return {name: p.detach().clone() for name, p in self.system.named_parameters() if name in names}
 
     @property
@@ -188,7 +187,7 @@ class Trainer:
                 while self.progress.batch < len(self.batches) and not self.progress.diverged:
                     # An inner loop waits for the device by itself, and takes long enough.
                     self._look_at(islice(batches, 1 if self.progress.catching_up else STEPS_BETWEEN_LOOKS))
-                    self.report("train", self.progress.step / self.total_steps)
+                    self.on_phase("train", self.progress.step / self.total_steps)
                     if time.monotonic() - saved > self.spec.checkpoint_seconds and not self.progress.diverged:
                         self._save()
                         saved = time.monotonic()
@@ -389,10 +388,10 @@ def _predicted(batch: Sequence[Batch]) -> int:
     return sum(len(part.predicted) for part in batch)
 
 
-def trial(system: System, texts: TokenizedTexts) -> Trial:
+def gradient_flow(system: System, texts: TokenizedTexts) -> GradientFlow:
     """Sends the first text through an untrained system, to see what an objective can do with it."""
     batch = texts.batch([0])
-    return Trial.of(system, batch.to(next(system.parameters()).device))
+    return GradientFlow.of(system, batch.to(next(system.parameters()).device))
 
 
 def _below(prefix: str, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:

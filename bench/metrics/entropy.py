@@ -33,7 +33,7 @@ def known_log_p(inputs: ScoredTexts) -> Array:
     return np.full(len(inputs), np.nan) if inputs.known_log_p is None or inputs.cut else inputs.known_log_p
 
 
-class PerplexityFloor(OfKnownTruth, Perplexity):
+class EntropyPerplexity(OfKnownTruth, Perplexity):
     """Perplexity of the true distribution on the scored texts: no valid perplexity can be below it in expectation."""
 
     name = "PPL floor"
@@ -48,7 +48,7 @@ class PerplexityFloor(OfKnownTruth, Perplexity):
         return known_log_p(inputs)
 
 
-class ELBOFloor(OfKnownTruth):
+class Entropy(OfKnownTruth):
     """-log p(x) of the true distribution, nats per text: the entropy, which no valid ELBO can be below."""
 
     name = "ELBO floor"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from bench.metric import Metric
 from bench.metrics.della_2022 import ReleasedActiveUnits, ReleasedELBO, ReleasedKL, ReleasedPerplexity
-from bench.metrics.entropy import ELBOFloor, Excess, PerplexityFloor, PerplexityRatio
+from bench.metrics.entropy import Entropy, EntropyPerplexity, Excess, PerplexityRatio
 from bench.metrics.latent import ActiveUnits, MutualInformation
 from bench.metrics.likelihood import (
     ELBO,
@@ -32,12 +32,12 @@ def model_metrics(groups: Sequence[int], factors: Iterable[str] = ()) -> tuple[M
     numbers = range(1, len(groups) + 1) if len(groups) > 1 else ()
     return (
         Perplexity(),
-        PerplexityFloor(),
+        EntropyPerplexity(),
         PerplexityRatio(),
         WordPerplexity(),
         BitsPerByte(),
         ELBO(),
-        ELBOFloor(),
+        Entropy(),
         Excess(),
         Reconstruction(),
         KL(),

@@ -10,7 +10,17 @@ Schedules give beta(t), floors bound what the KL terms are penalised for, reduct
 """
 
 from bench.objectives.objective import Objective
-from bench.objectives.part import Adaptation, AuxiliaryLoss, Clock, Floor, InnerLoop, Part, Recipe, Reduction, Schedule
+from bench.objectives.part import (
+    Adaptation,
+    AuxiliaryLoss,
+    Clock,
+    InnerLoop,
+    KLThreshold,
+    Part,
+    Recipe,
+    Reduction,
+    Schedule,
+)
 from bench.objectives.stages import (
     OBJECTIVES,
     Stage,
@@ -27,8 +37,8 @@ __all__ = [
     "Adaptation",
     "AuxiliaryLoss",
     "Clock",
-    "Floor",
     "InnerLoop",
+    "KLThreshold",
     "Objective",
     "Part",
     "Recipe",

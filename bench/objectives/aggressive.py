@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bench.objectives.gradient_flow import Trial
+from bench.objectives.gradient_flow import GradientFlow
 from bench.objectives.part import InnerLoop
 
 
@@ -24,8 +24,8 @@ class Aggressive(InnerLoop):
     look: int = Field(10, ge=1)
     at_most: int = Field(100, ge=1)
 
-    def unsupported(self, trial: Trial) -> str | None:
+    def unsupported(self, flow: GradientFlow) -> str | None:
         """Needs something that the encoder alone uses."""
-        if not trial.system.groups:
+        if not flow.system.groups:
             return "aggressive updates need latent variables"
-        return None if trial.of_encoder() else "no weight is the encoder's alone, so there is nothing to update"
+        return None if flow.encoder_only() else "no weight is the encoder's alone, so there is nothing to update"

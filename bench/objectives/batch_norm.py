@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.interface import System
-from bench.objectives.gradient_flow import Trial
+from bench.objectives.gradient_flow import GradientFlow
 from bench.objectives.part import Adaptation
 
 
@@ -28,12 +28,12 @@ class BatchNorm(Adaptation):
     momentum: float = Field(0.1, gt=0, le=1)
     epsilon: float = Field(1e-8, gt=0)
 
-    def unsupported(self, trial: Trial) -> str | None:
+    def unsupported(self, flow: GradientFlow) -> str | None:
         """Needs latent variables whose means go through ``System.posterior_mean``."""
-        if not trial.system.groups:
+        if not flow.system.groups:
             return "batch norm of posterior means needs latent variables"
-        ours = {f"mean_norms.{group}.shift" for group in range(len(trial.system.groups))}
-        return None if ours <= trial.of_posterior() else "its posterior means do not go through System.posterior_mean"
+        ours = {f"mean_norms.{group}.shift" for group in range(len(flow.system.groups))}
+        return None if ours <= flow.posterior() else "its posterior means do not go through System.posterior_mean"
 
     def adapt(self, system: System) -> None:
         """Puts a norm on the means of every group."""

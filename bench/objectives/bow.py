@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bench.batch import Batch
 from bench.interface import LatentPath, System
-from bench.objectives.gradient_flow import Trial
+from bench.objectives.gradient_flow import GradientFlow
 from bench.objectives.part import AuxiliaryLoss
 
 
@@ -25,11 +25,11 @@ class BagOfWords(AuxiliaryLoss):
 
     weight: float = Field(0.2, gt=0)
 
-    def unsupported(self, trial: Trial) -> str | None:
+    def unsupported(self, flow: GradientFlow) -> str | None:
         """Needs a latent variable, and an output layer to share."""
-        if not trial.system.groups:
+        if not flow.system.groups:
             return "a bag-of-words loss needs latent variables"
-        return None if trial.system.output_layer is not None else "a bag-of-words loss needs an output layer to share"
+        return None if flow.system.output_layer is not None else "a bag-of-words loss needs an output layer to share"
 
     def network(self, system: System) -> nn.Module:
         """Returns the map from z_L to the decoder's width."""

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.interface import LatentPath
-from bench.objectives.gradient_flow import Trial
-from bench.objectives.part import Floor, Part
+from bench.objectives.gradient_flow import GradientFlow
+from bench.objectives.part import KLThreshold, Part
 from bench.objectives.reductions import SumGroups
 from bench.objectives.schedules import Constant
 
 NO_DIMENSIONS = "free bits per dimension need a posterior that gives the KL of every dimension (kl_dimensions)"
 
 
-class FreeBits(Floor):
+class FreeBits(KLThreshold):
     """A KL term is penalised only where it is above ``target`` nats, its free bits (Kingma et al. 2016).
 
     Both forms have the same gradients, none up to the target; the loss differs. Terms meet the target as they are,
@@ -53,11 +53,11 @@ class FreeBits(Floor):
                 return "free bits do nothing where the KL has no weight"
         return None
 
-    def unsupported(self, trial: Trial) -> str | None:
+    def unsupported(self, flow: GradientFlow) -> str | None:
         """Needs latent variables, and per dimension a posterior that tells its dimensions apart."""
-        if not trial.system.groups:
+        if not flow.system.groups:
             return "free bits need latent variables"
-        return NO_DIMENSIONS if self.per == "dimension" and trial.path.kl_dimensions is None else None
+        return NO_DIMENSIONS if self.per == "dimension" and flow.path.kl_dimensions is None else None
 
     def __call__(self, path: LatentPath) -> Tensor:
         """Returns the penalised KL of each group (B x n x G), or of the whole text (B x n x 1), in nats."""

@@ -13,7 +13,7 @@ from bench.interface import LatentPath, System
 
 
 @dataclass(frozen=True)
-class Trial:
+class GradientFlow:
     """An untrained system with a few texts sent through its encoder.
 
     Attributes:
@@ -27,20 +27,20 @@ class Trial:
     path: LatentPath
 
     @classmethod
-    def of(cls, system: System, batch: Batch) -> Trial:
+    def of(cls, system: System, batch: Batch) -> GradientFlow:
         """Sends a batch through the encoder."""
         system.eval()
         return cls(system, batch, system.encode(batch).sample(1, _stream()))
 
-    def of_encoder(self) -> frozenset[str]:
+    def encoder_only(self) -> frozenset[str]:
         """Returns the names of the parameters that q(z | x) depends on, and neither p(x | z) nor p(z)."""
-        return self.of_posterior() - self._likelihood() - self._prior()
+        return self.posterior() - self._likelihood() - self._prior()
 
-    def of_decoder(self) -> frozenset[str]:
+    def decoder_only(self) -> frozenset[str]:
         """Returns the names of the parameters that p(x | z) depends on, and neither q(z | x) nor p(z)."""
-        return self._likelihood() - self.of_posterior() - self._prior()
+        return self._likelihood() - self.posterior() - self._prior()
 
-    def of_posterior(self) -> frozenset[str]:
+    def posterior(self) -> frozenset[str]:
         """Returns the names of the parameters that q(z | x) depends on."""
         return self._reached([*self.path.mean, self.path.log_q])
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.objectives.part import Adaptation, AuxiliaryLoss, Clock, Floor, InnerLoop, Part, Reduction, Schedule
+from bench.objectives.part import Adaptation, AuxiliaryLoss, Clock, InnerLoop, KLThreshold, Part, Reduction, Schedule
 from bench.objectives.reductions import SumGroups
 from bench.objectives.schedules import Constant
 
@@ -21,7 +21,7 @@ class Objective:
     """A loss made of its parts."""
 
     schedule: Schedule = field(default_factory=Constant)
-    floor: Floor | None = None
+    threshold: KLThreshold | None = None
     reduction: Reduction = field(default_factory=SumGroups)
     inner_loop: InnerLoop | None = None
     auxiliary: tuple[AuxiliaryLoss, ...] = ()
@@ -38,7 +38,7 @@ class Objective:
     @property
     def parts(self) -> tuple[Part, ...]:
         """All parts, defaults included."""
-        single = (self.schedule, self.floor, self.reduction, self.inner_loop)
+        single = (self.schedule, self.threshold, self.reduction, self.inner_loop)
         return *(part for part in single if part is not None), *self.auxiliary, *self.adaptations
 
     def loss(self, log_likelihood: Tensor, path: LatentPath, clock: Clock, auxiliary: Sequence[Tensor] = ()) -> Tensor:
@@ -50,7 +50,7 @@ class Objective:
             clock: where training stands.
             auxiliary: unweighted terms of the auxiliary losses, in their order (B x n each).
         """
-        kl = path.kl.double() if self.floor is None else self.floor(path)
+        kl = path.kl.double() if self.threshold is None else self.threshold(path)
         loss = self.schedule.beta(clock) * self.reduction(kl) - log_likelihood
         for part, terms in zip(self.auxiliary, auxiliary, strict=True):
             loss = loss + part.weight * terms

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from bench.batch import Batch
     from bench.interface import LatentPath, System
-    from bench.objectives.gradient_flow import Trial
+    from bench.objectives.gradient_flow import GradientFlow
 
-Kind = Literal["schedule", "floor", "reduction", "auxiliary loss", "adaptation", "inner loop", "stage", "recipe"]
+Kind = Literal["schedule", "threshold", "reduction", "auxiliary loss", "adaptation", "inner loop", "stage", "recipe"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Part(Spec):
         """Returns why this part means nothing beside one of the others, or None."""
         return None
 
-    def unsupported(self, trial: Trial) -> str | None:
+    def unsupported(self, flow: GradientFlow) -> str | None:
         """Returns why this part means nothing for a system, or None."""
         return None
 
@@ -66,10 +66,10 @@ class Schedule(Part):
         """Returns the KL weight of the step that the clock shows."""
 
 
-class Floor(Part):
+class KLThreshold(Part):
     """What the KL terms of a text are penalised for."""
 
-    kind = "floor"
+    kind = "threshold"
 
     @abstractmethod
     def __call__(self, path: LatentPath) -> Tensor:

@@ -75,15 +75,15 @@ def _cycle(clock: Clock, cycles: int, zero: float, increase: float) -> float:
 class TwoEpochCycle(Schedule):
     """The DELLA paper's two-epoch cycle (appendix A.1).
 
-    It holds ``floor`` for a half of the two epochs, ramps for a quarter and stays at 1 for a quarter. A run with an odd
-    number of epochs ends in a half of ``floor``. The released code ramps by a constant increment per step, so that its
-    first ramped step is already one increment above the floor.
+    The weight is ``minimum`` for a half of the two epochs, rises for a quarter and is 1 for a quarter. A run with an
+    odd number of epochs ends in a half of ``minimum``. The released code adds a constant to the weight at every step of
+    the rise, so its first step is already above ``minimum``.
     """
 
-    floor: float = Field(1e-5, ge=0, le=1)
+    minimum: float = Field(1e-5, ge=0, le=1)
 
     def beta(self, clock: Clock) -> float:
         """Returns the weight at this place of the two epochs."""
         place = (clock.step / clock.steps_per_epoch) % 2.0
         ramp = min(1.0, max(0.0, (place - 1.0) / 0.5))
-        return self.floor + (1.0 - self.floor) * ramp
+        return self.minimum + (1.0 - self.minimum) * ramp

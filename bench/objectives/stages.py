@@ -16,7 +16,7 @@ from bench.specs import ObjectiveSpec, PartSpec, StageSpec, validated
 
 if TYPE_CHECKING:
     from bench.interface import System
-    from bench.objectives.gradient_flow import Trial
+    from bench.objectives.gradient_flow import GradientFlow
 
 OBJECTIVES: Registry[type[Part]] = Registry(
     "objective",
@@ -183,12 +183,12 @@ def adapt(system: System, spec: ObjectiveSpec) -> None:
         part.adapt(system)
 
 
-def unsupported(stages: Sequence[Stage], trial: Trial) -> str | None:
+def unsupported(stages: Sequence[Stage], flow: GradientFlow) -> str | None:
     """Returns why an objective means nothing for a system, or None; the reason becomes a footnote of its cells."""
     for stage in stages:
         for part in stage.objective.parts:
-            if (reason := part.unsupported(trial)) is not None:
+            if (reason := part.unsupported(flow)) is not None:
                 return reason
-        if stage.reset and not trial.of_decoder():
+        if stage.reset and not flow.decoder_only():
             return "no weight is the decoder's alone, so there is nothing to reset"
     return None

@@ -160,8 +160,8 @@ def test_every_sample_meets_the_floor_before_samples_are_averaged() -> None:
     """Two samples of a deep group, 0 and 4 nats under a target of 3: their mean, 2, would be free."""
     path = path_of_dimensions([torch.tensor([[[0.0], [4.0]]])])
     nothing = torch.zeros(1, 2)
-    assert Objective(floor=FreeBits(target=3.0)).loss(nothing, path, NOW).item() == 2.0
-    assert Objective(floor=FreeBits(target=3.0, form="max")).loss(nothing, path, NOW).item() == 3.5
+    assert Objective(threshold=FreeBits(target=3.0)).loss(nothing, path, NOW).item() == 2.0
+    assert Objective(threshold=FreeBits(target=3.0, form="max")).loss(nothing, path, NOW).item() == 3.5
 
 
 def test_floored_groups_are_averaged_like_others() -> None:
@@ -177,7 +177,7 @@ def test_without_a_floor_a_target_of_zero_changes_nothing() -> None:
     path = path_of_dimensions(terms())
     nothing = torch.zeros(4, 3, dtype=torch.float64)
     for per in UNITS:
-        floored = Objective(floor=FreeBits(target=0.0, per=per)).loss(nothing, path, NOW)
+        floored = Objective(threshold=FreeBits(target=0.0, per=per)).loss(nothing, path, NOW)
         torch.testing.assert_close(floored, Objective().loss(nothing, path, NOW), **EXACT)
 
 
@@ -215,5 +215,5 @@ def test_a_floor_per_dimension_needs_dimensions() -> None:
 
 def test_the_default_is_optimus() -> None:
     assert build_objective(resolve_objective(["free-bits"]).parts) == Objective(
-        floor=FreeBits(target=0.5), reduction=SumGroups()
+        threshold=FreeBits(target=0.5), reduction=SumGroups()
     )

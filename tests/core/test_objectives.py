@@ -97,7 +97,7 @@ class TestSchedulesAtEveryStep:
     @pytest.mark.parametrize("floor", [0.0, 1e-5, 0.5, 1.0])
     def test_two_epoch_cycle(self, steps_per_epoch: int, total: int, floor: float) -> None:
         expected = [float(two_epoch_cycle(step, steps_per_epoch, floor)) for step in range(total)]
-        assert betas(TwoEpochCycle(floor=floor), steps_per_epoch, total) == pytest.approx(expected, abs=1e-12)
+        assert betas(TwoEpochCycle(minimum=floor), steps_per_epoch, total) == pytest.approx(expected, abs=1e-12)
 
 
 def test_cyclical_starts_anew_where_the_period_is_no_whole_number() -> None:
@@ -217,7 +217,7 @@ def test_parts_are_resolved_to_the_last_default() -> None:
 def test_a_stored_objective_is_the_one_that_was_resolved() -> None:
     spec = resolve_objective(["two-epoch-cycle:1e-4", "mean-groups"])
     stored = ObjectiveSpec.model_validate_json(spec.model_dump_json())
-    assert build_objective(stored.parts) == Objective(TwoEpochCycle(floor=1e-4), reduction=MeanGroups())
+    assert build_objective(stored.parts) == Objective(TwoEpochCycle(minimum=1e-4), reduction=MeanGroups())
 
 
 def test_every_part_and_every_systems_default_resolves() -> None:

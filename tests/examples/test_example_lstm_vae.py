@@ -14,7 +14,7 @@ from bench.backbones import BareFoundation, Tokenizer
 from bench.batch import Batch
 from bench.harness.plan import run_spec
 from bench.harness.run import run
-from bench.objectives.gradient_flow import Trial
+from bench.objectives.gradient_flow import GradientFlow
 from bench.registry import SYSTEMS
 from bench.scales import Scale
 from bench.testing import SystemConformance
@@ -83,10 +83,10 @@ def test_sizes_are_those_of_the_scale_unless_given(tokenizer: Tokenizer) -> None
 
 def test_its_encoder_and_its_decoder_are_each_ones_own(system: LstmVAE, batch: Batch) -> None:
     """Aggressive updates train all of the encoder, and stages may reset all of the decoder."""
-    found = Trial.of(system, batch)
+    found = GradientFlow.of(system, batch)
     names = {side: {name for name, _ in system.named_parameters() if name.startswith(side)} for side in ("enc", "dec")}
-    assert found.of_encoder() == names["enc"]
-    assert found.of_decoder() == names["dec"]
+    assert found.encoder_only() == names["enc"]
+    assert found.decoder_only() == names["dec"]
 
 
 @pytest.mark.usefixtures("installed")

@@ -21,7 +21,7 @@ from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.interface import LatentPath
 from bench.objectives import build_stages, unsupported
-from bench.objectives.gradient_flow import Trial
+from bench.objectives.gradient_flow import GradientFlow
 from bench.seeds import derive_seed, named_seeds
 from bench.specs import RunSpec
 
@@ -184,7 +184,7 @@ def test_mutual_information_is_that_of_all_validation_texts(micro: MakeSpec, mak
 def test_what_only_the_encoder_uses_on_a_shared_stack(micro: MakeSpec, name: str, task: str, encoder: set[str]) -> None:
     prepared = prepare(micro(name, task))
     batch = prepared.texts["train"].batch([0])
-    assert Trial.of(prepared.system(0), batch).of_encoder() == encoder
+    assert GradientFlow.of(prepared.system(0), batch).encoder_only() == encoder
 
 
 def test_a_system_without_latent_variables_is_skipped(micro: MakeSpec, tmp_path: Path) -> None:
@@ -205,6 +205,6 @@ def test_an_encoder_without_weights_of_its_own_has_a_reason(micro: MakeSpec) -> 
     entangled = Entangled(system.backbone, system.config)
     batch = prepared.texts["train"].batch([0])
     stages = build_stages(prepared.spec.objective, epochs=2)
-    assert unsupported(stages, Trial.of(system, batch)) is None
-    reason = unsupported(stages, Trial.of(entangled, batch))
+    assert unsupported(stages, GradientFlow.of(system, batch)) is None
+    reason = unsupported(stages, GradientFlow.of(entangled, batch))
     assert reason == "no weight is the encoder's alone, so there is nothing to update"

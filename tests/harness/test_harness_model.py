@@ -14,7 +14,7 @@ from bench.audit import audit, rows_of_runs
 from bench.errors import BenchError
 from bench.harness.model_folder import ModelFolder, import_model
 from bench.harness.plan import evaluation_spec
-from bench.harness.run import evaluate_model, run
+from bench.harness.run import run, score_model
 from bench.records.store import RecordStore, StoredRun
 from bench.scales import Scale
 from bench.specs import RunSpec
@@ -39,7 +39,7 @@ def test_a_model_has_the_scores_that_its_run_recorded(micro: MakeSpec, tmp_path:
     trained = run(spec, tmp_path / "run")
     model = ModelFolder.read(stored(tmp_path / "run").path.parent)
     again = evaluation_spec(model, task, 0, "micro", scale_of(spec), "grammar")
-    record = evaluate_model(model, again, tmp_path / "again")
+    record = score_model(model, again, tmp_path / "again")
     assert record.metrics == trained.metrics
     assert record.skipped == trained.skipped
     assert record.model == trained.model
@@ -80,14 +80,14 @@ def test_an_imported_checkpoint_is_scored_on_a_task(
     model = imported(conditional)
     scale = scale_of(micro("lm", task, scoring={"n_generations": 2}))
     spec = evaluation_spec(model, task, 3, "micro", scale, "grammar")
-    record = evaluate_model(model, spec, tmp_path / "out")
+    record = score_model(model, spec, tmp_path / "out")
     assert (record.status, record.label, record.task, record.seed) == ("finished", "x", task, 3)
     assert {"PPL", "KL", "KL[3]", "MI", "PPL@della-2022"} <= {score.name for score in record.metrics}
     assert record.data.kind == ("conditional" if conditional else "unconditional")
     assert all(one.severity != "impossible" for one in audit(rows_of_runs([stored(tmp_path / "out")])))
     assert len(stored(tmp_path / "out").path.with_name("generations.jsonl").read_text().splitlines()) == 2
     stamp = stored(tmp_path / "out").path.stat().st_mtime_ns
-    assert evaluate_model(model, spec, tmp_path / "out") == record
+    assert score_model(model, spec, tmp_path / "out") == record
     assert stored(tmp_path / "out").path.stat().st_mtime_ns == stamp
 
 

@@ -23,7 +23,7 @@ from bench.harness.scoring import score_texts
 from bench.harness.train import Trainer
 from bench.interface import LatentPath, Posterior, System
 from bench.objectives import OBJECTIVES, adapt, build_stages, resolve_objective, unsupported
-from bench.objectives.gradient_flow import Trial
+from bench.objectives.gradient_flow import GradientFlow
 from bench.records.store import RecordStore
 from bench.registry import SYSTEMS
 from bench.seeds import named_seeds
@@ -145,8 +145,8 @@ def test_batch_norm_needs_latent_variables_whose_means_it_sees(micro: MakeSpec, 
     elsewhere = Elsewhere(system.backbone, system.config)
     adapt(elsewhere, spec.objective)
     stages = build_stages(spec.objective, epochs=2)
-    assert unsupported(stages, Trial.of(system, batch)) is None
-    reason = unsupported(stages, Trial.of(elsewhere, batch))
+    assert unsupported(stages, GradientFlow.of(system, batch)) is None
+    reason = unsupported(stages, GradientFlow.of(elsewhere, batch))
     assert reason == "its posterior means do not go through System.posterior_mean"
 
 
@@ -210,7 +210,7 @@ def test_free_bits_per_dimension_of_a_posterior_without_dimensions_have_a_reason
     prepared = prepare(micro("embed"))
     system, batch = built(prepared)
     undivided = Undivided(system.backbone, system.config)
-    trial = Trial.of(undivided, batch)
+    trial = GradientFlow.of(undivided, batch)
     reasons = [
         unsupported(build_stages(resolve_objective([floor]), 1), trial)
         for floor in ("free-bits", "free-bits:1,per=group", "free-bits:1,per=text")

@@ -17,7 +17,7 @@ from bench.harness.model_folder import weights
 from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.interface import LatentPath
-from bench.objectives.gradient_flow import Trial
+from bench.objectives.gradient_flow import GradientFlow
 from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
@@ -84,14 +84,14 @@ def test_what_one_side_alone_uses_is_what_moves_its_distribution_alone(micro: Ma
     prepared = prepare(micro(name, task))
     system = prepared.system(0)
     batch = prepared.texts["train"].batch(range(2))
-    trial = Trial.of(system, batch)
-    found = trial.of_encoder(), trial.of_decoder()
+    flow = GradientFlow.of(system, batch)
+    found = flow.encoder_only(), flow.decoder_only()
 
     @torch.no_grad()
     def terms() -> tuple[list[Tensor], list[Tensor], Tensor]:
         path = system.encode(batch).sample(1, torch.Generator().manual_seed(0))
         prior = system.sample_prior(1, batch.condition, torch.Generator().manual_seed(0))
-        return flat(path), flat(prior), system.log_likelihood(batch, trial.path)
+        return flat(path), flat(prior), system.log_likelihood(batch, flow.path)
 
     encoder, decoder = set(), set()
     posterior, prior, likelihood = terms()

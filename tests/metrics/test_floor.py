@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scored_cases import random_scored
 
 from bench.bootstrap import Bootstrap
-from bench.metrics.entropy import ELBOFloor, Excess, PerplexityFloor, PerplexityRatio
+from bench.metrics.entropy import Entropy, EntropyPerplexity, Excess, PerplexityRatio
 from bench.metrics.likelihood import Perplexity, ScoredTexts
 
-FLOORS = (PerplexityFloor(), PerplexityRatio(), ELBOFloor(), Excess())
+FLOORS = (EntropyPerplexity(), PerplexityRatio(), Entropy(), Excess())
 each_floor = pytest.mark.parametrize("metric", FLOORS, ids=lambda metric: metric.name)
 
 
@@ -49,7 +49,7 @@ def test_cut_texts_are_not_those_whose_probability_is_known(metric: Excess) -> N
 @given(st.integers(0, 10**6))
 def test_the_ratio_is_that_of_the_perplexities_and_the_excess_its_logarithm(seed: int) -> None:
     scored = random_scored(seed)
-    perplexity, floor, ratio = (m.score(scored).value for m in (Perplexity(), PerplexityFloor(), PerplexityRatio()))
+    perplexity, floor, ratio = (m.score(scored).value for m in (Perplexity(), EntropyPerplexity(), PerplexityRatio()))
     assert ratio == pytest.approx(perplexity / floor, rel=1e-12)
     excess = Excess().score(scored).value
     assert np.log(ratio) * scored.tokens.mean() == pytest.approx(excess, rel=1e-9, abs=1e-12)
@@ -65,7 +65,7 @@ def test_the_distance_is_paired() -> None:
     """Entropies vary by 12 nats, the excess by 0.5: unpaired, 0.3 nats would drown."""
     scored = texts_of_many_lengths(excess=0.3, noise=0.5)
     bootstrap = Bootstrap(samples=400)
-    excess, floor = (metric.score(scored, bootstrap).interval for metric in (Excess(), ELBOFloor()))
+    excess, floor = (metric.score(scored, bootstrap).interval for metric in (Excess(), Entropy()))
     assert excess is not None
     assert floor is not None
     assert 0.2 < excess.low < 0.3 < excess.high < 0.4

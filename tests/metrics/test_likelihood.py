@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 from scored_cases import random_scored, take
 
 from bench.bootstrap import Bootstrap
-from bench.metrics.entropy import ELBOFloor, Excess, PerplexityFloor, PerplexityRatio
+from bench.metrics.entropy import Entropy, EntropyPerplexity, Excess, PerplexityRatio
 from bench.metrics.likelihood import (
     ELBO,
     KL,
@@ -82,9 +82,9 @@ METRICS: tuple[LikelihoodMetric, ...] = (
     Perplexity(),
     WordPerplexity(),
     BitsPerByte(),
-    PerplexityFloor(),
+    EntropyPerplexity(),
     PerplexityRatio(),
-    ELBOFloor(),
+    Entropy(),
     Excess(),
     EffectiveSampleSize(),
 )
@@ -122,12 +122,12 @@ def test_intervals_are_of_the_metric_on_resampled_texts(metric: LikelihoodMetric
         (Perplexity(), "PPL|est:iw|K:5|sum:groups|den:tokens+eos|tok:bpe300@abcdef|n:7|v:1"),
         (WordPerplexity(), "PPL word|est:iw|K:5|sum:groups|den:words+eos|tok:bpe300@abcdef|n:7|v:1"),
         (BitsPerByte(), "BPB|est:iw|K:5|sum:groups|den:bytes|tok:bpe300@abcdef|n:7|v:1"),
-        (PerplexityFloor(), "PPL floor|est:exact|den:tokens+eos|tok:bpe300@abcdef|n:7|v:1"),
+        (EntropyPerplexity(), "PPL floor|est:exact|den:tokens+eos|tok:bpe300@abcdef|n:7|v:1"),
         (
             PerplexityRatio(),
             "PPL ratio|est:iw|K:5|sum:groups|over:exact|den:tokens+eos|tok:bpe300@abcdef|n:7|v:1",
         ),
-        (ELBOFloor(), "ELBO floor|est:exact|n:7|v:1"),
+        (Entropy(), "ELBO floor|est:exact|n:7|v:1"),
         (Excess(), "Excess|est:iw|K:5|sum:groups|over:exact|tok:bpe300@abcdef|n:7|v:1"),
         (EffectiveSampleSize(), "ESS|K:5|sum:groups|n:7|v:1"),
     ],
@@ -206,7 +206,7 @@ def test_without_latent_variables_the_bound_is_exact_for_any_number_of_samples()
     assert (
         KL().supports(alike) == KL(1).supports(alike) == EffectiveSampleSize().supports(alike) == "no latent variable"
     )
-    assert all(metric.supports(alike) is None for metric in (ELBO(), Perplexity(), PerplexityFloor()))
+    assert all(metric.supports(alike) is None for metric in (ELBO(), Perplexity(), EntropyPerplexity()))
 
 
 def test_one_dominant_weight_leaves_one_effective_sample() -> None:

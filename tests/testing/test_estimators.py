@@ -10,7 +10,7 @@ import pytest
 
 from bench.bootstrap import Bootstrap
 from bench.metrics.della_2022 import ReleasedActiveUnits
-from bench.metrics.entropy import Excess, PerplexityFloor
+from bench.metrics.entropy import EntropyPerplexity, Excess
 from bench.metrics.latent import ActiveUnits, MutualInformation
 from bench.metrics.likelihood import ELBO, EffectiveSampleSize, Perplexity, importance_bound
 from bench.testing import estimators
@@ -52,7 +52,7 @@ class TestBound:
         # Terms of up to 20 nats cancel: 1e-10 is some 1e4 roundings.
         np.testing.assert_allclose(scored.log_weights, np.repeat(scored.known_log_p[:, None], 8, axis=1), atol=1e-10)
         assert EffectiveSampleSize().score(scored).value == pytest.approx(8.0, abs=1e-8)
-        assert Perplexity().score(scored).value == pytest.approx(PerplexityFloor().score(scored).value, rel=1e-10)
+        assert Perplexity().score(scored).value == pytest.approx(EntropyPerplexity().score(scored).value, rel=1e-10)
         assert Excess().score(scored).value == pytest.approx(0.0, abs=1e-10)
 
     def test_it_rises_from_the_elbo_to_the_truth_as_theory_says(self) -> None:
