@@ -281,7 +281,7 @@ def import_released(
     """Turn a checkpoint of other code into a model of this suite; nothing in the file is executed."""
     from bench.harness.model_folder import import_model
     from bench.labels import parse_call
-    from bench.registry import IMPORTERS
+    from bench.systems import IMPORTERS
 
     name, options = parse_call(system)
     if name not in IMPORTERS.names():
@@ -409,9 +409,9 @@ def show(
     from bench.harness.plan import run_spec
     from bench.labels import parse_call, parse_label
     from bench.objectives import OBJECTIVES, resolve_objective
-    from bench.registry import SYSTEMS
     from bench.scales import load_scale
     from bench.suites import load_suite
+    from bench.systems import SYSTEMS
 
     systems, suites, objectives = SYSTEMS.names(), resources.names("suites"), OBJECTIVES.names()
     of_a_run = {"--task": task, "--scale": scale, "--seed": seed}
@@ -441,7 +441,7 @@ def _refuse(options: Sequence[str], kind: str) -> None:
 
 def split_labels(text: str) -> list[str]:
     """Splits labels at commas; a piece such as ``rank=4`` that begins no label belongs to the one before it."""
-    from bench.registry import SYSTEMS
+    from bench.systems import SYSTEMS
 
     labels: list[str] = []
     for piece in _split(text):
@@ -471,7 +471,7 @@ def _layout(name: str) -> Layout:
 
 
 def _systems() -> dict[str, str]:
-    from bench.registry import SYSTEMS
+    from bench.systems import SYSTEMS
 
     return SYSTEMS.summaries()
 

@@ -14,12 +14,9 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 from bench.errors import BenchError, unknown_name
-
-if TYPE_CHECKING:
-    from bench.interface import Importer, System
 
 T = TypeVar("T")
 
@@ -72,14 +69,6 @@ class Registry(Generic[T]):
         if name not in entries:
             raise unknown_name(self.kind, name, entries)
         return cast(T, load(self.kind, name, entries[name].value))
-
-
-SYSTEMS: Registry[type[System]] = Registry("system", {}, "della_bench.systems")
-"""Every system there is; this package's own are entry points like anybody's."""
-
-
-IMPORTERS: Registry[Importer] = Registry("importer", {}, "della_bench.importers")
-"""What reads checkpoints of other code, by the name of the system that they become."""
 
 
 @cache

@@ -25,9 +25,9 @@ from bench.backbones import (
 from bench.errors import BenchError
 from bench.harness.build import build_system
 from bench.interface import System
-from bench.registry import IMPORTERS, SYSTEMS
 from bench.specs import ModelSpec, validated
 from bench.storage import atomic_write, file_sha256
+from bench.systems import IMPORTERS, SYSTEMS
 
 MODEL, WEIGHTS = "model.json", "model.safetensors"
 TOKENIZER, ENCODER_TOKENIZER = "tokenizer.json", "encoder_tokenizer.json"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import BenchError, unknown_name
 from bench.labels import configure, parse_call, parse_label
 from bench.objectives import resolve_objective, stage_epochs
-from bench.registry import SYSTEMS
 from bench.scales import Scale, load_scale
 from bench.specs import (
     BackboneSpec,
@@ -23,6 +22,7 @@ from bench.specs import (
     validated,
 )
 from bench.suites import Suite
+from bench.systems import SYSTEMS
 from bench.tasks.task import Task, get_task
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from bench.harness.tokenized_texts import VERSION, EncoderTokens, TokenizedTexts
 from bench.interface import System
 from bench.metrics.model import model_metrics
 from bench.records.schema import DataFacts
-from bench.registry import SYSTEMS
 from bench.specs import RunSpec
 from bench.storage import file_sha256
+from bench.systems import SYSTEMS
 from bench.tasks.task import Split, TaskData, get_task, load_texts
 
 

@@ -23,10 +23,10 @@ from bench.interface import System
 from bench.objectives import build_stages, unsupported
 from bench.records.schema import SPEED, ModelFacts, Record
 from bench.records.store import RecordStore, StoredRun
-from bench.registry import SYSTEMS
 from bench.seeds import named_seeds
 from bench.specs import RunSpec
 from bench.storage import file_sha256
+from bench.systems import SYSTEMS
 
 
 def run(

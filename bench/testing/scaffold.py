@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.registry import SYSTEMS
+from bench.systems import SYSTEMS
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 TEMPLATE = "my-vae"

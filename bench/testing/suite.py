@@ -13,7 +13,8 @@ from typing import Any, Literal, TypeVar
 from bench.errors import BenchError, unknown_name
 from bench.interface import System
 from bench.labels import configure, parse_call
-from bench.registry import SYSTEMS, load
+from bench.registry import load
+from bench.systems import SYSTEMS
 from bench.testing.check import Check
 from bench.testing.checks import CHECKS
 from bench.testing.expect import ConformanceError, NotChecked

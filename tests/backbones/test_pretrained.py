@@ -18,8 +18,8 @@ from transformers import BartForConditionalGeneration, BertConfig, BertModel, GP
 from bench.backbones import Backbone, Injection, Tokenizer, build_backbone, check_backbone, load_tokenizer
 from bench.batch import Batch
 from bench.errors import BenchError
-from bench.registry import SYSTEMS
 from bench.specs import BackboneKind, BackboneSpec, DecodingSpec
+from bench.systems import SYSTEMS
 
 SOURCES = ("where is the cat ?", "who", "what does a dog do all day ?")
 TARGETS = ("on the mat", "nobody knows", "it runs")

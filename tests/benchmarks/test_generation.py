@@ -14,8 +14,8 @@ from workloads import DEVICE, SMALL, gpt2
 from bench.backbones import Injection, Tokenizer, build_backbone, build_tokenizer
 from bench.batch import Batch, Generators
 from bench.interface import LatentPath
-from bench.registry import SYSTEMS
 from bench.specs import BackboneKind, BackboneSpec, DecodingSpec, TokenizerSpec
+from bench.systems import SYSTEMS
 
 TEXTS = 64
 TOKENS = 64

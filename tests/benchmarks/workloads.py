@@ -26,9 +26,9 @@ from bench.harness.tokenized_texts import TokenizedTexts, tokenize
 from bench.harness.train import Trainer
 from bench.interface import System
 from bench.objectives import build_stages, resolve_objective
-from bench.registry import SYSTEMS
 from bench.seeds import named_seeds
 from bench.specs import BackboneSpec, Source, TokenizerSpec, TrainingSpec
+from bench.systems import SYSTEMS
 from bench.tasks.task import TaskData, load_task
 from della.released import import_released
 

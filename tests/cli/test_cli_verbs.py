@@ -18,10 +18,10 @@ from bench.harness.model_folder import load_model
 from bench.harness.plan import run_spec
 from bench.objectives import OBJECTIVES, resolve_objective
 from bench.records.store import load_runs
-from bench.registry import SYSTEMS
 from bench.scales import load_scale
 from bench.specs import ObjectiveSpec, RunSpec
 from bench.suites import Suite
+from bench.systems import SYSTEMS
 from bench.tasks import task_names
 
 DellaBench = Callable[..., Finished]

@@ -30,8 +30,8 @@ from bench.objectives import (
 )
 from bench.objectives.reductions import FirstGroup, LastGroup, MeanGroups, SumGroups
 from bench.objectives.schedules import Constant, Cyclical, Linear, TwoEpochCycle, ZeroLinear
-from bench.registry import SYSTEMS
 from bench.specs import ObjectiveSpec, PartSpec
+from bench.systems import SYSTEMS
 
 BUDGETS = [(1, 1), (1, 7), (3, 3), (4, 8), (5, 20), (7, 21), (10, 100), (13, 52), (100, 400)]
 

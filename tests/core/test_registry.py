@@ -14,7 +14,8 @@ import pytest
 
 from bench.errors import BenchError, did_you_mean
 from bench.interface import System
-from bench.registry import SYSTEMS, Registry
+from bench.registry import Registry
+from bench.systems import SYSTEMS
 
 GROUP = "della_bench.systems"
 OURS = {"lm", "embed", "memory", "softmax", "optimus", "della", "della-2022"}
@@ -140,7 +141,7 @@ def test_listing_imports_neither_torch_nor_any_system() -> None:
     """Run apart from this process, which has imported everything, with torch made impossible to import."""
     program = (
         "import json, sys; sys.modules['torch'] = None\n"
-        "from bench.registry import SYSTEMS\n"
+        "from bench.systems import SYSTEMS\n"
         "from bench.objectives import OBJECTIVES\n"
         "import bench.metric, bench.specs, bench.seeds, bench.resources, bench.errors\n"
         "found = {**SYSTEMS.summaries(), **OBJECTIVES.summaries()}\n"

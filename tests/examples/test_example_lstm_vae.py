@@ -15,8 +15,8 @@ from bench.batch import Batch
 from bench.harness.plan import run_spec
 from bench.harness.run import run
 from bench.objectives.gradient_flow import GradientFlow
-from bench.registry import SYSTEMS
 from bench.scales import Scale
+from bench.systems import SYSTEMS
 from bench.testing import SystemConformance
 
 WIDTH, EMBEDDING, HIDDEN, LATENT = 10, 6, 8, 3

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from bench import registry
 from bench.harness.plan import run_spec
 from bench.harness.prepare import prepare
 from bench.harness.train import Trainer
@@ -15,6 +14,7 @@ from bench.objectives import build_stages
 from bench.scales import Scale
 from bench.seeds import named_seeds
 from bench.specs import RunSpec
+from bench.systems import SYSTEMS
 
 MICRO: dict[str, Any] = {
     "limits": {"train": 24, "valid": 8, "test": 12},
@@ -67,10 +67,10 @@ def odd_systems(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registers systems that behave in telling ways, as if a package that offers them were installed."""
 
     def with_odd(group: str) -> list[EntryPoint]:
-        odd = ODD_SYSTEMS if group == registry.SYSTEMS.group else {}
+        odd = ODD_SYSTEMS if group == SYSTEMS.group else {}
         return [*entry_points(group=group), *(EntryPoint(name, value, group) for name, value in odd.items())]
 
-    monkeypatch.setattr(registry, "entry_points", with_odd)
+    monkeypatch.setattr("bench.registry.entry_points", with_odd)
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from bench.harness.scoring import SAMPLES_AT_ONCE, score_texts
 from bench.interface import LatentPath, System
 from bench.metrics.latent import MutualInformation
 from bench.metrics.likelihood import ScoredTexts, importance_bound
-from bench.registry import SYSTEMS
 from bench.seeds import derive_seed
 from bench.specs import RunSpec
+from bench.systems import SYSTEMS
 
 MakeSpec = Callable[..., RunSpec]
 SEED = 7

@@ -25,9 +25,9 @@ from bench.interface import LatentPath, Posterior, System
 from bench.objectives import OBJECTIVES, adapt, build_stages, resolve_objective, unsupported
 from bench.objectives.gradient_flow import GradientFlow
 from bench.records.store import RecordStore
-from bench.registry import SYSTEMS
 from bench.seeds import named_seeds
 from bench.specs import RunSpec
+from bench.systems import SYSTEMS
 
 MakeSpec = Callable[..., RunSpec]
 

@@ -15,10 +15,10 @@ from bench.errors import BenchError
 from bench.harness.plan import plan, resolve_backbone
 from bench.labels import parse_call, parse_label
 from bench.objectives import OBJECTIVES, build_objective, resolve_objective
-from bench.registry import SYSTEMS
 from bench.scales import Scale, load_scale
 from bench.specs import BackboneSpec, EncoderSpec
 from bench.suites import Suite, load_suite
+from bench.systems import SYSTEMS
 
 Write = Callable[[str, Any], str]
 SUITE = Suite(name="s", systems=("lm", "embed"), tasks=("ptb", "snli"), seeds=(0, 1))

@@ -22,10 +22,10 @@ from bench.harness.run import run
 from bench.harness.scoring import score_texts
 from bench.records.schema import Record
 from bench.records.store import RecordStore, StoredRun
-from bench.registry import SYSTEMS
 from bench.report import build_table, load_layout, render
 from bench.seeds import SEED_NAMES, named_seeds
 from bench.specs import RunSpec
+from bench.systems import SYSTEMS
 from bench.tasks.task import load_task
 
 MakeSpec = Callable[..., RunSpec]

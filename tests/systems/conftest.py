@@ -8,8 +8,8 @@ from moved_weights import move_weights
 
 from bench.backbones import Tokenizer, build_backbone, build_encoder
 from bench.interface import System
-from bench.registry import SYSTEMS
 from bench.specs import BackboneKind, BackboneSpec, EncoderSpec
+from bench.systems import SYSTEMS
 
 
 @pytest.fixture

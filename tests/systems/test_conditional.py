@@ -10,7 +10,7 @@ import torch
 
 from bench.batch import Batch
 from bench.interface import System
-from bench.registry import SYSTEMS
+from bench.systems import SYSTEMS
 
 
 def rolled(batch: Batch) -> Batch:

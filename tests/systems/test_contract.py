@@ -15,8 +15,8 @@ from bench.harness.tokenized_texts import EncoderTokens, tokenize
 from bench.interface import System
 from bench.metrics.latent import MutualInformation
 from bench.metrics.likelihood import KL, Reconstruction
-from bench.registry import SYSTEMS
 from bench.specs import ScoringSpec
+from bench.systems import SYSTEMS
 from bench.tasks import Example
 from bench.testing import conformance_cases
 from bench.testing.check import Check
