@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ import torch
 if TYPE_CHECKING:
     from bench.backbones import Tokenizer
     from bench.batch import Batch
+    from bench.records.schema import Record
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -50,6 +53,33 @@ def real_data() -> Path:
     if not named:
         pytest.skip("DELLA_BENCH_DATA does not name a folder of real texts")
     return Path(named)
+
+
+@pytest.fixture
+def make_record() -> Callable[..., Record]:
+    """Makes the historic record anew, with changes."""
+    from bench.records.schema import Record
+
+    historic = json.loads((Path(__file__).parent / "records" / "historic" / "v1.json").read_text())
+    return lambda **changes: Record.model_validate({**historic, **changes})
+
+
+@pytest.fixture
+def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
+    """Puts the files of a folder where the hub's client keeps what it has downloaded; returns their name."""
+    from huggingface_hub import constants
+
+    def put(folder: Path) -> str:
+        cache = tmp_path_factory.mktemp("hub")
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        revision = "0123456789abcdef0123456789abcdef01234567"
+        repository = cache / "models--somebody--something"
+        shutil.copytree(folder, repository / "snapshots" / revision)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(revision)
+        return "somebody/something"
+
+    return put
 
 
 @pytest.fixture(scope="session")

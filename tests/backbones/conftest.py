@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import constants
-from moved_weights import move_weights
 
 from bench.backbones import Backbone, Tokenizer, build_backbone
 from bench.specs import BackboneSpec
+from tests.moved_weights import move_weights
 
 
 @pytest.fixture
@@ -25,20 +22,3 @@ def make_backbone(tokenizer: Tokenizer) -> Callable[..., Backbone]:
         return backbone
 
     return make
-
-
-@pytest.fixture
-def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
-    """Puts the files of a folder where the hub's client keeps what it has downloaded; returns their name."""
-
-    def put(folder: Path) -> str:
-        cache = tmp_path_factory.mktemp("hub")
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-        revision = "0123456789abcdef0123456789abcdef01234567"
-        repository = cache / "models--somebody--something"
-        shutil.copytree(folder, repository / "snapshots" / revision)
-        (repository / "refs").mkdir()
-        (repository / "refs" / "main").write_text(revision)
-        return "somebody/something"
-
-    return put

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from literal_attention import EXACT, SIZE, Attention, N, causal, literal, tensors
 from torch import Tensor, nn
 
 from bench.backbones import attention
 from bench.backbones.attention import attend
 from bench.backbones.dropout import drop
 from bench.backbones.injection import injected_attention
+from tests.backbones.literal_attention import EXACT, SIZE, Attention, N, causal, literal, tensors
 
 P = 0.4
 

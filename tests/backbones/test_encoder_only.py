@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from moved_weights import move_weights
-from pretrained_models import POSITIONS, save_bert
 from torch import Tensor
 from transformers import BertConfig, BertModel, BertTokenizer, GPT2Config, GPT2LMHeadModel
 
@@ -23,6 +21,8 @@ from bench.backbones import EncoderOnly, Tokenizer, build_encoder, build_encoder
 from bench.batch import Batch
 from bench.errors import BenchError
 from bench.specs import EncoderSpec
+from tests.moved_weights import move_weights
+from tests.pretrained_models import POSITIONS, save_bert
 
 TEXTS = ("the cat sat on the mat .", "a dog runs", "the quick brown fox jumps over the lazy dog again and again", "no")
 SIZE: dict[str, Any] = {"layers": 2, "width": 16, "heads": 2, "positions": 64, "dropout": 0.0}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pretrained_models
 import pytest
 
 from bench.backbones import Tokenizer, build_backbone, build_foundation
 from bench.errors import BenchError
 from bench.specs import BackboneKind, BackboneSpec
+from tests import pretrained_models
 
 
 @pytest.mark.parametrize("kind", ["decoder-only", "encoder-decoder"])

@@ -9,12 +9,12 @@ from dataclasses import fields
 
 import pytest
 import torch
-from literal_attention import EXACT, SIZE, Attention, N, causal, literal, tensors
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from bench.backbones.injection import ATTENTION, Injection, injected_attention, register_attention
+from tests.backbones.literal_attention import EXACT, SIZE, Attention, N, causal, literal, tensors
 
 
 @pytest.mark.parametrize(("heads", "key_heads"), [(2, 2), (4, 2), (4, 1)], ids=["one each", "grouped", "one for all"])

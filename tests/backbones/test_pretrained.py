@@ -8,10 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pretrained_models
 import pytest
 import torch
-from pretrained_models import BYTES, POSITIONS, SPECIAL
 from torch import Tensor
 from transformers import BartForConditionalGeneration, BertConfig, BertModel, GPT2LMHeadModel, PreTrainedModel
 
@@ -20,6 +18,8 @@ from bench.batch import Batch
 from bench.errors import BenchError
 from bench.specs import BackboneKind, BackboneSpec, DecodingSpec
 from bench.systems import SYSTEMS
+from tests import pretrained_models
+from tests.pretrained_models import BYTES, POSITIONS, SPECIAL
 
 SOURCES = ("where is the cat ?", "who", "what does a dog do all day ?")
 TARGETS = ("on the mat", "nobody knows", "it runs")

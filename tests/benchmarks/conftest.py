@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from figures import Beside, Figure, Growth, Peak
 from pytest_benchmark.fixture import BenchmarkFixture
+
+from tests.benchmarks.figures import Beside, Figure, Growth, Peak
 
 FIGURES = pytest.StashKey[list[Figure]]()
 THREADS = pytest.StashKey[int]()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -149,10 +148,8 @@ class Peak:
 
 
 def _peak(arguments: Sequence[str]) -> int:
-    folder = Path(__file__).parent
-    command = [sys.executable, str(folder / "peak.py"), *arguments]
-    modules = os.pathsep.join([str(folder), str(folder.parent)])
+    command = [sys.executable, "-m", "tests.benchmarks.peak", *arguments]
     done = subprocess.run(  # noqa: S603  # our own script
-        command, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": modules}
+        command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
     return int(done.stdout.split()[-1])

@@ -1,6 +1,6 @@
 """Prints by how many bytes the memory of a process grows at its peak while it does one piece of work.
 
-    PYTHONPATH=tests:tests/benchmarks python tests/benchmarks/peak.py NAME [ARGUMENT]
+    python -m tests.benchmarks.peak NAME [ARGUMENT]
 
 In a process of its own, which nothing has grown before: what was freed once is not asked for again.
 """
@@ -12,11 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import yardstick
-from workloads import BATCH, SMALL, take_steps
-
 from bench.harness.scoring import score_texts
 from bench.specs import ScoringSpec
+from tests.benchmarks import yardstick
+from tests.benchmarks.workloads import BATCH, SMALL, take_steps
 
 
 def memory(name: str) -> int:

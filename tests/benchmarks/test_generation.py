@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from figures import Beside
 from transformers import GenerationConfig
-from workloads import DEVICE, SMALL, gpt2
 
 from bench.backbones import Injection, Tokenizer, build_backbone, build_tokenizer
 from bench.batch import Batch, Generators
 from bench.interface import LatentPath
 from bench.specs import BackboneKind, BackboneSpec, DecodingSpec, TokenizerSpec
 from bench.systems import SYSTEMS
+from tests.benchmarks.figures import Beside
+from tests.benchmarks.workloads import DEVICE, SMALL, gpt2
 
 TEXTS = 64
 TOKENS = 64

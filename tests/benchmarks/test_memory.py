@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from figures import Peak
-from workloads import SMALL
+
+from tests.benchmarks.figures import Peak
+from tests.benchmarks.workloads import SMALL
 
 
 @pytest.mark.parametrize("settings", [(), ("activation_checkpointing",)], ids=["plain", "activation checkpointing"])

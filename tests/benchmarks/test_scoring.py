@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import yardstick
-from figures import Beside, Growth
-from workloads import BATCH, SMALL, Workload
 
 from bench.harness.scoring import score_texts
 from bench.interface import System
 from bench.specs import ScoringSpec
+from tests.benchmarks import yardstick
+from tests.benchmarks.figures import Beside, Growth
+from tests.benchmarks.workloads import BATCH, SMALL, Workload
 
 SCORED = Workload(layers=4, width=128, heads=4, vocabulary=4000, texts=32)
 

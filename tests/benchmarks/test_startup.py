@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from figures import Beside
 
 from bench.records.schema import Record
 from bench.records.store import RecordStore
+from tests.benchmarks.figures import Beside
 
 SCRIPT = str(Path(sys.executable).with_name("della-bench"))
 EXAMPLE = Path(__file__).parents[1] / "records" / "historic" / "v1.json"

@@ -9,11 +9,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-from figures import Beside, Growth
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.metrics.text import TEXT_METRICS, TextSet, text_metrics
+from tests.benchmarks.figures import Beside, Growth
 
 NUMBERS = (2_500, 5_000, 10_000, 20_000)
 LENGTHS = (25, 50, 100)

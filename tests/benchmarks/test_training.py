@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import yardstick
-from figures import Beside, Growth
 from torch import nn
-from workloads import BASE, BATCH, DEVICE, SMALL, Workload, each_alone, gpt2, take_steps
 
 from bench.batch import Batch
+from tests.benchmarks import yardstick
+from tests.benchmarks.figures import Beside, Growth
+from tests.benchmarks.workloads import BASE, BATCH, DEVICE, SMALL, Workload, each_alone, gpt2, take_steps
 
 # Losses of some 700 nats in float32: sums over 100 tokens and, in the KL, over 4 or 12 layers.
 CLOSE = {"rtol": 1e-5, "atol": 1e-3}

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from released_della import ReleasedDella
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -31,6 +30,7 @@ from bench.specs import BackboneSpec, Source, TokenizerSpec, TrainingSpec
 from bench.systems import SYSTEMS
 from bench.tasks.task import TaskData, load_task
 from della.released import import_released
+from tests.released_della import ReleasedDella
 
 BATCH = 16
 """Texts of a batch of the yardstick, and on average of ours."""

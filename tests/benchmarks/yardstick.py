@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 import torch
-from released_della import ReleasedDella
 from torch import Tensor
+
+from tests.released_della import ReleasedDella
 
 Texts = Sequence[Sequence[int]]
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from cli_process import Finished, run_forked
+
+from tests.cli.cli_process import Finished, run_forked
 
 SCALE: dict[str, Any] = {
     "description": "seconds",

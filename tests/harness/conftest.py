@@ -28,12 +28,12 @@ MICRO: dict[str, Any] = {
 }
 
 ODD_SYSTEMS = {
-    "oracle": "odd_systems:Oracle",
-    "too-good": "odd_systems:TooGood",
-    "nan-loss": "odd_systems:NaNLoss",
-    "nan-score": "odd_systems:NaNScore",
-    "raising": "odd_systems:Raising",
-    "picky": "odd_systems:Picky",
+    "oracle": "tests.harness.odd_systems:Oracle",
+    "too-good": "tests.harness.odd_systems:TooGood",
+    "nan-loss": "tests.harness.odd_systems:NaNLoss",
+    "nan-score": "tests.harness.odd_systems:NaNScore",
+    "raising": "tests.harness.odd_systems:Raising",
+    "picky": "tests.harness.odd_systems:Picky",
 }
 
 

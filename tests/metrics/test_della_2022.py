@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scored_cases import random_scored, take
 
 from bench.bootstrap import Array, Bootstrap
 from bench.metrics.della_2022 import ReleasedActiveUnits, ReleasedELBO, ReleasedKL, ReleasedPerplexity
 from bench.metrics.likelihood import ELBO, KL, Perplexity, ScoredTexts
+from tests.metrics.scored_cases import random_scored, take
 
 METRICS = (ReleasedPerplexity(), ReleasedELBO(), ReleasedKL(), ReleasedActiveUnits())
 

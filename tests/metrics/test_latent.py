@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.special import logsumexp
-from scored_cases import random_scored, take
 
 from bench.bootstrap import Array, Bootstrap
 from bench.metrics.della_2022 import ReleasedActiveUnits
 from bench.metrics.latent import ActiveUnits, MutualInformation
 from bench.metrics.likelihood import KL, ScoredTexts
+from tests.metrics.scored_cases import random_scored, take
 
 
 def with_posteriors(mean: Array, variance: float, rng: np.random.Generator) -> ScoredTexts:

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
-from scored_cases import random_scored, take
 
 from bench.bootstrap import Bootstrap
 from bench.metrics.entropy import Entropy, EntropyPerplexity, Excess, PerplexityRatio
@@ -31,6 +30,7 @@ from bench.metrics.likelihood import (
     importance_bound,
     log_mean_exp,
 )
+from tests.metrics.scored_cases import random_scored, take
 
 ROUNDING = 1e-12
 

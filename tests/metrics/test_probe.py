@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scored_cases import random_scored, take
 
 from bench.bootstrap import Array, Bootstrap
 from bench.metrics.likelihood import ScoredTexts
 from bench.metrics.probe import FOLDS, MajorityRate, Probe, probe
+from tests.metrics.scored_cases import random_scored, take
 
 TOPICS = ("food", "film", "music")
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from moved_weights import move_weights
 
 from bench.backbones import Tokenizer, build_backbone, build_encoder
 from bench.interface import System
 from bench.specs import BackboneKind, BackboneSpec, EncoderSpec
 from bench.systems import SYSTEMS
+from tests.moved_weights import move_weights
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from literal_della import LiteralDella, sources_of, texts_of
 
 from bench.batch import Batch
 from bench.interface import LatentPath, System
 from bench.specs import DecodingSpec
 from della.model import Della
+from tests.systems.literal_della import LiteralDella, sources_of, texts_of
 
 # Everything runs in float64, where both sides agree to rounding; 1e-5 is what the contract asks for in float32.
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}

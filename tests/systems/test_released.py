@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from released_della import BOS, EOS, PAD, VOCABULARY, Layer, ReleasedDella, save_tokenizer
 from torch import Tensor
 from transformers import GPT2Tokenizer
 
@@ -21,6 +20,7 @@ from bench.interface import LatentPath
 from bench.specs import DecodingSpec
 from della.model import Della2022
 from della.released import Layout
+from tests.released_della import BOS, EOS, PAD, VOCABULARY, Layer, ReleasedDella, save_tokenizer
 
 TEXTS = ("the cat sat on the mat .", "a dog", "no", "the quick brown fox jumps over it")
 SOURCES = ("where is it ?", "what does it do", "the fox and the lazy dog .", "who")

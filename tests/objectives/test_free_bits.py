@@ -13,7 +13,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kl_paths import path_of_dimensions, path_of_groups
 from torch import Tensor
 
 from bench.errors import BenchError
@@ -22,6 +21,7 @@ from bench.objectives import Clock, Objective, build_objective, resolve_objectiv
 from bench.objectives.free_bits import FreeBits
 from bench.objectives.reductions import MeanGroups, SumGroups
 from bench.objectives.schedules import Constant
+from tests.objectives.kl_paths import path_of_dimensions, path_of_groups
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 NOW = Clock(0, 1, 1)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cli_process import SCRIPT, run_script
 
 from bench.records.store import load_runs
+from tests.cli.cli_process import SCRIPT, run_script
 
 COMMAND = ("run", "mine.yaml", "--scale", "micro.yaml", "--out", "out", "--jobs", "2")
 PATIENCE = 300.0

@@ -6,7 +6,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from brute_force import conditional, count, derivations, distribution, prior, texts, total
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -16,6 +15,7 @@ from bench.tasks import Example
 from bench.tasks.factors import Draw, Factor, Factors, normalised
 from bench.tasks.grammar import Choice, Grammar, Series, Words, inside
 from bench.tasks.notation import build, by, distinct
+from tests.tasks.brute_force import conditional, count, derivations, distribution, prior, texts, total
 
 # Sums and products of fewer than 100 doubles of size 1: a few units of 2e-16 each.
 EXACT = 1e-13

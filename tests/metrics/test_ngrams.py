@@ -9,7 +9,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sacrebleu.metrics import bleu as sacrebleu
-from text_cases import AWKWARD, text_lists
 
 from bench.errors import BenchError
 from bench.metrics.ngrams import (
@@ -22,6 +21,7 @@ from bench.metrics.ngrams import (
     ngrams_of_order,
 )
 from bench.metrics.tokens import TOKENIZERS, Tokens, load_tokenizer
+from tests.metrics.text_cases import AWKWARD, text_lists
 
 SCORER = sacrebleu.BLEU()
 lengths = st.lists(st.integers(0, 9), min_size=1, max_size=8)

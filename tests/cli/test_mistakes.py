@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_process import Finished
+
+from tests.cli.cli_process import Finished
 
 DellaBench = Callable[..., Finished]
 

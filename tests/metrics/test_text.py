@@ -6,13 +6,13 @@ import subprocess
 import sys
 
 import pytest
-from text_cases import AWKWARD, random_texts
 
 from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
 from bench.metric import PerTextMetric, Signature
 from bench.metrics.text import TEXT_METRICS, TextSet, text_metrics
 from bench.metrics.tokens import TOKENIZERS
+from tests.metrics.text_cases import AWKWARD, random_texts
 
 CORE = sorted(set(TEXT_METRICS) - {"MAUVE", "BERTScore"})
 SOURCES = 5

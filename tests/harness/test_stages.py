@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from learning_curves import curve
 from torch import Tensor
 
 from bench.harness import train
@@ -19,6 +18,7 @@ from bench.harness.run import run
 from bench.interface import LatentPath
 from bench.objectives.gradient_flow import GradientFlow
 from bench.specs import RunSpec
+from tests.harness.learning_curves import curve
 
 MakeSpec = Callable[..., RunSpec]
 MakeTrainer = Callable[[RunSpec], train.Trainer]

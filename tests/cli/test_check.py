@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_process import Finished
 
 from bench.testing.checks import CHECKS
+from tests.cli.cli_process import Finished
 
 DellaBench = Callable[..., Finished]
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
-from text_cases import AWKWARD, random_texts, texts
 
 from bench.bootstrap import Array, Bootstrap
 from bench.errors import BenchError
@@ -19,6 +18,7 @@ from bench.metrics.overlap import BLEU
 from bench.metrics.surface import Length
 from bench.metrics.text import TEXT_METRICS, TextSet, text_metrics
 from bench.metrics.tokens import load_tokenizer
+from tests.metrics.text_cases import AWKWARD, random_texts, texts
 
 WITHIN = sorted(name for name in TEXT_METRICS if name.endswith("[source]"))
 

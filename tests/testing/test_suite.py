@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import broken_systems as broken
 import pytest
 import torch
 
@@ -15,6 +14,7 @@ from bench.testing import SystemConformance, check_system, conformance_cases, fi
 from bench.testing.checks import CHECKS
 from bench.testing.expect import ConformanceError
 from bench.testing.suite import Outcome
+from tests.testing import broken_systems as broken
 
 
 class TestSound(SystemConformance):
@@ -166,8 +166,8 @@ def test_a_check_leaves_the_process_as_it_was(cls: type[broken.Sound]) -> None:
 def test_systems_are_found_by_name_and_by_place() -> None:
     assert find_system("lm") == (LanguageModel, {})
     assert find_system("embed:latent_size=3") == (EmbedVAE, {"latent_size": 3, "representation": "first_token"})
-    assert find_system("broken_systems:Sound")[0] is broken.Sound
-    assert find_system("broken_systems:Sound:latent_size=5")[1]["latent_size"] == 5
+    assert find_system("tests.testing.broken_systems:Sound")[0] is broken.Sound
+    assert find_system("tests.testing.broken_systems:Sound:latent_size=5")[1]["latent_size"] == 5
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_systems_are_found_by_name_and_by_place() -> None:
         ("embd", "unknown system 'embd'. Did you mean 'embed'?"),
         ("embed:latent=3", "unknown key 'latent'. Did you mean 'latent_size'?"),
         ("nowhere:Mine", "system 'nowhere:Mine' cannot be loaded from 'nowhere:Mine': No module named 'nowhere'"),
-        ("broken_systems:Sund", "has no attribute 'Sund'"),
+        ("tests.testing.broken_systems:Sund", "has no attribute 'Sund'"),
         ("bench.specs:RunSpec", "bench.specs:RunSpec is no system: expected a subclass of bench.interface.System."),
         ("bench.specs:digest", "bench.specs:digest is no system"),
     ],

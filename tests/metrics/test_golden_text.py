@@ -1,6 +1,6 @@
 """Values on a fixed input, by metric and version: a value may move only together with its metric's version.
 
-Regenerate with ``python tests/metrics/test_text_golden.py``, which refuses a value that moved without its version.
+Regenerate with ``python tests/metrics/test_golden_text.py``, which refuses a value that moved without its version.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 from bench.metrics.text import TEXT_METRICS, TextSet, text_metrics
 
 GOLDEN = Path(__file__).with_name("golden_text.json")
-COMMAND = "python tests/metrics/test_text_golden.py"
+COMMAND = "python tests/metrics/test_golden_text.py"
 NAMES = sorted(set(TEXT_METRICS) - {"MAUVE", "BERTScore"})  # these depend on weights and libraries
 
 SAMPLES = (

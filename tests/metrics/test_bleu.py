@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from sacrebleu.metrics import bleu as sacrebleu
-from text_cases import AWKWARD, random_texts, real_texts, text_lists, texts
 
 from bench.bootstrap import Bootstrap, paired_bootstrap
 from bench.errors import BenchError
@@ -22,6 +21,7 @@ from bench.metrics.diversity import SelfBLEU, TexygenSelfBLEU
 from bench.metrics.overlap import BLEU, AllReferencesBLEU, TexygenBLEU
 from bench.metrics.text import TextSet
 from bench.metrics.tokens import load_tokenizer
+from tests.metrics.text_cases import AWKWARD, random_texts, real_texts, text_lists, texts
 
 METHOD_1 = SmoothingFunction().method1
 

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from cli_process import Finished
-from released_della import ReleasedDella, save_tokenizer
 
 from bench import resources
 from bench.cli import split_labels
@@ -23,6 +21,8 @@ from bench.specs import ObjectiveSpec, RunSpec
 from bench.suites import Suite
 from bench.systems import SYSTEMS
 from bench.tasks import task_names
+from tests.cli.cli_process import Finished
+from tests.released_della import ReleasedDella, save_tokenizer
 
 DellaBench = Callable[..., Finished]
 VERBS = ("run", "table", "compare", "audit", "list", "show", "score", "rescore", "import-released", "evaluate")

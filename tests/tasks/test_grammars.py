@@ -13,8 +13,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from brute_force import conditional, cut, distribution
-from write_golden import problems, read
 
 from bench.errors import BenchError
 from bench.tasks import Example, TaskData, get_task, load_task, task_names
@@ -22,6 +20,8 @@ from bench.tasks.data import SPLITS, checksum, repetitions
 from bench.tasks.factors import Assignments, Factors
 from bench.tasks.grammar import Grammar, inside
 from bench.tasks.grammars import cnn_dailymail
+from tests.tasks.brute_force import conditional, cut, distribution
+from tests.tasks.write_golden import problems, read
 
 SINGLE = {"ptb": "PTB", "snli": "SNLI", "yahoo": "Yahoo", "yelp": "Yelp"}
 PAIRED = {"cnn_dailymail": "CNN/DM", "quora": "Quora", "writingprompts": "WritingPrompts"}

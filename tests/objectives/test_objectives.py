@@ -15,7 +15,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kl_paths import path_of_groups
 
 from bench.errors import BenchError
 from bench.objectives import (
@@ -32,6 +31,7 @@ from bench.objectives.reductions import FirstGroup, LastGroup, MeanGroups, SumGr
 from bench.objectives.schedules import Constant, Cyclical, Linear, TwoEpochCycle, ZeroLinear
 from bench.specs import ObjectiveSpec, PartSpec
 from bench.systems import SYSTEMS
+from tests.objectives.kl_paths import path_of_groups
 
 BUDGETS = [(1, 1), (1, 7), (3, 3), (4, 8), (5, 20), (7, 21), (10, 100), (13, 52), (100, 400)]
 

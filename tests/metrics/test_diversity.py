@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from text_cases import AWKWARD, random_texts, real_texts, text_lists, texts
 
 from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
@@ -27,6 +26,7 @@ from bench.metrics.diversity import (
 from bench.metrics.surface import CopyRate, EmptyRate, Length
 from bench.metrics.text import TextSet
 from bench.metrics.tokens import load_tokenizer
+from tests.metrics.text_cases import AWKWARD, random_texts, real_texts, text_lists, texts
 
 DIST: tuple[type[Dist], ...] = (Dist1, Dist2, Dist3, Dist4)
 JACCARD: tuple[type[Jaccard], ...] = (Jaccard1, Jaccard2, Jaccard3)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from text_cases import AWKWARD, WORDS
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
@@ -17,6 +16,7 @@ from bench.metrics import encoders
 from bench.metrics.bertscore import BERTScore
 from bench.metrics.encoders import Encoder, find_encoder
 from bench.metrics.text import TextSet
+from tests.metrics.text_cases import AWKWARD, WORDS
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from scored_cases import random_scored
-from test_text_golden import Golden, moved
 
 from bench.metrics.model import model_metrics
+from tests.metrics.scored_cases import random_scored
+from tests.metrics.test_golden_text import Golden, moved
 
 GOLDEN = Path(__file__).with_name("golden_model.json")
-COMMAND = "python tests/metrics/test_versions.py > tests/metrics/golden_model.json"
+COMMAND = "python -m tests.metrics.test_golden_model > tests/metrics/golden_model.json"
 SCORED = random_scored(seed=2022, n=50, k=8, groups=(4, 4, 8))
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from learning_curves import curve
 
 from bench.harness import train
 from bench.harness.model_folder import weights
@@ -18,6 +17,7 @@ from bench.records.schema import Record
 from bench.records.store import RecordStore
 from bench.report import build_table, render
 from bench.specs import RunSpec
+from tests.harness.learning_curves import curve
 
 MakeSpec = Callable[..., RunSpec]
 MakeTrainer = Callable[[RunSpec], train.Trainer]

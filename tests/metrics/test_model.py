@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from scored_cases import random_scored
 
 from bench.metrics.model import model_metrics
+from tests.metrics.scored_cases import random_scored
 
 
 @pytest.mark.parametrize(("groups", "of_groups"), [((), 0), ((32,), 0), ((4, 4, 4), 3)])

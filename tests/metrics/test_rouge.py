@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
-from text_cases import AWKWARD, real_texts, texts
 
 from bench.metrics.overlap import Rouge, Rouge1, Rouge2, RougeL, lcs_length, rouge_tokens
 from bench.metrics.text import TextSet
+from tests.metrics.text_cases import AWKWARD, real_texts, texts
 
 METRICS = {"rouge1": Rouge1, "rouge2": Rouge2, "rougeL": RougeL}
 plain = st.text(alphabet="abAB c.9é日'-", max_size=30)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scored_cases import random_scored
 
 from bench.bootstrap import Bootstrap
 from bench.metrics.entropy import Entropy, EntropyPerplexity, Excess, PerplexityRatio
 from bench.metrics.likelihood import Perplexity, ScoredTexts
+from tests.metrics.scored_cases import random_scored
 
 FLOORS = (EntropyPerplexity(), PerplexityRatio(), Entropy(), Excess())
 each_floor = pytest.mark.parametrize("metric", FLOORS, ids=lambda metric: metric.name)

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pretrained_models import POSITIONS, save_bert
 
 from bench.errors import BenchError
 from bench.harness.preflight import check_inputs
 from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.specs import EncoderSpec, RunSpec
+from tests.pretrained_models import POSITIONS, save_bert
 
 MakeSpec = Callable[..., RunSpec]
 
