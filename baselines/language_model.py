@@ -32,7 +32,6 @@ class NoPosterior(Posterior):
 class LanguageModel(InjectedSystem):
     """p(x | c) = prod_t p(x_t | x_<t, c) on the backbone."""
 
-    default_objective = "constant"
     groups = ()
 
     def encode(self, batch: Batch) -> Posterior:

@@ -44,6 +44,7 @@ class TransformerVAE(InjectedSystem):
 
     Config = TransformerVAEConfig
     config: TransformerVAEConfig
+    default_objective = "two-epoch-cycle"
     posterior_bias: ClassVar[bool] = True
 
     def __init__(

@@ -114,10 +114,9 @@ class System(nn.Module, ABC):
 
     Class attributes:
         Config: pydantic model of the options, with defaults.
-        default_objective: objective used unless the run names one.
+        default_objective: objective used unless the run names one; by default the plain ELBO.
         encoder_kind: the kind of encoder it has of its own, which then is a further argument of its making and reads
             ``Batch.encoder``; None if the backbone encodes.
-        paper_decoding: how the DELLA paper decodes its texts (appendix A.1), which it mixes between systems.
         uses_transformer: whether it stands on the task's Transformer stack; one with encoder and decoder of its own
             has no use for it, and gets a foundation without weights instead.
         version: rises whenever the same spec computes something else.
@@ -132,9 +131,8 @@ class System(nn.Module, ABC):
     """
 
     Config: ClassVar[type[SystemConfig]] = SystemConfig
-    default_objective: ClassVar[str] = "two-epoch-cycle"
+    default_objective: ClassVar[str] = "constant"
     encoder_kind: ClassVar[EncoderKind | None] = None
-    paper_decoding: ClassVar[str] = "sample:top_k=50"
     uses_transformer: ClassVar[bool] = True
     version: ClassVar[int] = 1
     groups: tuple[int, ...]

@@ -24,7 +24,7 @@ class Della(InjectedSystem):
 
     Config = DellaConfig
     config: DellaConfig
-    paper_decoding = "beam:beams=10"
+    default_objective = "two-epoch-cycle"
 
     def __init__(self, backbone: Backbone, config: DellaConfig, conditional: bool = False) -> None:
         super().__init__(backbone, config, conditional)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, unknown_name
 from bench.labels import configure, parse_call, parse_label
 from bench.objectives import resolve_objective, stage_epochs
+from bench.registry import Registry
 from bench.scales import Scale, load_scale
 from bench.specs import (
     BackboneSpec,
@@ -27,8 +28,10 @@ from bench.tasks.task import Task, get_task
 
 if TYPE_CHECKING:
     from bench.harness.model_folder import ModelFolder
-    from bench.interface import System
 
+
+DECODINGS: Registry[Callable[[str], str]] = Registry("decoding", {}, "della_bench.decodings")
+"""Named decodings: functions from the name of a system to the text of its decoding, see ``resolve_decoding``."""
 
 SIZES = ("layers", "width", "heads", "positions")
 """What a backbone from scratch is given, and a pretrained one brings with it."""
@@ -67,14 +70,13 @@ def plan(
     ]
 
 
-def resolve_decoding(text: str, system: type[System], default: DecodingSpec) -> DecodingSpec:
+def resolve_decoding(text: str, system: str, default: DecodingSpec) -> DecodingSpec:
     """Reads how texts are decoded.
 
     Args:
-        text: ``strategy[:key=value,...]``; or ``paper``, the DELLA paper's mixed setting, in which each system decodes
-            in its own way; or nothing, for the default.
-        system: the system that decodes.
-        default: what keys that are not named keep.
+        text: ``strategy[:key=value,...]``; or a name in ``DECODINGS``, such as ``paper``; or nothing, for the default.
+        system: name of the system.
+        default: gives the keys that the text leaves out.
 
     Raises:
         BenchError: an unknown strategy or key.
@@ -82,8 +84,8 @@ def resolve_decoding(text: str, system: type[System], default: DecodingSpec) -> 
     if not text:
         return default
     name, arguments = parse_call(text)
-    if name == "paper":
-        name, arguments = parse_call(system.paper_decoding)
+    if name in DECODINGS.names():
+        name, arguments = parse_call(DECODINGS.get(name)(system))
     changes = {"strategy": name, **{str(key): value for key, value in arguments.items()}}
     return validated(DecodingSpec, {**default.model_dump(), **changes}, f"decoding {text!r}")
 
@@ -142,7 +144,7 @@ def run_spec(
         encoder=scale.encoder_for(system.encoder_kind, backbone),
         training=scale.training,
         scoring=scale.scoring,
-        decoding=resolve_decoding(decoding, system, scale.decoding),
+        decoding=resolve_decoding(decoding, name, scale.decoding),
         seed=seed,
     )
 
@@ -171,7 +173,7 @@ def evaluation_spec(
         encoder=spec.encoder,
         training=None,
         scoring=scale.scoring,
-        decoding=resolve_decoding(decoding, SYSTEMS.get(spec.system.name), scale.decoding),
+        decoding=resolve_decoding(decoding, spec.system.name, scale.decoding),
         seed=seed,
     )
 

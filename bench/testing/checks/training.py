@@ -11,7 +11,6 @@ from safetensors.torch import save
 from torch import Tensor
 
 from bench.harness.model_folder import load_weights, weights
-from bench.harness.plan import resolve_decoding
 from bench.harness.tokenized_texts import TokenizedTexts
 from bench.harness.train import Trainer, gradient_flow
 from bench.interface import System
@@ -79,7 +78,7 @@ def saved_weights(subject: Subject) -> None:
     expect(torch.equal(found, expected), "the likelihood of the system that was stored", f"one {far:.3g} nats away")
 
 
-@check("Look at the class attributes: `Config`, `groups`, `version`, `default_objective`, `paper_decoding`.")
+@check("Look at the class attributes: `Config`, `groups`, `version`, `default_objective`.")
 def declarations(subject: Subject) -> None:
     """Options have defaults; groups, version and objective can be read."""
     cls = subject.cls
@@ -91,7 +90,6 @@ def declarations(subject: Subject) -> None:
     expect(isinstance(cls.version, int) and cls.version >= 1, "a version from 1", f"{cls.version!r}")
     spec = subject.spec()
     build_stages(spec.objective, epochs=10)
-    resolve_decoding("paper", cls, spec.decoding)
     for decoding in (spec.decoding, *DECODINGS.values()):
         reason = cls.supports(subject.spec(decoding))
         one_line = reason is None or (isinstance(reason, str) and len(reason.splitlines()) == 1)

@@ -27,6 +27,7 @@ class MyVAE(InjectedSystem):
 
     Config = MyVAEConfig
     config: MyVAEConfig
+    default_objective = "two-epoch-cycle"
 
     def __init__(self, backbone: Backbone, config: MyVAEConfig, conditional: bool = False) -> None:
         super().__init__(backbone, config, conditional)
