@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.errors import BenchError
-from bench.harness import grid
 from bench.harness.grid import Outcome, default_jobs, run_grid
-from bench.harness.preflight import check_folder, check_inputs
 from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
@@ -102,64 +98,6 @@ def test_as_many_runs_side_by_side_as_cores_up_to_four(
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     assert default_jobs(runs) == jobs
-
-
-def test_files_are_read_once_a_task_before_anything_runs(
-    micro: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def from_files(spec: RunSpec) -> RunSpec:
-        return spec.model_copy(update={"task": spec.task.model_copy(update={"source": "files"})})
-
-    read: list[str] = []
-    monkeypatch.setattr(grid, "load_texts", lambda task, folder: read.append(task.name))
-    specs = [micro(label, task) for task in ("snli", "ptb") for label in ("lm", "embed")]
-    check_inputs(specs, tmp_path)
-    assert read == []  # a grammar is no file
-    check_inputs(list(map(from_files, specs)), tmp_path)
-    assert sorted(read) == ["ptb", "snli"]
-
-
-def test_bad_files_are_found_before_anything_runs(micro: MakeSpec, tmp_path: Path) -> None:
-    spec = micro("lm")
-    spec = spec.model_copy(update={"task": spec.task.model_copy(update={"source": "files"})})
-    for split in ("train", "valid", "test"):
-        (tmp_path / f"{split}.txt").write_bytes(b"fine\n\xff\n" if split == "valid" else b"fine\n")
-    with pytest.raises(BenchError, match=r"valid\.txt, line 2: not UTF-8"):
-        check_inputs([spec], tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("task", "changes", "message"),
-    [
-        ("snli", {"backbone": {"width": 15}}, "backbone.width is 15, no multiple of backbone.heads, 2."),
-        ("snli", {"backbone": {"source": "hub"}}, "backbone.source is 'hub' but backbone.name is not set."),
-        ("quora", {"backbone": {"source": "folder", "path": "/none"}}, "no model in /none: expected config.json and "),
-        ("snli", {"tokenizer": {"kind": "folder"}}, "tokenizer.kind is 'folder' but tokenizer.path is not set."),
-        ("snli", {"tokenizer": {"kind": "folder", "path": "/none"}}, "no tokenizer in /none: expected tokenizer.json"),
-        (
-            "writingprompts",
-            {"max_source_tokens": 158},
-            "the backbone's 160 positions leave no room for a text behind sources of up to ",
-        ),
-    ],
-)
-def test_what_cannot_be_built_is_found_before_anything_runs(
-    micro: MakeSpec, task: str, changes: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(BenchError, match=f"^{re.escape(message)}") as error:
-        check_inputs([micro("lm"), micro("lm", task, **changes)], None)
-    assert "\n" not in str(error.value)
-
-
-def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    for folder in (file, file / "below"):
-        with pytest.raises(BenchError, match=f"cannot write to {folder}: "):
-            check_folder(folder)
-    check_folder(tmp_path / "new" / "folder")
-    assert (tmp_path / "new" / "folder").is_dir()
-    assert list((tmp_path / "new" / "folder").iterdir()) == []
 
 
 def test_an_outcome_has_a_record_or_an_error(micro: MakeSpec) -> None:
