@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.backbones import AttentionPooling, Backbone, EncoderOnly, InjectedSystem, Injection
+from bench.backbones import AttentionPooling, Backbone, EncoderOnly, InjectedSystem, Injection, Stack
 from bench.batch import Batch, Generators
 from bench.interface import LatentPath, Posterior
 from bench.latents import Gaussian, GaussianPosterior, sample_gaussian_prior, standard_gaussian
@@ -54,7 +54,8 @@ class TransformerVAE(InjectedSystem):
         conditional: bool = False,
         encoder: EncoderOnly | None = None,
     ) -> None:
-        super().__init__(backbone, config, conditional, encoder)
+        super().__init__(backbone, config, conditional)
+        self.own_encoder = encoder
         self.groups = (config.latent_size,)
         width, statistics, bias = self.reader.width, 2 * config.latent_size, self.posterior_bias
         self.pooling = AttentionPooling(width) if config.representation == "attention_pool" else None
@@ -67,6 +68,11 @@ class TransformerVAE(InjectedSystem):
             if network is not None and network.bias is not None:
                 nn.init.zeros_(network.bias)
         nn.init.normal_(self.projection.weight, std=self.initial_std)
+
+    @property
+    def reader(self) -> Stack:
+        """The stack that encodes texts: the separate encoder if there is one, else the backbone."""
+        return self.backbone if self.own_encoder is None else self.own_encoder
 
     @property
     def initial_std(self) -> float:

@@ -13,16 +13,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from bench.batch import Batch, Generators, Seeds
 from bench.specs import DecodingSpec, EncoderKind, ModelSpec, RunSpec, SystemConfig
-
-if TYPE_CHECKING:
-    from bench.backbones import EncoderOnly, Foundation
+from bench.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -115,15 +113,16 @@ class System(nn.Module, ABC):
     Class attributes:
         Config: pydantic model of the options, with defaults.
         default_objective: objective used unless the run names one; by default the plain ELBO.
-        encoder_kind: the kind of encoder it has of its own, which then is a further argument of its making and reads
-            ``Batch.encoder``; None if the backbone encodes.
-        uses_transformer: whether it stands on the task's Transformer stack; one with encoder and decoder of its own
-            has no use for it, and gets a foundation without weights instead.
+        encoder_kind: kind of a separate encoder, which reads ``Batch.encoder`` and is a further argument of
+            ``__init__``; None if the backbone encodes.
+        uses_transformer: whether the system uses the task's Transformer stack. If so, the stack is the first argument
+            of ``__init__``; if not, tokenizer and width are.
         version: rises whenever the same spec computes something else.
 
     Attributes:
-        backbone: what it stands on: the Transformer stack, or its tokenizer and width alone.
-        own_encoder: the encoder of its own, or None.
+        tokenizer: of the texts.
+        width: hidden size of the task's Transformer stack.
+        backbone: the Transformer stack; None for a system that uses none.
         config: its options.
         conditional: whether texts come with conditions.
         groups: sizes of the latent groups; () for a plain language model.
@@ -139,14 +138,16 @@ class System(nn.Module, ABC):
 
     def __init__(
         self,
-        backbone: Foundation,
+        tokenizer: Tokenizer,
+        width: int,
         config: SystemConfig,
         conditional: bool = False,
-        encoder: EncoderOnly | None = None,
+        backbone: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.tokenizer = tokenizer
+        self.width = width
         self.backbone = backbone
-        self.own_encoder = encoder
         self.config = config
         self.conditional = conditional
         self.mean_norms = nn.ModuleList()

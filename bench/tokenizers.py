@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +45,13 @@ class Tokenizer:
     """Text to ids and back, BOS and EOS included.
 
     Attributes:
-        name: what signatures call it: kind, size and the first six digits of the content's digest.
+        name: its name in signatures: kind, size and the first six digits of the content's digest.
         digest: SHA-256 of its content.
         pad, bos, eos: ids of the special tokens.
+        encoder: the tokens that a separate encoder (Optimus's BERT) reads; None for a system without one.
     """
+
+    encoder: EncoderTokens | None = None
 
     def __init__(self, engine: Engine, kind: str, special: Sequence[str] = SPECIAL_TOKENS) -> None:
         engine.add_special_tokens(list(special))
@@ -71,9 +76,23 @@ class Tokenizer:
         """Returns the texts of ids, special tokens left out."""
         return list(self._engine.decode_batch([list(one) for one in ids], skip_special_tokens=True))
 
+    def with_encoder(self, encoder: EncoderTokens | None) -> Tokenizer:
+        """Returns the same tokenizer with the tokens of a separate encoder beside its own."""
+        tokenizer = copy(self)
+        tokenizer.encoder = encoder
+        return tokenizer
+
     def save(self, path: Path) -> None:
         """Writes the one file from which ``load`` reads it back."""
         atomic_write(path, self._engine.to_str().encode())
+
+
+@dataclass(frozen=True)
+class EncoderTokens:
+    """The tokens of a separate encoder: its tokenizer, and the longest sequence that the encoder takes."""
+
+    tokenizer: Tokenizer
+    positions: int
 
 
 def build_tokenizer(spec: TokenizerSpec, training_texts: Sequence[str]) -> Tokenizer:

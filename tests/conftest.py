@@ -14,9 +14,9 @@ import pytest
 import torch
 
 if TYPE_CHECKING:
-    from bench.backbones import Tokenizer
     from bench.batch import Batch
     from bench.records.schema import Record
+    from bench.tokenizers import Tokenizer
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -108,8 +108,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
 @pytest.fixture(scope="session")
 def tokenizer(_own_cache: None) -> Tokenizer:
     # Imported here: it takes seconds, which tests without a model need not wait for.
-    from bench.backbones import build_tokenizer
     from bench.specs import TokenizerSpec
+    from bench.tokenizers import build_tokenizer
 
     return build_tokenizer(TokenizerSpec(vocabulary_size=300), TEXTS * 3)
 
@@ -117,8 +117,8 @@ def tokenizer(_own_cache: None) -> Tokenizer:
 @pytest.fixture(scope="session")
 def encoder_tokenizer(_own_cache: None) -> Tokenizer:
     """For systems with an encoder of their own."""
-    from bench.backbones import build_encoder_tokenizer
     from bench.specs import EncoderSpec
+    from bench.tokenizers import build_encoder_tokenizer
 
     return build_encoder_tokenizer(EncoderSpec(vocabulary_size=60), (*TEXTS, *SOURCES) * 3)
 

@@ -16,9 +16,9 @@ from tokenizers import trainers
 from tokenizers.processors import TemplateProcessing
 from transformers import BartTokenizer, GPT2Tokenizer
 
-from bench.backbones import Tokenizer, build_tokenizer, load_tokenizer
 from bench.errors import BenchError
 from bench.specs import TokenizerSpec
+from bench.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 
 CORPUS = ("the cat sat on the mat .", "the dog sat on the log .", "Größe, 冬 and\tthe rest\n") * 5
 SENTENCES = (

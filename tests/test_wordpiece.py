@@ -14,9 +14,9 @@ from tokenizers import Tokenizer as Engine
 from tokenizers import models
 from transformers import BertTokenizer
 
-from bench.backbones import Tokenizer, build_encoder_tokenizer
 from bench.errors import BenchError
 from bench.specs import EncoderSpec
+from bench.tokenizers import Tokenizer, build_encoder_tokenizer
 
 CORPUS = ("the cat sat on the mat .", "the catalogue cannot be cut", "Größe, 冬 and\tthe rest\n") * 5
 SENTENCES = (

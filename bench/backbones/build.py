@@ -15,7 +15,6 @@ from bench.backbones.backbone import Backbone
 from bench.backbones.decoder_only import pretrained_gpt2, scratch_gpt2
 from bench.backbones.encoder_decoder import pretrained_bart, scratch_bart
 from bench.backbones.encoder_only import EncoderOnly, pretrained_bert, scratch_bert
-from bench.backbones.foundation import BareFoundation
 from bench.backbones.injection import register_attention
 from bench.backbones.stack import Stack
 from bench.errors import BenchError
@@ -132,13 +131,13 @@ def build_backbone(spec: BackboneSpec, tokenizer: Tokenizer) -> Backbone:
     return _BACKBONES[spec.kind](spec, tokenizer, "backbone")
 
 
-def build_foundation(spec: BackboneSpec, tokenizer: Tokenizer) -> BareFoundation:
-    """Builds what a system stands on that has no use for the backbone of a run: no weights, the backbone's width.
+def backbone_width(spec: BackboneSpec) -> int:
+    """Returns the hidden size of the backbone of a run, for a system that does not use the backbone itself.
 
     Raises:
         BenchError: as ``build_backbone``.
     """
-    return BareFoundation(tokenizer, _BACKBONES[spec.kind].check(spec, "backbone").width)
+    return _BACKBONES[spec.kind].check(spec, "backbone").width
 
 
 def build_encoder(spec: EncoderSpec, tokenizer: Tokenizer) -> EncoderOnly:

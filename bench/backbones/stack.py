@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from bench.backbones.dropout import use_fast_dropout
-from bench.backbones.foundation import Foundation
 from bench.batch import Batch
 from bench.tokenizers import Tokenizer
 
@@ -36,7 +35,7 @@ class Encoded:
     mask: Tensor
 
 
-class Stack(Foundation):
+class Stack(nn.Module, ABC):
     """A Hugging Face model that encodes texts.
 
     Its blocks are run one by one, for what the model's own pass does not do: give the output of every block, with other
@@ -44,15 +43,22 @@ class Stack(Foundation):
 
     Attributes:
         model: the Hugging Face model.
+        tokenizer: its tokenizer.
         activation_checkpointing: whether the backward pass computes the activations of a block anew, instead of
             keeping them.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
-        super().__init__(tokenizer)
+        super().__init__()
+        self.tokenizer = tokenizer
         use_fast_dropout(model)
         self.model = model
         self.activation_checkpointing = False
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Hidden size."""
 
     @property
     @abstractmethod

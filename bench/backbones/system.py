@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from bench.backbones.backbone import Backbone
 from bench.backbones.injection import Injection
-from bench.backbones.stack import Stack
 from bench.batch import Batch, Seeds
 from bench.interface import LatentPath, System
-from bench.specs import DecodingSpec
+from bench.specs import DecodingSpec, SystemConfig
 
 
 class InjectedSystem(System):
@@ -20,15 +19,13 @@ class InjectedSystem(System):
     Implement ``encode``, ``sample_prior`` and ``inject``; likelihood and generation come with them.
 
     Attributes:
-        backbone: the Transformer stack it stands on.
+        backbone: the Transformer stack.
     """
 
     backbone: Backbone
 
-    @property
-    def reader(self) -> Stack:
-        """The stack that encodes texts: the encoder of its own, else the backbone."""
-        return self.backbone if self.own_encoder is None else self.own_encoder
+    def __init__(self, backbone: Backbone, config: SystemConfig, conditional: bool = False) -> None:
+        super().__init__(backbone.tokenizer, backbone.width, config, conditional, backbone)
 
     @property
     def output_layer(self) -> nn.Linear:

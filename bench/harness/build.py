@@ -1,41 +1,37 @@
-"""From a spec to a system with random weights."""
+"""From a spec to an untrained system."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
-from bench.backbones import (
-    Tokenizer,
-    build_backbone,
-    build_encoder,
-    build_foundation,
-)
+from bench.backbones import backbone_width, build_backbone, build_encoder
 from bench.interface import System
 from bench.objectives import adapt
 from bench.specs import ModelSpec, validated
+from bench.tokenizers import Tokenizer
 
 
-def build_system(
-    cls: type[System],
-    spec: ModelSpec,
-    tokenizer: Tokenizer,
-    encoder_tokenizer: Tokenizer | None = None,
-    seed: int = 0,
-) -> System:
-    """Builds an untrained system of a class, changed as the objective wants it, its weights drawn from ``seed``.
+def build_system(cls: type[System], spec: ModelSpec, tokenizer: Tokenizer, seed: int = 0) -> System:
+    """Builds a system of class ``cls`` with weights drawn from ``seed``, and applies the objective's adaptations.
 
-    The caller's random state is kept.
+    The global random state of torch stays as it was.
 
     Raises:
         BenchError: unknown names or options, or a backbone that cannot be built.
     """
     options = validated(cls.Config, spec.system.options, f"system {spec.system.label!r}")
+    create: Callable[..., System] = cls  # the first arguments depend on the class
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        backbone = (build_backbone if cls.uses_transformer else build_foundation)(spec.backbone, tokenizer)
-        if spec.encoder is None or encoder_tokenizer is None:
-            system = cls(backbone, options, spec.conditional)
+        if not cls.uses_transformer:
+            system = create(tokenizer, backbone_width(spec.backbone), options, spec.conditional)
+        elif spec.encoder is None or tokenizer.encoder is None:
+            system = create(build_backbone(spec.backbone, tokenizer), options, spec.conditional)
         else:
-            system = cls(backbone, options, spec.conditional, build_encoder(spec.encoder, encoder_tokenizer))
+            backbone = build_backbone(spec.backbone, tokenizer)
+            encoder = build_encoder(spec.encoder, tokenizer.encoder.tokenizer)
+            system = create(backbone, options, spec.conditional, encoder)
     adapt(system, spec.objective)
     return system

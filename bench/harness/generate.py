@@ -46,7 +46,7 @@ def generate_texts(
         on_phase: told of progress.
     """
     system.eval()
-    tokenizer = system.backbone.tokenizer
+    tokenizer = system.tokenizer
     device = next(system.parameters()).device
     n = min(n, len(texts)) if texts.sources else n
     per_row = decoding.samples_per_source if texts.sources else 1

@@ -16,30 +16,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from bench.backbones import (
-    BERT_TOKENS,
-    Tokenizer,
-    load_tokenizer,
-    read_tokenizer,
-)
+from bench.backbones import check_encoder
 from bench.errors import BenchError
 from bench.harness.build import build_system
 from bench.interface import System
 from bench.specs import ModelSpec, validated
 from bench.storage import atomic_write, file_sha256
 from bench.systems import IMPORTERS, SYSTEMS
+from bench.tokenizers import BERT_TOKENS, EncoderTokens, Tokenizer, load_tokenizer, read_tokenizer
 
 MODEL, WEIGHTS = "model.json", "model.safetensors"
 TOKENIZER, ENCODER_TOKENIZER = "tokenizer.json", "encoder_tokenizer.json"
 
 
-def save_description(
-    folder: Path, spec: ModelSpec, tokenizer: Tokenizer, encoder_tokenizer: Tokenizer | None = None
-) -> None:
-    """Writes all of a model folder but the weights."""
+def save_description(folder: Path, spec: ModelSpec, tokenizer: Tokenizer) -> None:
+    """Writes all files of a model folder except the weights."""
     tokenizer.save(folder / TOKENIZER)
-    if encoder_tokenizer is not None:
-        encoder_tokenizer.save(folder / ENCODER_TOKENIZER)
+    if tokenizer.encoder is not None:
+        tokenizer.encoder.tokenizer.save(folder / ENCODER_TOKENIZER)
     atomic_write(folder / MODEL, spec.model_dump_json(indent=2).encode() + b"\n")
 
 
@@ -50,14 +44,12 @@ class ModelFolder:
     Attributes:
         path: the folder.
         spec: what the model is.
-        tokenizer: its tokenizer.
-        encoder_tokenizer: that of its own encoder, None for a system without.
+        tokenizer: its tokenizer, with the tokens of the separate encoder if the system has one.
     """
 
     path: Path
     spec: ModelSpec
     tokenizer: Tokenizer
-    encoder_tokenizer: Tokenizer | None
 
     @classmethod
     def read(cls, folder: Path) -> ModelFolder:
@@ -74,8 +66,11 @@ class ModelFolder:
         except ValueError as error:
             raise BenchError(f"{folder / MODEL}: damaged, not JSON: {error}") from None
         spec = validated(ModelSpec, content, str(folder / MODEL))
-        encoder = read_tokenizer(folder / ENCODER_TOKENIZER, BERT_TOKENS) if spec.encoder is not None else None
-        return cls(folder, spec, read_tokenizer(folder / TOKENIZER, spec.special_tokens), encoder)
+        tokenizer = read_tokenizer(folder / TOKENIZER, spec.special_tokens)
+        if spec.encoder is not None:
+            wordpiece = read_tokenizer(folder / ENCODER_TOKENIZER, BERT_TOKENS)
+            tokenizer = tokenizer.with_encoder(EncoderTokens(wordpiece, check_encoder(spec.encoder)))
+        return cls(folder, spec, tokenizer)
 
     def digest(self) -> str:
         """Returns the SHA-256 of the weights, in hex."""
@@ -87,8 +82,7 @@ class ModelFolder:
         Raises:
             BenchError: the weights are damaged, or those of another system.
         """
-        cls = SYSTEMS.get(self.spec.system.name)
-        system = build_system(cls, self.spec, self.tokenizer, self.encoder_tokenizer)
+        system = build_system(SYSTEMS.get(self.spec.system.name), self.spec, self.tokenizer)
         load_weights(system, self.path / WEIGHTS)
         return system.eval()
 

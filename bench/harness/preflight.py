@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.backbones import build_encoder_tokenizer, build_tokenizer, check_encoder
+from bench.backbones import check_encoder
 from bench.errors import BenchError
 from bench.harness.prepare import text_limits
 from bench.specs import RunSpec
 from bench.tasks.task import load_texts
+from bench.tokenizers import build_encoder_tokenizer, build_tokenizer
 
 
 def check_inputs(specs: Sequence[RunSpec], data_folder: Path | None) -> None:

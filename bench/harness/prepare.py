@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tokenizers
 
-from bench.backbones import Tokenizer, build_encoder_tokenizer, build_tokenizer, check_backbone, check_encoder
+from bench.backbones import check_backbone, check_encoder
 from bench.cache import cached_arrays
 from bench.errors import BenchError
 from bench.harness import generate, scoring, train
 from bench.harness.build import build_system
 from bench.harness.model_folder import WEIGHTS, ModelFolder
-from bench.harness.tokenized_texts import VERSION, EncoderTokens, TokenizedTexts, tokenize
+from bench.harness.tokenized_texts import VERSION, TokenizedTexts, tokenize
 from bench.interface import System
 from bench.metrics.model import model_metrics
 from bench.records.schema import DataFacts
@@ -22,6 +22,7 @@ from bench.specs import RunSpec
 from bench.storage import file_sha256
 from bench.systems import SYSTEMS
 from bench.tasks.task import Split, TaskData, get_task, load_texts
+from bench.tokenizers import EncoderTokens, Tokenizer, build_encoder_tokenizer, build_tokenizer
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,6 @@ class Prepared:
         data: its texts and what is known of them.
         tokenizer: its tokenizer.
         texts: the texts as ids.
-        encoder_tokens: what the system's own encoder takes, None for a system without.
         components: version or content digest of what decides the result besides spec and texts.
     """
 
@@ -41,7 +41,6 @@ class Prepared:
     data: TaskData
     tokenizer: Tokenizer
     texts: Mapping[Split, TokenizedTexts]
-    encoder_tokens: EncoderTokens | None
     components: Mapping[str, int | str]
 
     @property
@@ -71,13 +70,7 @@ class Prepared:
 
     def system(self, seed: int) -> System:
         """Builds the untrained system, its weights drawn from ``seed``; the caller's random state is kept."""
-        cls = SYSTEMS.get(self.spec.system.name)
-        return build_system(cls, self.spec.model, self.tokenizer, self.encoder_tokenizer, seed)
-
-    @property
-    def encoder_tokenizer(self) -> Tokenizer | None:
-        """The tokenizer of the system's own encoder, None for a system without."""
-        return None if self.encoder_tokens is None else self.encoder_tokens.tokenizer
+        return build_system(SYSTEMS.get(self.spec.system.name), self.spec.model, self.tokenizer, seed)
 
 
 def prepare(spec: RunSpec, data_folder: Path | None = None, model: ModelFolder | None = None) -> Prepared:
@@ -93,19 +86,13 @@ def prepare(spec: RunSpec, data_folder: Path | None = None, model: ModelFolder |
     """
     data = load_texts(spec.task, data_folder)
     training_texts = _training_texts(data)
-    tokenizer = model.tokenizer if model else build_tokenizer(spec.tokenizer, training_texts)
-    encoder = None
-    if spec.encoder is not None:
-        own = model.encoder_tokenizer if model else None
-        encoder = EncoderTokens(
-            own or build_encoder_tokenizer(spec.encoder, training_texts), check_encoder(spec.encoder)
-        )
-    texts = _tokenized(data, tokenizer, text_limits(spec), encoder)
-    components = _components(spec, data, tokenizer, encoder)
+    tokenizer = model.tokenizer if model else _tokenizer(spec, training_texts)
+    texts = _tokenized(data, tokenizer, text_limits(spec))
+    components = _components(spec, data, tokenizer)
     if model is not None:
         del components["train"]
         components["weights"] = model.digest()[:12]
-    return Prepared(spec, data, tokenizer, texts, encoder, components)
+    return Prepared(spec, data, tokenizer, texts, components)
 
 
 def _training_texts(data: TaskData) -> list[str]:
@@ -114,10 +101,18 @@ def _training_texts(data: TaskData) -> list[str]:
     return [example.target for example in examples] + [example.source for example in examples if example.source]
 
 
-def _tokenized(
-    data: TaskData, tokenizer: Tokenizer, limits: tuple[int, int | None], encoder: EncoderTokens | None
-) -> dict[Split, TokenizedTexts]:
+def _tokenizer(spec: RunSpec, training_texts: Sequence[str]) -> Tokenizer:
+    """Returns the tokenizer of a run, with the tokens of the separate encoder if the system has one."""
+    tokenizer = build_tokenizer(spec.tokenizer, training_texts)
+    if spec.encoder is None:
+        return tokenizer
+    wordpiece = build_encoder_tokenizer(spec.encoder, training_texts)
+    return tokenizer.with_encoder(EncoderTokens(wordpiece, check_encoder(spec.encoder)))
+
+
+def _tokenized(data: TaskData, tokenizer: Tokenizer, limits: tuple[int, int | None]) -> dict[Split, TokenizedTexts]:
     """Returns the texts of every split as ids, from the cache if they were tokenized before."""
+    encoder = tokenizer.encoder
     content = {
         "texts": data.sha256,
         "tokenizer": _identity(tokenizer),
@@ -131,7 +126,7 @@ def _tokenized(
         arrays = cached_arrays(
             "texts",
             {**content, "split": split},
-            lambda: tokenize(data.splits[split], tokenizer, *limits, encoder).arrays(),
+            lambda: tokenize(data.splits[split], tokenizer, *limits).arrays(),
         )
         return TokenizedTexts.from_arrays(arrays)
 
@@ -160,9 +155,7 @@ def text_limits(spec: RunSpec) -> tuple[int, int | None]:
     return min(spec.task.max_tokens, room), source
 
 
-def _components(
-    spec: RunSpec, data: TaskData, tokenizer: Tokenizer, encoder: EncoderTokens | None
-) -> dict[str, int | str]:
+def _components(spec: RunSpec, data: TaskData, tokenizer: Tokenizer) -> dict[str, int | str]:
     versions: dict[str, int | str] = {
         f"system {spec.system.name}": SYSTEMS.get(spec.system.name).version,
         f"task {data.task}": data.version,
@@ -172,8 +165,8 @@ def _components(
         "generate": generate.VERSION,
         **{f"metric {metric.name}": metric.version for metric in model_metrics(())},
     }
-    if encoder is not None:
-        versions["encoder tokenizer"] = encoder.tokenizer.digest[:12]
+    if tokenizer.encoder is not None:
+        versions["encoder tokenizer"] = tokenizer.encoder.tokenizer.digest[:12]
     for section, stack in (("backbone", spec.backbone), ("encoder", spec.encoder)):
         if stack is not None and stack.path is not None:
             versions[section] = file_sha256(stack.path / WEIGHTS)[:12]

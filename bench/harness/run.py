@@ -69,7 +69,7 @@ def run(
     if (reason := unsupported(stages, train.gradient_flow(system, prepared.texts["train"]))) is not None:
         return _skipped(reason, facts, store)
     folder.mkdir(parents=True, exist_ok=True)
-    save_description(folder, spec.model, prepared.tokenizer, prepared.encoder_tokenizer)
+    save_description(folder, spec.model, prepared.tokenizer)
     with watch.phase("train"):
         trainer = train.Trainer(system, prepared.texts, stages, spec.training, seeds, folder, on_phase)
         progress = trainer.run()
@@ -195,6 +195,6 @@ def _model_facts(system: System, weights_sha256: str | None) -> ModelFacts:
     return ModelFacts(
         parameters=sum(parameter.numel() for parameter in system.parameters()),
         weights_sha256=weights_sha256,
-        vocabulary_size=len(system.backbone.tokenizer),
+        vocabulary_size=len(system.tokenizer),
         details={"latent_groups": len(system.groups), "latent_dimensions": sum(system.groups)},
     )

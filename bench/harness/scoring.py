@@ -114,7 +114,7 @@ def score_texts(
     repeats = scoring.n_importance_samples // n_samples
     return ScoredTexts(
         groups=system.groups,
-        tokenizer=system.backbone.tokenizer.name,
+        tokenizer=system.tokenizer.name,
         tokens=texts.predicted,
         words=texts.words,
         bytes=texts.bytes,

@@ -1,4 +1,4 @@
-"""Texts to batches: ids with the counts that scores divide by, and batches of texts of similar length."""
+"""The texts of a split as token ids, with the counts that scores divide by."""
 
 from __future__ import annotations
 
@@ -9,41 +9,40 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from bench.backbones import Tokenizer
 from bench.batch import Batch, Ids
 from bench.bootstrap import Array
 from bench.cache import AnyArray
 from bench.tasks.task import Example
+from bench.tokenizers import Tokenizer
 
-VERSION = 1
-"""Rises whenever the same texts and tokenizer give other ids or counts."""
-
-PARTS = ("ids", "sources", "encoder", "encoder_sources")
-"""What of the texts is token ids."""
+VERSION = 2
+"""Rises whenever the same texts and tokenizer give other ids, counts or arrays."""
 
 TOKENIZED_AT_ONCE = 4096
-"""Texts; changes memory only: tokenizers say so much of each token that all of a large split would not fit."""
+"""Texts per call of the tokenizer. It bounds memory, because a tokenizer returns much more than the ids."""
 
 
 @dataclass(frozen=True, eq=False)
 class TokenIds:
-    """N texts as token ids, one behind the other in one array.
+    """Token ids of N texts in one array.
 
     Attributes:
         flat: ids of all texts.
-        offsets: where each text begins in ``flat``, and where the last one ends (N + 1).
-        cut: which texts were too long; these keep their beginning and have no EOS (N).
+        offsets: start of each text in ``flat``, and the end of the last one (N + 1).
+        cut: True for a text that was longer than the limit; it keeps its first tokens and has no EOS (N).
         pad: id of padding.
+        encoder: the same texts, after the cut, in the tokens of a separate encoder; None without one.
     """
 
     flat: Ids
     offsets: npt.NDArray[np.int64]
     cut: npt.NDArray[np.bool_]
     pad: int
+    encoder: TokenIds | None = None
 
     @classmethod
     def of(cls, texts: Sequence[str], tokenizer: Tokenizer, limit: int) -> TokenIds:
-        """Tokenizes texts and cuts what is longer than ``limit``."""
+        """Tokenizes texts; ``limit`` is the largest number of tokens that a text keeps."""
         rows, cut = [np.empty(0, dtype=np.int32)], []
         for start in range(0, len(texts), TOKENIZED_AT_ONCE):
             for ids in tokenizer.encode(texts[start : start + TOKENIZED_AT_ONCE]):
@@ -67,75 +66,59 @@ class TokenIds:
         """Returns the ids of each text as a list."""
         return [self[index].tolist() for index in range(len(self))]
 
-    def batch(self, indices: Sequence[int], condition: Batch | None = None, encoder: Batch | None = None) -> Batch:
-        """Returns the texts at ``indices``, beside what they are conditioned on and what an own encoder reads."""
+    def batch(self, indices: Sequence[int], condition: Batch | None = None) -> Batch:
+        """Returns the texts at ``indices`` as a batch with the given condition."""
+        encoder = self.encoder.batch(indices) if self.encoder else None
         return Batch.collate([self[index] for index in indices], self.pad, condition, encoder)
 
-    def arrays(self, part: str) -> dict[str, AnyArray]:
-        """Returns all attributes as arrays, their names beginning with ``part``."""
-        return {
-            f"{part}.flat": self.flat,
-            f"{part}.offsets": self.offsets,
-            f"{part}.cut": self.cut,
-            f"{part}.pad": np.array(self.pad),
+    def arrays(self, prefix: str) -> dict[str, AnyArray]:
+        """Returns all attributes as arrays whose names begin with ``prefix``."""
+        arrays: dict[str, AnyArray] = {
+            f"{prefix}.flat": self.flat,
+            f"{prefix}.offsets": self.offsets,
+            f"{prefix}.cut": self.cut,
+            f"{prefix}.pad": np.array(self.pad),
         }
+        return arrays | self.encoder.arrays(f"{prefix}.encoder") if self.encoder else arrays
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, AnyArray], part: str) -> TokenIds:
-        """Returns what ``arrays`` made arrays of."""
-        flat, offsets, cut, pad = (arrays[f"{part}.{name}"] for name in ("flat", "offsets", "cut", "pad"))
-        return cls(flat, offsets, cut, int(pad))
-
-
-@dataclass(frozen=True)
-class EncoderTokens:
-    """What a system's own encoder takes: texts in the tokens of ``tokenizer``, at most ``positions`` of them."""
-
-    tokenizer: Tokenizer
-    positions: int
-
-    def of(self, texts: Sequence[str]) -> TokenIds:
-        """Tokenizes texts and cuts what is too long."""
-        return TokenIds.of(texts, self.tokenizer, self.positions)
+    def from_arrays(cls, arrays: Mapping[str, AnyArray], prefix: str) -> TokenIds | None:
+        """Returns the ids that ``arrays(prefix)`` stored; None if there are none."""
+        if f"{prefix}.flat" not in arrays:
+            return None
+        flat, offsets, cut, pad = (arrays[f"{prefix}.{name}"] for name in ("flat", "offsets", "cut", "pad"))
+        return cls(flat, offsets, cut, int(pad), cls.from_arrays(arrays, f"{prefix}.encoder"))
 
 
 @dataclass(frozen=True, eq=False)
 class TokenizedTexts:
-    """The texts of a split as ids, BOS and EOS included, cut where they are too long.
+    """N texts of a split, BOS and EOS included.
 
     Attributes:
-        ids: of the texts (a conditional task's targets).
-        words: whitespace-separated words of each (kept) text (N).
-        bytes: UTF-8 bytes of each (kept) text (N).
-        sources: ids of what each text is conditioned on; None without conditions.
-        encoder: the (kept) texts as the system's own encoder reads them, if it has one.
-        encoder_sources: the same of their sources.
+        ids: of the texts (the targets of a conditional task).
+        words: whitespace-separated words of each text after the cut (N).
+        bytes: UTF-8 bytes of each text after the cut (N).
+        sources: ids of the source of each text; None on unconditional tasks.
     """
 
     ids: TokenIds
     words: Array
     bytes: Array
     sources: TokenIds | None = None
-    encoder: TokenIds | None = None
-    encoder_sources: TokenIds | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def cuts(self) -> dict[str, int]:
-        """How many were too long, by the words that say of what."""
-        parts = {
-            "texts were cut": self.ids,
-            "sources were cut": self.sources,
-            "texts were cut for the encoder": self.encoder,
-            "sources were cut for the encoder": self.encoder_sources,
-        }
-        return {what: int(ids.cut.sum()) if ids else 0 for what, ids in parts.items()}
+        """Number of cut texts and sources, by the words that a record uses for them."""
+        counts = {"texts were cut": self.ids, "sources were cut": self.sources}
+        counts |= {f"{what} for the encoder": ids.encoder if ids else None for what, ids in counts.items()}
+        return {what: int(ids.cut.sum()) if ids else 0 for what, ids in counts.items()}
 
     @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of each text and its source, BOS included: what a batch has to hold (N)."""
+        """Tokens of each text and its source, BOS included (N)."""
         return self.ids.lengths + self.sources.lengths if self.sources else self.ids.lengths
 
     @cached_property
@@ -144,62 +127,55 @@ class TokenizedTexts:
         return (self.ids.lengths - 1).astype(np.float64)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Returns the texts at ``indices`` as a batch, with their sources if they have any."""
-        encoder = self.encoder.batch(indices) if self.encoder else None
-        return self.ids.batch(indices, self.conditions(indices), encoder)
+        """Returns the texts at ``indices`` as a batch, with their sources on conditional tasks."""
+        return self.ids.batch(indices, self.conditions(indices))
 
     def conditions(self, indices: Sequence[int]) -> Batch | None:
-        """Returns the sources of the texts at ``indices``, or None without sources."""
-        encoder = self.encoder_sources.batch(indices) if self.encoder_sources else None
-        return self.sources.batch(indices, encoder=encoder) if self.sources else None
+        """Returns the sources of the texts at ``indices``; None on unconditional tasks."""
+        return self.sources.batch(indices) if self.sources else None
 
     def arrays(self) -> dict[str, AnyArray]:
-        """Returns all of it as arrays by name."""
-        named = {"words": self.words, "bytes": self.bytes}
-        for part in PARTS:
-            if ids := getattr(self, part):
-                named |= ids.arrays(part)
-        return named
+        """Returns all attributes as arrays by name."""
+        arrays = {"words": self.words, "bytes": self.bytes, **self.ids.arrays("ids")}
+        return arrays | self.sources.arrays("sources") if self.sources else arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, AnyArray]) -> TokenizedTexts:
-        """Returns what ``arrays`` made arrays of."""
-        ids = {part: TokenIds.from_arrays(arrays, part) for part in PARTS if f"{part}.flat" in arrays}
-        return cls(words=arrays["words"], bytes=arrays["bytes"], **ids)
+        """Returns the texts that ``arrays`` stored."""
+        ids, sources = (TokenIds.from_arrays(arrays, prefix) for prefix in ("ids", "sources"))
+        if ids is None:
+            raise KeyError("ids")
+        return cls(ids, arrays["words"], arrays["bytes"], sources)
 
 
 def tokenize(
-    examples: Sequence[Example],
-    tokenizer: Tokenizer,
-    max_tokens: int,
-    max_source_tokens: int | None = None,
-    encoder: EncoderTokens | None = None,
+    examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int, max_source_tokens: int | None = None
 ) -> TokenizedTexts:
     """Tokenizes examples and cuts what is too long.
 
     Args:
         examples: pairs, or texts alone.
-        tokenizer: for both sides.
+        tokenizer: of texts and sources.
         max_tokens: longest text, BOS included.
         max_source_tokens: longest source, BOS included; None leaves sources out.
-        encoder: what the system's own encoder takes; it reads what is left of a text that was cut.
     """
-    ids, texts = _kept([example.target for example in examples], tokenizer, max_tokens)
-    tokenized = TokenizedTexts(
+    ids, texts = _cut([example.target for example in examples], tokenizer, max_tokens)
+    sources = None
+    if max_source_tokens is not None:
+        sources, _ = _cut([example.source or "" for example in examples], tokenizer, max_source_tokens)
+    return TokenizedTexts(
         ids,
         words=np.array([len(text.split()) for text in texts], dtype=np.float64),
         bytes=np.array([len(text.encode()) for text in texts], dtype=np.float64),
-        encoder=encoder.of(texts) if encoder else None,
+        sources=sources,
     )
-    if max_source_tokens is None:
-        return tokenized
-    source_ids, sources = _kept([example.source or "" for example in examples], tokenizer, max_source_tokens)
-    return replace(tokenized, sources=source_ids, encoder_sources=encoder.of(sources) if encoder else None)
 
 
-def _kept(texts: Sequence[str], tokenizer: Tokenizer, limit: int) -> tuple[TokenIds, list[str]]:
-    """Returns the first ids of each text, and the texts they stand for."""
-    ids, kept = TokenIds.of(texts, tokenizer, limit), list(texts)
+def _cut(texts: Sequence[str], tokenizer: Tokenizer, limit: int) -> tuple[TokenIds, list[str]]:
+    """Returns the first ``limit`` ids of each text, and the texts that these ids stand for."""
+    ids, cut_texts = TokenIds.of(texts, tokenizer, limit), list(texts)
     for index in np.flatnonzero(ids.cut).tolist():
-        kept[index] = tokenizer.decode([ids[index].tolist()])[0]
-    return ids, kept
+        cut_texts[index] = tokenizer.decode([ids[index].tolist()])[0]
+    if (encoder := tokenizer.encoder) is not None:
+        ids = replace(ids, encoder=TokenIds.of(cut_texts, encoder.tokenizer, encoder.positions))
+    return ids, cut_texts

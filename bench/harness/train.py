@@ -166,7 +166,7 @@ class Trainer:
         Returns:
             What happened; ``diverged`` is set, and the system is of no use, if a loss was not finite.
         """
-        stacks = [one for one in (self.system.backbone, self.system.own_encoder) if isinstance(one, Stack)]
+        stacks = [module for module in self.system.modules() if isinstance(module, Stack)]
         with ExitStack() as settings:
             for stack in stacks:
                 stack.activation_checkpointing = self.spec.activation_checkpointing

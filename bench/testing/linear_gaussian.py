@@ -18,13 +18,13 @@ from tokenizers import Tokenizer as Engine
 from tokenizers import models, pre_tokenizers
 from torch import Tensor, nn
 
-from bench.backbones import BareFoundation, Tokenizer
 from bench.batch import Batch, Generators, Seeds
 from bench.bootstrap import Array
 from bench.errors import BenchError
 from bench.interface import LatentPath, Posterior, System
 from bench.latents import LOG_2PI, Gaussian, draw_noise, path_of
 from bench.specs import DecodingSpec, SystemConfig
+from bench.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,7 +269,7 @@ class LinearGaussianSystem(System):
     """
 
     def __init__(self, model: LinearGaussian, tokenizer: Tokenizer) -> None:
-        super().__init__(BareFoundation(tokenizer, width=sum(model.groups)), SystemConfig())
+        super().__init__(tokenizer, sum(model.groups), SystemConfig())
         self.groups = model.groups
         words = tokenizer.decode([[index] for index in range(len(tokenizer))])
         self.number = nn.Parameter(torch.tensor([float(word or "nan") for word in words], dtype=torch.float64), False)

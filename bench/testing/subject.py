@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 
-from bench.backbones import Tokenizer, build_encoder_tokenizer, build_tokenizer
 from bench.batch import Batch
 from bench.harness.build import build_system
-from bench.harness.tokenized_texts import EncoderTokens, TokenizedTexts, tokenize
+from bench.harness.tokenized_texts import TokenizedTexts, tokenize
 from bench.interface import System
 from bench.objectives import resolve_objective
 from bench.scales import Scale
@@ -29,6 +28,7 @@ from bench.specs import (
     validated,
 )
 from bench.tasks import Example
+from bench.tokenizers import EncoderTokens, Tokenizer, build_encoder_tokenizer, build_tokenizer
 
 TEXTS = (
     Example("where is the cat ?", "the cat sat on the mat ."),
@@ -100,13 +100,13 @@ class Subject:
     @property
     def tokenizer(self) -> Tokenizer:
         """A tokenizer of 300 tokens."""
-        return _tokenizer()
+        return _tokenizer(SCALE.encoder_for(self.cls.encoder_kind))
 
     @property
     def texts(self) -> TokenizedTexts:
         """The texts as the harness has them, with sources in a conditional setting."""
         sources = SCALE.max_source_tokens if self.setting.conditional else None
-        return tokenize(TEXTS, self.tokenizer, SCALE.max_tokens, sources, self._encoder_tokens)
+        return tokenize(TEXTS, self.tokenizer, SCALE.max_tokens, sources)
 
     @property
     def rows(self) -> range:
@@ -153,19 +153,12 @@ class Subject:
 
         Initial weights are small or zero in places; a check on them would not see a term left out.
         """
-        own = self._encoder_tokens
-        tokenizers = (self.tokenizer, None if own is None else own.tokenizer)
-        system = build_system(self.cls, self.spec().model, *tokenizers, seed).eval()
+        system = build_system(self.cls, self.spec().model, self.tokenizer, seed).eval()
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
             for parameter in system.parameters() if moved else ():
                 parameter.add_(0.2 * torch.randn_like(parameter))
         return system
-
-    @property
-    def _encoder_tokens(self) -> EncoderTokens | None:
-        spec = SCALE.encoder_for(self.cls.encoder_kind)
-        return None if spec is None else EncoderTokens(_encoder_tokenizer(spec), spec.positions)
 
     @contextmanager
     def in_precision(self, dtype: torch.dtype) -> Iterator[System]:
@@ -182,10 +175,8 @@ TRAINING_TEXTS = [side for example in TEXTS for side in (example.target, example
 
 
 @cache
-def _tokenizer() -> Tokenizer:
-    return build_tokenizer(SCALE.tokenizer, TRAINING_TEXTS)
-
-
-@cache
-def _encoder_tokenizer(spec: EncoderSpec) -> Tokenizer:
-    return build_encoder_tokenizer(spec, TRAINING_TEXTS)
+def _tokenizer(encoder: EncoderSpec | None) -> Tokenizer:
+    tokenizer = build_tokenizer(SCALE.tokenizer, TRAINING_TEXTS)
+    if encoder is None:
+        return tokenizer
+    return tokenizer.with_encoder(EncoderTokens(build_encoder_tokenizer(encoder, TRAINING_TEXTS), encoder.positions))

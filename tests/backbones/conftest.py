@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bench.backbones import Backbone, Tokenizer, build_backbone
+from bench.backbones import Backbone, build_backbone
 from bench.specs import BackboneSpec
 from tests.moved_weights import move_weights
+from bench.tokenizers import Tokenizer
 
 
 @pytest.fixture

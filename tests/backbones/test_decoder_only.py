@@ -21,9 +21,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import DynamicCache, GPT2LMHeadModel
 
-from bench.backbones import Backbone, Injection, Tokenizer, build_backbone, likelihood
+from bench.backbones import Backbone, Injection, build_backbone, likelihood
 from bench.batch import Batch
 from bench.specs import BackboneSpec, DecodingSpec
+from bench.tokenizers import Tokenizer
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 GATED = (0, 2)

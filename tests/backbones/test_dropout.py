@@ -12,9 +12,10 @@ from scipy.stats import binomtest, chisquare
 from torch import nn
 from transformers import BertModel, GPT2LMHeadModel, PreTrainedModel
 
-from bench.backbones import Backbone, Stack, Tokenizer, build_encoder
+from bench.backbones import Backbone, Stack, build_encoder
 from bench.backbones.dropout import STEPS, Dropout, drop
 from bench.specs import EncoderSpec
+from bench.tokenizers import Tokenizer
 
 MANY = 2**18
 UNLIKELY = 1e-4

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 from transformers import BartForConditionalGeneration, BertConfig, BertModel, GPT2LMHeadModel, PreTrainedModel
 
-from bench.backbones import Backbone, Injection, Tokenizer, build_backbone, check_backbone, load_tokenizer
+from bench.backbones import Backbone, Injection, build_backbone, check_backbone
 from bench.batch import Batch
 from bench.errors import BenchError
 from bench.specs import BackboneKind, BackboneSpec, DecodingSpec
 from bench.systems import SYSTEMS
 from tests import pretrained_models
 from tests.pretrained_models import BYTES, POSITIONS, SPECIAL
+from bench.tokenizers import Tokenizer, load_tokenizer
 
 SOURCES = ("where is the cat ?", "who", "what does a dog do all day ?")
 TARGETS = ("on the mat", "nobody knows", "it runs")

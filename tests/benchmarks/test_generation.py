@@ -9,13 +9,14 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from bench.backbones import Injection, Tokenizer, build_backbone, build_tokenizer
+from bench.backbones import Injection, build_backbone
 from bench.batch import Batch, Generators
 from bench.interface import LatentPath
 from bench.specs import BackboneKind, BackboneSpec, DecodingSpec, TokenizerSpec
 from bench.systems import SYSTEMS
 from tests.benchmarks.figures import Beside
 from tests.benchmarks.workloads import DEVICE, SMALL, gpt2
+from bench.tokenizers import Tokenizer, build_tokenizer
 
 TEXTS = 64
 TOKENS = 64

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from bench.backbones import Tokenizer, build_backbone, build_tokenizer
+from bench.backbones import build_backbone
 from bench.batch import Batch, batches_of_similar_length
 from bench.harness.model_folder import set_weights
 from bench.harness.tokenized_texts import TokenizedTexts, tokenize
@@ -29,6 +29,7 @@ from bench.seeds import named_seeds
 from bench.specs import BackboneSpec, Source, TokenizerSpec, TrainingSpec
 from bench.systems import SYSTEMS
 from bench.tasks.task import TaskData, load_task
+from bench.tokenizers import Tokenizer, build_tokenizer
 from della.released import import_released
 from tests.released_della import ReleasedDella
 

@@ -10,7 +10,7 @@ import torch
 from lstm_vae import LstmVAE, LstmVAEConfig
 from torch import Tensor, nn
 
-from bench.backbones import BareFoundation, Tokenizer
+from bench.backbones import BareFoundation
 from bench.batch import Batch
 from bench.harness.plan import run_spec
 from bench.harness.run import run
@@ -18,6 +18,7 @@ from bench.objectives.gradient_flow import GradientFlow
 from bench.scales import Scale
 from bench.systems import SYSTEMS
 from bench.testing import SystemConformance
+from bench.tokenizers import Tokenizer
 
 WIDTH, EMBEDDING, HIDDEN, LATENT = 10, 6, 8, 3
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.backbones import Tokenizer
 from bench.batch import Batch
 from bench.harness.batches import in_advance, load
-from bench.harness.tokenized_texts import EncoderTokens, TokenizedTexts, tokenize
+from bench.harness.tokenized_texts import TokenizedTexts, tokenize
 from bench.tasks.task import Example
+from bench.tokenizers import EncoderTokens, Tokenizer
 
 WORDS = ("no", "a dog runs", "the cat sat on the mat", "who", "the dog", "a cat", "it")
 ORDER = [[3, 1], [0], [5, 6, 2], [4], [1, 1], [2], [6]]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.backbones import load_tokenizer
 from bench.harness.run import run
 from bench.records.store import GENERATIONS, RecordStore
 from bench.specs import RunSpec
+from bench.tokenizers import load_tokenizer
 
 LIMITS = {"train": 16, "valid": 4, "test": 6}
 SOURCE_TOKENS, TARGET_TOKENS = 40, 60

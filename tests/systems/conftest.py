@@ -5,11 +5,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bench.backbones import Tokenizer, build_backbone, build_encoder
+from bench.backbones import build_backbone, build_encoder
 from bench.interface import System
 from bench.specs import BackboneKind, BackboneSpec, EncoderSpec
 from bench.systems import SYSTEMS
 from tests.moved_weights import move_weights
+from bench.tokenizers import Tokenizer
 
 
 @pytest.fixture

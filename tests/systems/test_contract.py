@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from bench.backbones import Tokenizer
 from bench.batch import Batch
 from bench.harness.scoring import score_texts
-from bench.harness.tokenized_texts import EncoderTokens, tokenize
+from bench.harness.tokenized_texts import tokenize
 from bench.interface import System
 from bench.metrics.latent import MutualInformation
 from bench.metrics.likelihood import KL, Reconstruction
@@ -21,6 +20,7 @@ from bench.tasks import Example
 from bench.testing import conformance_cases
 from bench.testing.check import Check
 from bench.testing.subject import Subject
+from bench.tokenizers import EncoderTokens, Tokenizer
 
 
 def small(name: str) -> dict[str, Any]:
