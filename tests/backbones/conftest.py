@@ -7,8 +7,8 @@ import torch
 
 from bench.backbones import Backbone, build_backbone
 from bench.specs import BackboneSpec
-from tests.moved_weights import move_weights
 from bench.tokenizers import Tokenizer
+from tests.moved_weights import move_weights
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from bench.backbones import EncoderOnly, build_encoder, check_encoder
 from bench.batch import Batch
 from bench.errors import BenchError
 from bench.specs import EncoderSpec
+from bench.tokenizers import Tokenizer, build_encoder_tokenizer
 from tests.moved_weights import move_weights
 from tests.pretrained_models import POSITIONS, save_bert
-from bench.tokenizers import Tokenizer, build_encoder_tokenizer
 
 TEXTS = ("the cat sat on the mat .", "a dog runs", "the quick brown fox jumps over the lazy dog again and again", "no")
 SIZE: dict[str, Any] = {"layers": 2, "width": 16, "heads": 2, "positions": 64, "dropout": 0.0}

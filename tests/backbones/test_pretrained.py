@@ -18,9 +18,9 @@ from bench.batch import Batch
 from bench.errors import BenchError
 from bench.specs import BackboneKind, BackboneSpec, DecodingSpec
 from bench.systems import SYSTEMS
+from bench.tokenizers import Tokenizer, load_tokenizer
 from tests import pretrained_models
 from tests.pretrained_models import BYTES, POSITIONS, SPECIAL
-from bench.tokenizers import Tokenizer, load_tokenizer
 
 SOURCES = ("where is the cat ?", "who", "what does a dog do all day ?")
 TARGETS = ("on the mat", "nobody knows", "it runs")

@@ -14,9 +14,9 @@ from bench.batch import Batch, Generators
 from bench.interface import LatentPath
 from bench.specs import BackboneKind, BackboneSpec, DecodingSpec, TokenizerSpec
 from bench.systems import SYSTEMS
+from bench.tokenizers import Tokenizer, build_tokenizer
 from tests.benchmarks.figures import Beside
 from tests.benchmarks.workloads import DEVICE, SMALL, gpt2
-from bench.tokenizers import Tokenizer, build_tokenizer
 
 TEXTS = 64
 TOKENS = 64

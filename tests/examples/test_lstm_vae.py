@@ -10,7 +10,6 @@ import torch
 from lstm_vae import LstmVAE, LstmVAEConfig
 from torch import Tensor, nn
 
-from bench.backbones import BareFoundation
 from bench.batch import Batch
 from bench.harness.plan import run_spec
 from bench.harness.run import run
@@ -31,7 +30,7 @@ class TestContract(SystemConformance):
 def system(tokenizer: Tokenizer) -> LstmVAE:
     torch.manual_seed(0)
     config = LstmVAEConfig(latent_size=LATENT, embedding_size=EMBEDDING, hidden_size=HIDDEN)
-    return LstmVAE(BareFoundation(tokenizer, WIDTH), config).double().eval()
+    return LstmVAE(tokenizer, WIDTH, config).double().eval()
 
 
 def lstm(network: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> Tensor:
@@ -75,7 +74,7 @@ def test_z_begins_the_decoder_and_stands_beside_every_token(system: LstmVAE, bat
 
 
 def test_sizes_are_those_of_the_scale_unless_given(tokenizer: Tokenizer) -> None:
-    made = LstmVAE(BareFoundation(tokenizer, WIDTH), LstmVAEConfig(latent_size=LATENT))
+    made = LstmVAE(tokenizer, WIDTH, LstmVAEConfig(latent_size=LATENT))
     words = len(tokenizer)
     of_lstms = sum(4 * WIDTH * (inputs + WIDTH + 2) for inputs in (WIDTH, WIDTH + LATENT))
     maps = 2 * LATENT * WIDTH + LATENT * WIDTH + WIDTH * words

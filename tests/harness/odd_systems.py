@@ -21,7 +21,7 @@ class Oracle(LanguageModel):
         self.grammar = get_task("quora" if self.conditional else "snli").grammar()
 
     def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
-        decode = self.backbone.tokenizer.decode
+        decode = self.tokenizer.decode
         texts = decode(batch.ids.tolist())
         sources = [None] * len(texts) if batch.condition is None else decode(batch.condition.ids.tolist())
         exact = torch.from_numpy(self.grammar.log_p(list(map(Example, texts, sources))))[:, None]

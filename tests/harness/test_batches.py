@@ -30,7 +30,7 @@ def _no_thread_is_left() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def texts(tokenizer: Tokenizer, encoder_tokenizer: Tokenizer) -> TokenizedTexts:
     examples = [Example(text, source) for text, source in zip(WORDS, reversed(WORDS), strict=True)]
-    return tokenize(examples, tokenizer, 50, 50, EncoderTokens(encoder_tokenizer, 50))
+    return tokenize(examples, tokenizer.with_encoder(EncoderTokens(encoder_tokenizer, 50)), 50, 50)
 
 
 def tensors(batch: Batch) -> list[Tensor]:

@@ -59,7 +59,7 @@ def test_texts_are_in_the_order_of_their_sources_whatever_the_order_of_decoding(
     for order in (rows, rows[::-1]):
         with torch.no_grad():
             alone = {row: decode(system, [row], 2, texts.conditions([row]), decoding, 1) for row in order}
-        assert [system.backbone.tokenizer.decode(alone[row]) for row in rows] == [
+        assert [system.tokenizer.decode(alone[row]) for row in rows] == [
             generated[2 * row : 2 * row + 2] for row in rows
         ]
     assert len(set(generated)) > len(rows)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench import latents
+from bench.backbones import Stack
 from bench.batch import batches_of_similar_length
 from bench.harness.model_folder import weights
 from bench.harness.run import run
@@ -118,9 +119,9 @@ def test_activations_computed_anew_are_the_same(micro: MakeSpec, tmp_path: Path,
 
 def bytes_kept(trainer: Trainer, indices: Sequence[int], recompute: bool) -> int:
     """How much the forward pass of one step keeps for the backward pass, weights aside."""
-    stacks = (trainer.system.backbone, trainer.system.own_encoder)
-    for stack in filter(None, stacks):
-        stack.activation_checkpointing = recompute
+    for module in trainer.system.modules():
+        if isinstance(module, Stack):
+            module.activation_checkpointing = recompute
     own = {parameter.untyped_storage().data_ptr() for parameter in trainer.system.parameters()}
     storages: dict[int, torch.UntypedStorage] = {}
 

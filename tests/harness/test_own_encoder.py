@@ -34,7 +34,7 @@ def test_an_encoder_from_scratch_is_recorded(
         layers=2, width=16, heads=2, positions=160, dropout=0.1, vocabulary_size=280
     )  # as the backbone
     assert {"tokenizer.json", "encoder_tokenizer.json"} <= files_of(tmp_path)
-    tokens = prepare(spec).encoder_tokens
+    tokens = prepare(spec).tokenizer.encoder
     assert tokens is not None
     assert record.components["encoder tokenizer"] == tokens.tokenizer.digest[:12]
     assert "encoder" not in record.components
@@ -48,7 +48,7 @@ def test_other_systems_know_nothing_of_it(micro: MakeSpec) -> None:
     assert plain == told
     assert plain.encoder is None
     assert prepare(plain).run_id == prepare(told).run_id
-    assert prepare(plain).encoder_tokens is None
+    assert prepare(plain).tokenizer.encoder is None
 
 
 def test_it_is_as_the_backbone_of_the_row(micro: MakeSpec) -> None:
@@ -89,7 +89,7 @@ def test_texts_that_only_the_encoder_cuts_are_counted(micro: MakeSpec, tmp_path:
 
 
 def test_a_pretrained_encoder_says_what_it_reads(micro: MakeSpec, tmp_path: Path) -> None:
-    tokens = prepare(on_folder(micro, save_bert(tmp_path / "bert"))).encoder_tokens
+    tokens = prepare(on_folder(micro, save_bert(tmp_path / "bert"))).tokenizer.encoder
     assert tokens is not None
     assert tokens.positions == POSITIONS
 

@@ -11,7 +11,7 @@ import pytest
 
 from bench.harness import prepare as module
 from bench.harness.prepare import Prepared, prepare
-from bench.harness.tokenized_texts import PARTS, TokenizedTexts
+from bench.harness.tokenized_texts import TokenizedTexts
 from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
@@ -24,8 +24,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def content(texts: TokenizedTexts) -> dict[str, object]:
-    found: dict[str, object] = {"words": texts.words.tolist(), "bytes": texts.bytes.tolist(), "cuts": texts.cuts}
-    return found | {part: ids and (ids.tolist(), ids.pad) for part in PARTS for ids in [getattr(texts, part)]}
+    arrays = {name: array.tolist() for name, array in texts.arrays().items()}
+    return {**arrays, "cuts": texts.cuts}
 
 
 def content_of(prepared: Prepared) -> list[object]:
@@ -79,7 +79,7 @@ def test_a_tokenizer_that_serves_with_other_special_tokens_is_another(cache: Pat
     prepared = prepare(micro("embed"))
     tokenizer = prepared.tokenizer
     tokenizer.bos, tokenizer.eos = tokenizer.eos, tokenizer.bos
-    swapped = module._tokenized(prepared.data, tokenizer, (100, None), None)["test"]
+    swapped = module._tokenized(prepared.data, tokenizer, (100, None))["test"]
     ids, expected = (texts.ids.tolist() for texts in (swapped, prepared.texts["test"]))
     assert ids[0][1:-1] == expected[0][1:-1]
     assert (ids[0][0], ids[0][-1]) == (expected[0][-1], expected[0][0])

@@ -127,7 +127,7 @@ def test_a_run_interrupted_again_and_again_ends_as_if_nothing_had_been(
     interrupts = 0
     while record is None:
         try:
-            record = run(spec, tmp_path / "interrupted", report=interrupt)
+            record = run(spec, tmp_path / "interrupted", on_phase=interrupt)
         except KeyboardInterrupt:
             interrupts += 1
     assert interrupts >= 2

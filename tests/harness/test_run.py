@@ -122,7 +122,7 @@ def test_the_scored_weights_can_be_loaded_and_scored_again(micro: MakeSpec, tmp_
     folder, seeds = stored(tmp_path).path.parent, record.seeds
     prepared = prepare(spec)
     system = load_model(folder)
-    tokenizer = system.backbone.tokenizer
+    tokenizer = system.tokenizer
     assert (tokenizer.name, tokenizer.digest) == (prepared.tokenizer.name, prepared.tokenizer.digest)
     scored = score_texts(system, prepared.texts["test"], spec.scoring, spec.precision, seeds["latent"])
     measured = measure(scored, None, prepared.data, bootstrap_of(spec.scoring, seeds["bootstrap"]))

@@ -182,7 +182,7 @@ def test_scoring_leaves_the_random_state_alone_and_the_system_in_evaluation_mode
 def test_progress_reaches_the_end(micro: MakeSpec) -> None:
     prepared, system = built(micro("lm"))
     spec, texts, told = prepared.spec, prepared.texts["test"], []
-    score_texts(system, texts, spec.scoring, spec.precision, SEED, report=lambda *event: told.append(event))
-    generate_texts(system, 3, texts, spec.decoding, SEED, report=lambda *event: told.append(event))
+    score_texts(system, texts, spec.scoring, spec.precision, SEED, on_phase=lambda *event: told.append(event))
+    generate_texts(system, 3, texts, spec.decoding, SEED, on_phase=lambda *event: told.append(event))
     assert [event for event in told if event[1] == 1.0] == [("score", 1.0), ("generate", 1.0)]
     assert told == sorted(told, key=lambda event: (event[0] == "generate", event[1]))

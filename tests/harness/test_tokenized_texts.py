@@ -151,7 +151,7 @@ class TestEncoderOfItsOwn:
     """A system that does not encode with its backbone reads the same texts in other tokens."""
 
     def test_reads_what_is_beside_it(self, tokenizer: Tokenizer, wordpiece: Tokenizer, pairs: list[Example]) -> None:
-        texts = tokenize(pairs, tokenizer, 200, 200, EncoderTokens(wordpiece, 200))
+        texts = tokenize(pairs, tokenizer.with_encoder(EncoderTokens(wordpiece, 200)), 200, 200)
         batch = texts.batch([3, 1])
         assert batch.encoder is not None
         assert batch.condition is not None
@@ -168,12 +168,12 @@ class TestEncoderOfItsOwn:
         self, tokenizer: Tokenizer, wordpiece: Tokenizer, pairs: list[Example]
     ) -> None:
         """What is left of a text that was cut, target and source alike."""
-        texts = tokenize(pairs, tokenizer, 8, 6, EncoderTokens(wordpiece, 200))
-        assert texts.encoder is not None
-        assert texts.encoder_sources is not None
+        texts = tokenize(pairs, tokenizer.with_encoder(EncoderTokens(wordpiece, 200)), 8, 6)
+        assert texts.ids.encoder is not None
         assert texts.sources is not None
-        assert texts.encoder.tolist() == wordpiece.encode(tokenizer.decode(texts.ids.tolist()))
-        assert texts.encoder_sources.tolist() == wordpiece.encode(tokenizer.decode(texts.sources.tolist()))
+        assert texts.sources.encoder is not None
+        assert texts.ids.encoder.tolist() == wordpiece.encode(tokenizer.decode(texts.ids.tolist()))
+        assert texts.sources.encoder.tolist() == wordpiece.encode(tokenizer.decode(texts.sources.tolist()))
         assert texts.cuts["texts were cut"] > 0 < texts.cuts["sources were cut"]
         assert texts.cuts["texts were cut for the encoder"] == texts.cuts["sources were cut for the encoder"] == 0
 
@@ -181,16 +181,16 @@ class TestEncoderOfItsOwn:
         self, tokenizer: Tokenizer, wordpiece: Tokenizer, pairs: list[Example]
     ) -> None:
         whole = wordpiece.encode(TEXTS)
-        texts = tokenize(pairs, tokenizer, 200, 200, EncoderTokens(wordpiece, 10))
-        assert texts.encoder is not None
-        assert texts.encoder.tolist() == [ids[:10] for ids in whole]
+        texts = tokenize(pairs, tokenizer.with_encoder(EncoderTokens(wordpiece, 10)), 200, 200)
+        assert texts.ids.encoder is not None
+        assert texts.ids.encoder.tolist() == [ids[:10] for ids in whole]
         cut = sum(len(ids) > 10 for ids in whole)
         assert texts.cuts["texts were cut for the encoder"] == texts.cuts["sources were cut for the encoder"] == cut > 0
         assert texts.cuts["texts were cut"] == texts.cuts["sources were cut"] == 0
         assert texts.words.tolist() == [6, 2, 8, 16]
 
     def test_moves_with_the_batch(self, tokenizer: Tokenizer, wordpiece: Tokenizer, pairs: list[Example]) -> None:
-        texts = tokenize(pairs, tokenizer, 200, 200, EncoderTokens(wordpiece, 200))
+        texts = tokenize(pairs, tokenizer.with_encoder(EncoderTokens(wordpiece, 200)), 200, 200)
         moved = texts.batch([0, 1]).to("meta")
         for part in (moved, moved.encoder, moved.condition, moved.condition and moved.condition.encoder):
             assert part is not None

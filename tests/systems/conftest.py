@@ -9,8 +9,8 @@ from bench.backbones import build_backbone, build_encoder
 from bench.interface import System
 from bench.specs import BackboneKind, BackboneSpec, EncoderSpec
 from bench.systems import SYSTEMS
-from tests.moved_weights import move_weights
 from bench.tokenizers import Tokenizer
+from tests.moved_weights import move_weights
 
 
 @pytest.fixture

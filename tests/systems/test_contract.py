@@ -45,7 +45,7 @@ def test_scores_are_those_of_the_system(
 ) -> None:
     """Averages of the unreduced terms, and an aggregated posterior that is every text's posterior, averaged."""
     examples = [Example(text) for text in tokenizer.decode(batch.ids.tolist())]
-    texts = tokenize(examples, tokenizer, 100, encoder=EncoderTokens(encoder_tokenizer, 100))
+    texts = tokenize(examples, tokenizer.with_encoder(EncoderTokens(encoder_tokenizer, 100)), 100)
     system = make_system(name, **small(name))
     scoring = ScoringSpec(n_importance_samples=6, batch_tokens=4000)
     found = score_texts(system, texts, scoring, "fp32", latent_seed=3)

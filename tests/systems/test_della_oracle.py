@@ -129,7 +129,7 @@ def test_gradients_of_the_loss(system: Della, data: Batch) -> None:
 def test_cached_greedy_generation(system: Della, data: Batch) -> None:
     path = system.sample_prior(1 if system.conditional else 2, data.condition, torch.Generator().manual_seed(3))
     ours = system.generate(path, data.condition, DecodingSpec(strategy="greedy", max_tokens=6), seed=0)
-    tokenizer = system.backbone.tokenizer
+    tokenizer = system.tokenizer
     for row, generated in enumerate(ours):
         text, k = divmod(row, path.n)
         ids = [tokenizer.bos]

@@ -160,7 +160,7 @@ def test_cached_greedy_generation(optimus: Make, injection: str) -> None:
     system = optimus(injection=injection)
     path = system.sample_prior(3, None, torch.Generator().manual_seed(3))
     ours, oracle = system.generate(path, None, DecodingSpec(strategy="greedy", max_tokens=8), seed=0), Oracle(system)
-    tokenizer = system.backbone.tokenizer
+    tokenizer = system.tokenizer
     for k, generated in enumerate(ours):
         ids = [tokenizer.bos]
         while len(ids) <= 8 and (best := int(oracle.logits(ids, path.z[0][0, k])[-1].argmax())) != tokenizer.eos:

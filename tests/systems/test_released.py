@@ -94,7 +94,7 @@ def make_case(tmp_path: Path, gpt2_files: Path) -> Iterator[MakeCase]:
 
 def batch_of(system: Della2022) -> Batch:
     """The texts as the harness gives them, padded, with their sources where the model has any."""
-    tokenizer = system.backbone.tokenizer
+    tokenizer = system.tokenizer
     sources = Batch.collate(tokenizer.encode(SOURCES), tokenizer.pad) if system.conditional else None
     return Batch.collate(tokenizer.encode(TEXTS), tokenizer.pad, sources)
 
@@ -226,7 +226,7 @@ def test_gpt2_itself_with_the_two_tokens_of_the_released_code(tmp_path: Path, re
         pytest.skip(f"no folder {folder}")
     torch.save(ReleasedDella(50_259, width=8, layers=1).state_dict(), tmp_path / "x.pt")
     import_model("della-2022", {}, tmp_path / "x.pt", tmp_path / "out", folder, heads=2)
-    tokenizer = load_model(tmp_path / "out").backbone.tokenizer
+    tokenizer = load_model(tmp_path / "out").tokenizer
     assert (tokenizer.pad, tokenizer.bos, tokenizer.eos, len(tokenizer)) == (50_256, 50_257, 50_258, 50_259)
     encode = GPT2Tokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).encode
     assert tokenizer.encode(TEXTS) == [[50_257, *encode(text), 50_258] for text in TEXTS]
