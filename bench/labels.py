@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import (
-    BaseModel,
-)
+from pydantic import BaseModel
 
 from bench.errors import BenchError, did_you_mean
-from bench.specs import ModelT, validated
+from bench.reading import ModelT, parse_as
 
 POWER_OF_TEN = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 
@@ -94,7 +92,7 @@ def configure(model: type[ModelT], text: str, arguments: Mapping[str | int, Any]
         if field in named:
             raise BenchError(f"{text!r}: {field!r} is given twice.")
         named[field] = value
-    return validated(model, named, repr(text))
+    return parse_as(model, named, repr(text))
 
 
 def _words(model: type[BaseModel]) -> dict[str, list[str]]:

@@ -7,9 +7,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from bench.errors import BenchError, unknown_name
+from bench.errors import unknown_name
+from bench.reading import read_yaml
 
 Folder = Literal["suites", "scales"]
 SUFFIXES = (".yaml", ".yml")
@@ -31,12 +30,4 @@ def read(folder: Folder, name: str) -> dict[str, Any]:
         if name not in names(folder):
             raise unknown_name(folder.removesuffix("s"), name, names(folder))
         source = files("bench") / folder / f"{name}.yaml"
-    try:
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BenchError(f"cannot read {name}: {error.strerror}.") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise BenchError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise BenchError(f"{name}: expected keys and values, got {type(content).__name__}.")
-    return content
+    return read_yaml(source)

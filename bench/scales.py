@@ -9,6 +9,7 @@ from pydantic import Field
 
 from bench import resources
 from bench.errors import unknown_name
+from bench.reading import parse_as
 from bench.specs import (
     BackboneSpec,
     DecodingSpec,
@@ -18,7 +19,6 @@ from bench.specs import (
     Spec,
     TokenizerSpec,
     TrainingSpec,
-    validated,
 )
 from bench.tasks.task import Split, task_names
 
@@ -50,7 +50,7 @@ class Scale(Spec):
     def for_task(self, task: str) -> Scale:
         """Returns the scale with the entries that differ for ``task`` put in."""
         base = self.model_dump(exclude={"tasks"}, exclude_unset=True)
-        return validated(Scale, _merged(base, self.tasks.get(task, {})), f"scale entries of task {task!r}")
+        return parse_as(Scale, _merged(base, self.tasks.get(task, {})), f"scale entries of task {task!r}")
 
     def encoder_for(self, kind: EncoderKind | None, backbone: BackboneSpec | None = None) -> EncoderSpec | None:
         """Returns the encoder of a system that has one of ``kind``.
@@ -70,7 +70,7 @@ def load_scale(name: str) -> Scale:
     Raises:
         BenchError: neither a scale nor a file, or a file that is not a scale, for any task.
     """
-    scale = validated(Scale, resources.read("scales", name), f"scale {name!r}")
+    scale = parse_as(Scale, resources.read("scales", name), f"scale {name!r}")
     for task in scale.tasks:
         if task not in task_names():
             raise unknown_name(f"task in scale {name!r}", task, task_names())

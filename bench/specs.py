@@ -8,21 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from bench.errors import BenchError, did_you_mean
+from bench.errors import BenchError
 from bench.identity import digest
 
-ModelT = TypeVar("ModelT", bound=BaseModel)
 Source = Literal["grammar", "files"]
 BackboneKind = Literal["decoder-only", "encoder-decoder"]
 EncoderKind = Literal["bert"]
@@ -351,35 +343,3 @@ class RunSpec(Spec):
             if spec.get(section) is not None:
                 del spec[section][key]
         return digest({"spec": spec, "components": dict(components), "data": data_sha256})[:12]
-
-
-def validated(model: type[ModelT], data: Mapping[str, Any], where: str) -> ModelT:
-    """Builds ``model`` from a mapping.
-
-    Raises:
-        BenchError: names the first offending key, what is allowed there and the nearest match.
-    """
-    try:
-        return model.model_validate(dict(data))
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            allowed = _fields_at(model, first["loc"][:-1])
-            key = str(first["loc"][-1])
-            raise BenchError(
-                f"{where}: unknown key {path!r}.{did_you_mean(key, allowed)} Allowed: {', '.join(allowed) or '(none)'}."
-            ) from None
-        if first["type"] == "value_error":  # one of ours, which says it all
-            raise BenchError(": ".join(part for part in (where, path, str(first["ctx"]["error"])) if part)) from None
-        raise BenchError(f"{where}: {path or 'value'}: {first['msg']} (got {first.get('input')!r}).") from None
-
-
-def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    for key in path:
-        field = model.model_fields.get(str(key))
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return sorted(model.model_fields)

@@ -13,21 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench.errors import BenchError
+from bench.reading import unreadable
 
 ABANDONED_AFTER = 3600.0
 """Seconds after which nobody can still be writing a file."""
-
-
-def read_bytes(path: Path) -> bytes:
-    """Returns the content of a file.
-
-    Raises:
-        BenchError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def file_sha256(path: Path) -> str:
@@ -40,7 +29,7 @@ def file_sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror}.") from error
+        raise unreadable(path, error) from error
 
 
 def atomic_write(path: Path, data: bytes) -> None:

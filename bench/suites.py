@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from bench import resources
+from bench.reading import parse_as
 from bench.specs import (
     Spec,
-    validated,
 )
 
 
@@ -50,7 +50,7 @@ def load_suite(name: str) -> Suite:
     Raises:
         BenchError: neither a suite nor a file, or a file that is not a suite.
     """
-    return validated(Suite, {"name": Path(name).stem, **resources.read("suites", name)}, f"suite {name!r}")
+    return parse_as(Suite, {"name": Path(name).stem, **resources.read("suites", name)}, f"suite {name!r}")
 
 
 def _names(entries: Any, key: str) -> Any:

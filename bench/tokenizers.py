@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tokenizers
@@ -22,6 +21,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from bench.cache import cached_arrays
 from bench.errors import BenchError
+from bench.reading import read_json, read_lines
 from bench.specs import EncoderSpec, TokenizerSpec
 from bench.storage import atomic_write
 
@@ -193,7 +193,7 @@ def load_tokenizer(folder: Path, special: Sequence[str] | None = None) -> Tokeni
         return read_tokenizer(whole, special)
     if not (vocabulary.is_file() and merges.is_file()):
         raise BenchError(f"no tokenizer in {folder}: expected tokenizer.json, or vocab.json and merges.txt.")
-    words = _read_json(vocabulary)
+    words = read_json(vocabulary)
     engine = Engine(models.BPE(vocab=words, merges=_read_merges(merges, words)))
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     engine.decoder = decoders.ByteLevel()
@@ -220,9 +220,9 @@ def load_wordpiece(folder: Path) -> Tokenizer:
     if whole.is_file():
         engine = _read_engine(whole)
     elif vocabulary.is_file():
-        said = _read_json(settings) if settings.is_file() else {}
-        words = vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        engine = _wordpiece({word: place for place, word in enumerate(words)}, bool(said.get("do_lower_case", True)))
+        said = read_json(settings) if settings.is_file() else {}
+        words = {word: number - 1 for number, word in read_lines(vocabulary)}
+        engine = _wordpiece(words, bool(said.get("do_lower_case", True)))
     else:
         raise BenchError(f"no tokenizer in {folder}: expected tokenizer.json, or vocab.txt.")
     if missing := [token for token in BERT_TOKENS if engine.token_to_id(token) is None]:
@@ -237,7 +237,7 @@ def _special_tokens(engine: Engine) -> Sequence[str]:
 
 
 def _read_engine(path: Path) -> Engine:
-    if "model" not in (content := _read_json(path)):
+    if "model" not in (content := read_json(path)):
         raise BenchError(f"{path}: no tokenizer in it.")
     try:
         return Engine.from_str(json.dumps(content))
@@ -245,20 +245,10 @@ def _read_engine(path: Path) -> Engine:
         raise BenchError(f"{path}: no tokenizer in it: {error}") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BenchError(f"{path}: damaged, not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise BenchError(f"{path}: expected keys and values, got {type(content).__name__}.")
-    return content
-
-
 def _read_merges(path: Path, words: Mapping[str, int]) -> list[tuple[str, str]]:
     """Returns the pairs of pieces that are merged, all of them and what they make known to the vocabulary."""
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in read_lines(path):
         if line and not line.startswith("#version"):
             left, _, right = line.partition(" ")
             if unknown := [piece for piece in (left, right, left + right) if piece not in words]:

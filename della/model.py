@@ -9,7 +9,8 @@ from bench.backbones import AttentionPooling, Backbone, InjectedSystem, Injectio
 from bench.batch import Batch, Generators, Seeds
 from bench.errors import BenchError
 from bench.interface import LatentPath, Posterior
-from bench.specs import DecodingSpec, RunSpec, validated
+from bench.reading import parse_as
+from bench.specs import DecodingSpec, RunSpec
 from della.configuration import Della2022Config, DellaConfig, MemoryTokenConfig, SharedLatentConfig
 from della.fusion import FUSIONS
 from della.latents import HierarchicalPosterior, LatentHierarchy
@@ -56,7 +57,7 @@ class Della(InjectedSystem):
     @classmethod
     def supports(cls, spec: RunSpec) -> str | None:
         """Returns why the options do not fit the backbone; a pretrained one shows its depth when it is built."""
-        config = validated(cls.Config, spec.system.options, "options")
+        config = parse_as(cls.Config, spec.system.options, "options")
         if spec.task.conditional and config.pairs == "joined" and spec.backbone.kind != "decoder-only":
             return "source and text are joined only where one stack reads both"
         if spec.backbone.source != "scratch":

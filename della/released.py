@@ -34,7 +34,8 @@ from torch import Tensor
 
 from bench.errors import BenchError, unknown_name
 from bench.interface import ImportedModel
-from bench.specs import BackboneSpec, ModelSpec, SystemSpec, validated
+from bench.reading import parse_as
+from bench.specs import BackboneSpec, ModelSpec, SystemSpec
 from della.configuration import Della2022Config
 
 HEAD_SIZE = 64
@@ -191,7 +192,7 @@ def import_released(path: Path, options: Mapping[str, Any], heads: int | None = 
     told: dict[str, Any] = {"latent_size": layout.latent_size, "rank": layout.rank}
     if layout.conditional:
         told["pairs"] = "joined"
-    config = validated(Della2022Config, {**options, **told}, f"options of {path}")
+    config = parse_as(Della2022Config, {**options, **told}, f"options of {path}")
     return ImportedModel(
         spec=ModelSpec(
             system=SystemSpec(name="della-2022", options=config.model_dump(mode="json"), label="della-2022"),

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from bench.errors import BenchError
 from bench.identity import canonical_json, digest
 from bench.labels import configure, parse_call, parse_label
+from bench.reading import parse_as
 from bench.specs import (
     EncoderSpec,
     ObjectiveSpec,
@@ -25,7 +26,6 @@ from bench.specs import (
     Spec,
     SystemSpec,
     TaskSpec,
-    validated,
 )
 
 RUN = RunSpec(
@@ -137,7 +137,7 @@ def changed(path: str, value: Any, run: RunSpec = RUN) -> RunSpec:
         place = place[key]
     assert place.get(last) != value
     place[last] = value
-    return validated(RunSpec, data, "test")
+    return parse_as(RunSpec, data, "test")
 
 
 def shuffled(value: Any) -> Any:
@@ -172,7 +172,7 @@ def test_run_id_holds_on_every_machine() -> None:
 
 
 def test_run_id_forgets_the_order_of_keys() -> None:
-    again = validated(RunSpec, shuffled(RUN.model_dump(mode="json")), "test")
+    again = parse_as(RunSpec, shuffled(RUN.model_dump(mode="json")), "test")
     assert again.run_id(dict(reversed(COMPONENTS.items())), DATA) == SAME
 
 
@@ -286,7 +286,7 @@ class Outer(Spec):
 )
 def test_a_bad_value_is_one_line_that_names_it(data: dict[str, Any], message: str) -> None:
     with pytest.raises(BenchError, match=re.escape(message)) as caught:
-        validated(Outer, data, "here")
+        parse_as(Outer, data, "here")
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is None
 
@@ -296,7 +296,7 @@ def test_a_run_names_its_own_nested_keys() -> None:
     with pytest.raises(
         BenchError, match=re.escape("'scoring.n_importance_sample'. Did you mean 'n_importance_samples'")
     ):
-        validated(RunSpec, data, "run")
+        parse_as(RunSpec, data, "run")
 
 
 @pytest.mark.parametrize(

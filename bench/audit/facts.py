@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from pydantic import Field
 
-from bench.errors import BenchError
-from bench.specs import Spec, validated
+from bench.reading import parse_as, read_yaml
+from bench.specs import Spec
 
 
 class DatasetFacts(Spec):
@@ -79,15 +78,7 @@ class PaperFacts(Spec):
             BenchError: the file is not what it should be.
         """
         path = table.with_suffix(".facts.yaml")
-        if not path.is_file():
-            return cls()
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, ValueError) as error:
-            raise BenchError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(content, dict):
-            raise BenchError(f"{path}: expected keys and values, got {type(content).__name__}.")
-        return validated(cls, content, str(path))
+        return parse_as(cls, read_yaml(path), str(path)) if path.is_file() else cls()
 
     def of_row(self, model: str, variant: str) -> RowFacts:
         """Returns what is known of a row."""

@@ -47,15 +47,8 @@ def load_rows(paths: Iterable[Path]) -> list[Row]:
             raise BenchError(f"nothing to audit in {path}: neither records nor CSVs of published figures.")
         rows += rows_of_runs(runs)
         for table in tables:
-            rows += rows_of_figures(_figures(table), PaperFacts.beside(table))
+            rows += rows_of_figures(read_paper(table), PaperFacts.beside(table))
     return rows
-
-
-def _figures(table: Path) -> list[PublishedFigure]:
-    try:
-        return read_paper(table)
-    except OSError as error:
-        raise BenchError(f"cannot read {table}: {error.strerror}.") from None
 
 
 def rows_of_figures(figures: Iterable[PublishedFigure], facts: PaperFacts) -> list[Row]:

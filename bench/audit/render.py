@@ -11,6 +11,7 @@ from typing import Final, get_args
 from bench.audit.findings import Finding, Severity
 from bench.audit.rules import RULES
 from bench.errors import BenchError, unknown_name
+from bench.reading import read_text
 from bench.storage import atomic_write
 
 MARKS: Final = ("<!-- audit -->", "<!-- /audit -->")
@@ -88,10 +89,7 @@ def put_into(page: Path, text: str) -> None:
     Raises:
         BenchError: the page cannot be read or written, or lacks the marks.
     """
-    try:
-        before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-    except OSError as error:
-        raise BenchError(f"cannot read {page}: {error.strerror}.") from None
+    before, _, rest = read_text(page).partition(MARKS[0])
     _, mark, after = rest.partition(MARKS[1])
     if not mark:
         raise BenchError(f"{page}: no line {MARKS[0]} with a line {MARKS[1]} after it.")

@@ -9,7 +9,8 @@ import torch
 from bench.backbones import backbone_width, build_backbone, build_encoder
 from bench.interface import System
 from bench.objectives import adapt
-from bench.specs import ModelSpec, validated
+from bench.reading import parse_as
+from bench.specs import ModelSpec
 from bench.tokenizers import Tokenizer
 
 
@@ -21,7 +22,7 @@ def build_system(cls: type[System], spec: ModelSpec, tokenizer: Tokenizer, seed:
     Raises:
         BenchError: unknown names or options, or a backbone that cannot be built.
     """
-    options = validated(cls.Config, spec.system.options, f"system {spec.system.label!r}")
+    options = parse_as(cls.Config, spec.system.options, f"system {spec.system.label!r}")
     create: Callable[..., System] = cls  # the first arguments depend on the class
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -6,7 +6,6 @@ system with an encoder of its own, ``encoder_tokenizer.json`` its tokenizers. Th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ from bench.backbones import check_encoder
 from bench.errors import BenchError
 from bench.harness.build import build_system
 from bench.interface import System
-from bench.specs import ModelSpec, validated
+from bench.reading import parse_as, read_json
+from bench.specs import ModelSpec
 from bench.storage import atomic_write, file_sha256
 from bench.systems import IMPORTERS, SYSTEMS
 from bench.tokenizers import BERT_TOKENS, EncoderTokens, Tokenizer, load_tokenizer, read_tokenizer
@@ -61,11 +61,7 @@ class ModelFolder:
         missing = [name for name in (MODEL, WEIGHTS, TOKENIZER) if not (folder / name).is_file()]
         if missing:
             raise BenchError(f"no model in {folder}: it lacks {', '.join(missing)}.")
-        try:
-            content = json.loads((folder / MODEL).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise BenchError(f"{folder / MODEL}: damaged, not JSON: {error}") from None
-        spec = validated(ModelSpec, content, str(folder / MODEL))
+        spec = parse_as(ModelSpec, read_json(folder / MODEL), str(folder / MODEL))
         tokenizer = read_tokenizer(folder / TOKENIZER, spec.special_tokens)
         if spec.encoder is not None:
             wordpiece = read_tokenizer(folder / ENCODER_TOKENIZER, BERT_TOKENS)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import BenchError, unknown_name
 from bench.labels import configure, parse_call, parse_label
 from bench.objectives import resolve_objective, stage_epochs
+from bench.reading import parse_as
 from bench.registry import Registry
 from bench.scales import Scale, load_scale
 from bench.specs import (
@@ -20,7 +21,6 @@ from bench.specs import (
     SystemSpec,
     TaskSpec,
     TokenizerSpec,
-    validated,
 )
 from bench.suites import Suite
 from bench.systems import SYSTEMS
@@ -87,7 +87,7 @@ def resolve_decoding(text: str, system: str, default: DecodingSpec) -> DecodingS
     if name in DECODINGS.names():
         name, arguments = parse_call(DECODINGS.get(name)(system))
     changes = {"strategy": name, **{str(key): value for key, value in arguments.items()}}
-    return validated(DecodingSpec, {**default.model_dump(), **changes}, f"decoding {text!r}")
+    return parse_as(DecodingSpec, {**default.model_dump(), **changes}, f"decoding {text!r}")
 
 
 def resolve_backbone(text: str, default: BackboneSpec) -> BackboneSpec:
@@ -116,7 +116,7 @@ def resolve_backbone(text: str, default: BackboneSpec) -> BackboneSpec:
             if not isinstance(scaled, int | float):
                 raise BenchError(f"'@{text}': {key} is no number.")
             changes[key] = float(times[1]) * scaled
-    return validated(BackboneSpec, {**default.model_dump(), **changes}, f"'@{text}'")
+    return parse_as(BackboneSpec, {**default.model_dump(), **changes}, f"'@{text}'")
 
 
 def run_spec(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import BenchError
 from bench.harness.apply_metrics import Measurement, apply_text_metrics, bootstrap_of, text_set
+from bench.metrics.score_files import read_texts
 from bench.metrics.text import text_metrics
+from bench.reading import parse_as
 from bench.records.schema import Record
 from bench.records.store import GENERATIONS, RecordStore, StoredRun
-from bench.specs import RunSpec, validated
+from bench.specs import RunSpec
 from bench.tasks.task import load_texts
 
 
@@ -29,14 +30,13 @@ def rescore(runs: Sequence[StoredRun], data_folder: Path | None = None) -> list[
     rescored = []
     for run in runs:
         path = run.path.with_name(GENERATIONS)
-        if run.record.status == "finished" and path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            rescored.append(_rescore(run, [json.loads(line)["text"] for line in lines], data_folder))
+        if run.record.status == "finished" and path.exists() and path.stat().st_size:
+            rescored.append(_rescore(run, read_texts(path), data_folder))
     return rescored
 
 
 def _rescore(run: StoredRun, generations: Sequence[str], data_folder: Path | None) -> Record:
-    spec = validated(RunSpec, run.record.spec, str(run.path))
+    spec = parse_as(RunSpec, run.record.spec, str(run.path))
     data = load_texts(spec.task, data_folder)
     if data.sha256 != run.record.data.sha256:
         raise BenchError(

@@ -8,9 +8,6 @@ come before these, so that one file may serve as both. A blank line is an empty 
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +17,7 @@ from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
 from bench.metric import Metric, Score
 from bench.metrics.text import OfPairs, TextSet, text_metrics
+from bench.reading import parse_json, read_lines
 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz")
 TEXT_FIELDS = ("text", "target")
@@ -104,10 +102,7 @@ def read_texts(path: Path) -> tuple[str, ...]:
     Raises:
         BenchError: the file is missing, empty, of another kind, not UTF-8 or not JSON; file and line are named.
     """
-    texts = tuple(_text(path, number, entry, TEXT_FIELDS) for number, entry in _entries(path))
-    if not texts:
-        raise BenchError(f"{path} is empty")
-    return texts
+    return tuple(_text(path, number, entry, TEXT_FIELDS) for number, entry in _entries(path))
 
 
 def read_references(path: Path) -> tuple[tuple[str, ...], ...]:
@@ -116,10 +111,7 @@ def read_references(path: Path) -> tuple[tuple[str, ...], ...]:
     Raises:
         BenchError: as `read_texts`, or a list of references is empty or not of strings.
     """
-    groups = tuple(_references(path, number, entry) for number, entry in _entries(path))
-    if not groups:
-        raise BenchError(f"{path} is empty")
-    return groups
+    return tuple(_references(path, number, entry) for number, entry in _entries(path))
 
 
 def _choose(names: Sequence[str] | None, options: Mapping[str, Any]) -> dict[str, Metric[TextSet]]:
@@ -135,24 +127,19 @@ def _choose(names: Sequence[str] | None, options: Mapping[str, Any]) -> dict[str
 
 
 def _entries(path: Path) -> Iterator[tuple[int, Any]]:
-    """Yields each line's number and content: a string, or whatever the line of a .jsonl file holds."""
+    """Yields the number and the content of each line: a string, or the value that a line of a .jsonl file holds.
+
+    Raises:
+        BenchError: the file is missing, empty, of another kind, not UTF-8 or not JSON.
+    """
     if not path.name.endswith(SUFFIXES):
         raise BenchError(f"{path}: unknown kind of file; allowed: {', '.join(SUFFIXES)}")
     is_json = ".jsonl" in path.suffixes
     number = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
-                yield number, json.loads(line) if is_json else line
-    except UnicodeDecodeError as error:
-        raise BenchError(f"{path}, line {number}: not UTF-8 (byte {error.start + 1} of the line)") from error
-    except json.JSONDecodeError as error:
-        raise BenchError(f"{path}, line {number}: not JSON: {error.msg} at column {error.colno}") from error
-    except FileNotFoundError as error:
-        raise BenchError(f"no file {path}") from error
-    except (EOFError, zlib.error, OSError) as error:
-        raise BenchError(f"{path}, after line {number}: cannot be read: {error}") from error
+    for number, line in read_lines(path):
+        yield number, parse_json(line, f"{path}, line {number}") if is_json else line
+    if number == 0:
+        raise BenchError(f"{path} is empty")
 
 
 def _text(path: Path, number: int, entry: Any, fields: Sequence[str]) -> str:

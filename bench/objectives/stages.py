@@ -11,8 +11,9 @@ from bench.errors import BenchError
 from bench.labels import configure, parse_call
 from bench.objectives.objective import Objective
 from bench.objectives.part import Adaptation, Clock, Part, Recipe, Then
+from bench.reading import parse_as
 from bench.registry import Registry
-from bench.specs import ObjectiveSpec, PartSpec, StageSpec, validated
+from bench.specs import ObjectiveSpec, PartSpec, StageSpec
 
 if TYPE_CHECKING:
     from bench.interface import System
@@ -174,7 +175,7 @@ def build_objective(parts: Sequence[PartSpec]) -> Objective:
     Raises:
         BenchError: a stored part or option that is unknown.
     """
-    return Objective.of([validated(OBJECTIVES.get(one.name), one.options, f"objective {one.name!r}") for one in parts])
+    return Objective.of([parse_as(OBJECTIVES.get(one.name), one.options, f"objective {one.name!r}") for one in parts])
 
 
 def adapt(system: System, spec: ObjectiveSpec) -> None:

@@ -6,7 +6,6 @@ with it: what slows a machine slows both. Seconds are told and never judged: the
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +14,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from bench.errors import BenchError
-from bench.records.schema import parse_json, validated
+from bench.reading import parse_as, read_json
 from bench.records.verdict import Comparison, judge
-from bench.storage import read_bytes
 
 
 class _Entry(BaseModel):
@@ -111,10 +109,9 @@ class MachineComparison(Comparison):
 def is_artefact(path: Path) -> bool:
     """Returns whether a path names a JSON file with benchmarks, whatever else may be wrong with it."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return "benchmarks" in read_json(path)
+    except BenchError:
         return False
-    return isinstance(content, dict) and "benchmarks" in content
 
 
 def load_artefact(path: Path) -> Artefact:
@@ -126,7 +123,7 @@ def load_artefact(path: Path) -> Artefact:
     complaint = f"{path}: not an artefact of pytest-benchmark, which is compared with another such"
     if path.is_dir():
         raise BenchError(f"{complaint} (a folder)")
-    artefact = validated(Artefact, parse_json(read_bytes(path), str(path)), complaint)
+    artefact = parse_as(Artefact, read_json(path), complaint)
     twice = [name for name, count in Counter(one.name for one in artefact.benchmarks).items() if count > 1]
     if twice:
         raise BenchError(f"{path}: the benchmark {twice[0]} is there more than once")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench.errors import BenchError, unknown_name
 from bench.metric import Direction
+from bench.reading import read_text
 
 COLUMNS = ("paper", "table", "dataset", "model", "variant", "metric", "value", "direction", "note")
 _DIRECTIONS: dict[str, Direction | None] = {"up": "up", "down": "down", "": None}
@@ -117,12 +118,10 @@ def read_paper(file: Traversable) -> list[PublishedFigure]:
     """Reads the figures of one paper.
 
     Raises:
-        BenchError: no text in UTF-8, other columns than ``COLUMNS``, or a direction that is neither up, down nor empty.
+        BenchError: the file cannot be read, has other columns than ``COLUMNS``, or a direction that is neither up,
+            down nor empty.
     """
-    try:
-        rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
-    except UnicodeDecodeError:
-        raise BenchError(f"{file}: not UTF-8") from None
+    rows = csv.DictReader(read_text(file).splitlines())
     if tuple(rows.fieldnames or ()) != COLUMNS:
         raise BenchError(f"{file}: expected the columns {', '.join(COLUMNS)}")
     figures = []

@@ -10,12 +10,13 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from bench.errors import BenchError
 from bench.metric import Score
+from bench.reading import parse_as, parse_json
 
 SCHEMA_VERSION: Final = 1
 SPEED = "tokens_per_second"
@@ -25,7 +26,6 @@ Scalar = str | int | float | bool | None
 Status = Literal["finished", "diverged", "skipped"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
-Model = TypeVar("Model", bound=BaseModel)
 
 UPGRADES: Mapping[int, Upgrade] = {}
 """Schema version to the step that turns a record of it into one of the next version."""
@@ -234,33 +234,7 @@ def parse_record(data: bytes, where: str, upgrades: Mapping[int, Upgrade] = UPGR
         version += 1
     if version != SCHEMA_VERSION:
         raise BenchError(f"{where}: record of schema {version}; this version reads up to {SCHEMA_VERSION}")
-    return validated(Record, content, f"{where}: not a run record")
-
-
-def parse_json(data: bytes, where: str) -> Any:
-    """Returns the content of a JSON file.
-
-    Raises:
-        BenchError: not JSON. ``where`` is named.
-    """
-    try:
-        return json.loads(data)
-    except ValueError as error:
-        raise BenchError(f"{where}: not JSON ({error})") from None
-
-
-def validated(model: type[Model], content: object, complaint: str) -> Model:
-    """Returns ``content`` as ``model``.
-
-    Raises:
-        BenchError: it is none: the complaint, with the first place that is wrong.
-    """
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise BenchError(f"{complaint} ({place}: {first['msg']})") from None
+    return parse_as(Record, content, f"{where}: not a run record")
 
 
 def json_schema() -> str:

@@ -19,8 +19,9 @@ import numpy as np
 
 from bench.bootstrap import Array
 from bench.errors import BenchError
+from bench.reading import read_bytes
 from bench.records.schema import Record, parse_record
-from bench.storage import atomic_write_all, read_bytes
+from bench.storage import atomic_write_all
 
 RECORD, STATISTICS, GENERATIONS, CURVE = "record.json", "statistics.npz", "generations.jsonl", "curve.jsonl"
 

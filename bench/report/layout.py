@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bench.errors import BenchError
+from bench.reading import parse_as
 from bench.records.schema import Record
 from bench.resources import read
-from bench.specs import validated
 
 MAIN_METRICS = (
     *("PPL", "ELBO", "Excess", "KL", "MI", "AU"),
@@ -139,4 +139,4 @@ def load_layout(suite: str) -> Layout:
     content = read("suites", suite)
     if not isinstance(content.get("layout"), dict):
         raise BenchError(f"suite {suite}: has no layout")
-    return validated(Layout, {"title": content.get("title", ""), **content["layout"]}, f"suite {suite}: layout")
+    return parse_as(Layout, {"title": content.get("title", ""), **content["layout"]}, f"suite {suite}: layout")

@@ -12,16 +12,14 @@ Lines end with ``\n`` or ``\r\n``; no other character breaks a line. A byte-orde
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
-import zlib
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
 from bench.errors import BenchError, did_you_mean
+from bench.reading import parse_json, read_lines
 from bench.tasks.data import SPLITS, Example, Kind, Split
 
 _SUFFIXES: Mapping[Kind, tuple[str, ...]] = {
@@ -54,8 +52,8 @@ def read_folder(
     notes = [] if (name := home.resolve().name) == task else [f"texts of the folder {name!r}"]
     for split in SPLITS:
         path = _find(home, task, split, kind)
-        with closing(_lines(path)) as all_lines:
-            lines = islice(all_lines, limits.get(split))
+        with closing(read_lines(path)) as all_lines:
+            lines = _nonblank(path, islice(all_lines, limits.get(split)))
             if ".jsonl" in path.suffixes:
                 splits[split] = tuple(_parse(path, number, line, kind) for number, line in lines)
             else:
@@ -78,20 +76,12 @@ def _find(home: Path, task: str, split: Split, kind: Kind) -> Path:
     return found[0]
 
 
-def _lines(path: Path) -> Generator[tuple[int, str]]:
-    """Yields the lines of a file with their numbers, without their ends; none of them is blank."""
-    number = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
-                if not text.strip():
-                    raise BenchError(f"{path}, line {number}: the line is blank.")
-                yield number, text
-    except UnicodeDecodeError as error:
-        raise BenchError(f"{path}, line {number}: not UTF-8 (byte {error.start + 1} of the line).") from error
-    except (EOFError, zlib.error, OSError) as error:
-        raise BenchError(f"{path}, after line {number}: cannot be read: {error}") from error
+def _nonblank(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Yields the lines with their numbers; a blank one is an error."""
+    for number, line in lines:
+        if not line.strip():
+            raise BenchError(f"{path}, line {number}: the line is blank.")
+        yield number, line
 
 
 def _plain(path: Path, lines: Iterator[tuple[int, str]]) -> tuple[tuple[Example, ...], bool]:
@@ -115,10 +105,7 @@ def _plain(path: Path, lines: Iterator[tuple[int, str]]) -> tuple[tuple[Example,
 
 def _parse(path: Path, number: int, line: str, kind: Kind) -> Example:
     """Returns the example that a line of JSON holds."""
-    try:
-        fields = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BenchError(f"{path}, line {number}: not JSON: {error.msg} at column {error.colno}.") from error
+    fields = parse_json(line, f"{path}, line {number}")
     if not isinstance(fields, dict):
         raise BenchError(f"{path}, line {number}: expected an object with the field 'target', found {line[:40]!r}.")
     if kind == "unconditional":

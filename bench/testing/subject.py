@@ -15,6 +15,7 @@ from bench.harness.build import build_system
 from bench.harness.tokenized_texts import TokenizedTexts, tokenize
 from bench.interface import System
 from bench.objectives import resolve_objective
+from bench.reading import parse_as
 from bench.scales import Scale
 from bench.specs import (
     BackboneKind,
@@ -25,7 +26,6 @@ from bench.specs import (
     SystemSpec,
     TaskSpec,
     TokenizerSpec,
-    validated,
 )
 from bench.tasks import Example
 from bench.tokenizers import EncoderTokens, Tokenizer, build_encoder_tokenizer, build_tokenizer
@@ -128,7 +128,7 @@ class Subject:
         Raises:
             BenchError: options that the system does not have.
         """
-        config = validated(self.cls.Config, self.options, self.cls.__name__)
+        config = parse_as(self.cls.Config, self.options, self.cls.__name__)
         return RunSpec(
             system=SystemSpec(name=self.cls.__name__, options=config.model_dump(mode="json"), label=self.cls.__name__),
             objective=resolve_objective(self.cls.default_objective.split("+")),

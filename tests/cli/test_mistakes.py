@@ -143,7 +143,7 @@ FILES = {
     "a list": ("mine.yaml", "- lm", "mine.yaml: expected keys and values, got list."),
     "nothing": ("micro.yaml", "", "micro.yaml: expected keys and values, got NoneType."),
     "broken YAML": ("micro.yaml", "training: {epochs: [", "micro.yaml: not YAML: "),
-    "not UTF-8": ("mine.yaml", b"title: caf\xe9", "mine.yaml: not YAML: "),
+    "not UTF-8": ("mine.yaml", b"title: caf\xe9", "mine.yaml: not UTF-8 (byte 11)."),
 }
 
 DATA = {

@@ -116,7 +116,7 @@ def test_a_folder_that_is_not_whole_is_named(imported: Callable[[bool], ModelFol
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("model.json", "{", "model.json: damaged, not JSON"),
+        ("model.json", "{", "model.json: not JSON"),
         ("model.json", "{}", "model.json: system: Field required"),
         ("model.safetensors", "x", "model.safetensors: damaged"),
         ("tokenizer.json", "[]", "tokenizer.json: expected keys and values"),

@@ -132,8 +132,8 @@ def test_wrong_requests(write: Write) -> None:
         ("g.txt", "", "{} is empty"),
         ("g.txt.gz", "", "{} is empty"),
         ("g.csv", "a\n", "{}: unknown kind of file; allowed: .txt, .txt.gz, .jsonl, .jsonl.gz"),
-        ("g.txt", b"fine\nbad \xff\n", "{}, line 2: not UTF-8 (byte 5 of the line)"),
-        ("g.jsonl", '"fine"\n{"text": }\n', "{}, line 2: not JSON: Expecting value at column 10"),
+        ("g.txt", b"fine\nbad \xff\n", "{}, line 2: not UTF-8 (byte 5 of the line)."),
+        ("g.jsonl", '"fine"\n{"text": }\n', "{}, line 2: not JSON: Expecting value at column 10."),
         ("g.jsonl", '{"texts": "a"}\n', "{}, line 1: no field 'text' or 'target'; it has: texts"),
         ("g.jsonl", '{"text": 3}\n', "{}, line 1: the text is no string but int"),
         ("g.jsonl", "[]\n", "{}, line 1: the text is no string but list"),
@@ -153,9 +153,9 @@ def test_bad_references(write: Write) -> None:
 
 
 def test_missing_and_broken_files(write: Write, tmp_path: Path) -> None:
-    assert error_of(tmp_path / "none.txt") == f"no file {tmp_path / 'none.txt'}"
+    assert error_of(tmp_path / "none.txt") == f"cannot read {tmp_path / 'none.txt'}: No such file or directory."
     whole = write("g.txt.gz", "some text\n" * 1000)
     whole.write_bytes(whole.read_bytes()[:-12])
-    assert "cannot be read: " in error_of(whole)
+    assert error_of(whole).startswith(f"cannot read {whole} after line ")
     not_gzip = write("h.txt", "plain\n").rename(tmp_path / "h.txt.gz")
-    assert error_of(not_gzip).startswith(f"{not_gzip}, after line 0: cannot be read: ")
+    assert error_of(not_gzip).startswith(f"cannot read {not_gzip}: Not a gzipped file")

@@ -98,7 +98,7 @@ def test_other_machines_are_told_and_their_ratios_compared():
 
 BROKEN = {
     "not JSON": ("{", "not JSON"),
-    "a list": ("[]", "not an artefact of pytest-benchmark"),
+    "a list": ("[]", "expected keys and values, got list."),
     "another JSON": ('{"schema_version": 1}', "not an artefact of pytest-benchmark"),
     "no benchmark": (content(), "no benchmark has a ratio"),
     "no ratio": (content(benchmark(None)), "no benchmark has a ratio, and seconds are not compared"),

@@ -129,14 +129,14 @@ BAD = {
         TEXT,
         "train.txt.gz",
         gzip.compress(b"a\n" * 9)[:-9],
-        r"train\.txt\.gz, after line \d: .*cannot be read",
+        r"cannot read .*train\.txt\.gz after line \d: ",
     ),
-    "not gzip": (TEXT, "train.txt.gz", b"a\nb\n", r"train\.txt\.gz, after line 0: cannot be read: Not a gzipped file"),
+    "not gzip": (TEXT, "train.txt.gz", b"a\nb\n", r"cannot read .*train\.txt\.gz: Not a gzipped file"),
     "damaged gzip": (
         TEXT,
         "train.txt.gz",
         gzip.compress(b"a\n")[:10] + b"\xff" * 20,
-        r"gz, after line 0: cannot be read",
+        r"cannot read .*gz: ",
     ),
     "broken JSON": (
         TEXT,

@@ -1,0 +1,78 @@
+"""Every mistake in a file is one line that names the file and the place."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from bench.errors import BenchError
+from bench.reading import parse_as, parse_json, read_json, read_lines, read_text, read_yaml
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Leaf(Strict):
+    size: int = 1
+
+
+class Tree(Strict):
+    leaves: tuple[Leaf, ...] = ()
+    top: Leaf | None = None
+
+
+def error_of(read: object, *arguments: object) -> str:
+    with pytest.raises(BenchError) as caught:
+        read(*arguments)  # type: ignore[operator]
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_lines_end_at_newlines_only(tmp_path: Path, name: str) -> None:
+    content = "\ufeffone\r\n\u2028two\x0b\r three\n\nfour".encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert list(read_lines(tmp_path / name)) == [(1, "one"), (2, "\u2028two\x0b\r three"), (3, ""), (4, "four")]
+
+
+def test_lines_are_read_one_by_one(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"fine\n\xff\n")
+    lines = read_lines(tmp_path / "a.txt")
+    assert next(lines) == (1, "fine")
+    assert error_of(next, lines) == f"{tmp_path / 'a.txt'}, line 2: not UTF-8 (byte 1 of the line)."
+
+
+@pytest.mark.parametrize("read", [read_text, read_json, read_yaml, lambda path: list(read_lines(path))])
+def test_what_cannot_be_read_says_why(tmp_path: Path, read: object) -> None:
+    assert error_of(read, tmp_path / "none") == f"cannot read {tmp_path / 'none'}: No such file or directory."
+    assert error_of(read, tmp_path) == f"cannot read {tmp_path}: Is a directory."
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "Expecting property name enclosed in double quotes at column 2."),
+        ('{\n"a": }', "Expecting value at line 2, column 6."),
+        (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte."),
+        ("1" * 5000, "Exceeds the limit (4300 digits)"),
+    ],
+)
+def test_text_that_is_not_json(text: str | bytes, reason: str) -> None:
+    assert error_of(parse_json, text, "here").startswith(f"here: not JSON: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"leaves": [{}, {"sise": 1}]}, "unknown key 'leaves.1.sise'. Did you mean 'size'? Allowed: size."),
+        ({"top": {"sise": 1}}, "unknown key 'top.sise'. Did you mean 'size'? Allowed: size."),
+        ({"tops": {}}, "unknown key 'tops'. Did you mean 'top'? Allowed: leaves, top."),
+        ({"leaves": "x" * 200}, f"leaves: Input should be a valid tuple (got '{'x' * 79}…)."),
+    ],
+)
+def test_the_first_wrong_key_is_named(content: dict[str, object], message: str) -> None:
+    assert error_of(parse_as, Tree, content, "here").startswith(f"here: {message}")
