@@ -1,4 +1,4 @@
-"""Likelihood metrics against loops over numbers, and as bounds; `tests/testing` has them against closed forms.
+"""Likelihood metrics against loops over numbers, and as bounds; `tests/estimators` has them against closed forms.
 
 Loops and numpy add the same few hundred doubles in another order: 1e-12 relative.
 """

@@ -1,4 +1,4 @@
-"""A text VAE of which everything is known: the estimators are shown right on it, through the harness itself.
+"""A text VAE with closed forms for everything that the suite estimates, scored through the harness as any system.
 
 A text is T numbers, spelled out; its latent variables are G groups, D dimensions in all, that depend on each other and
 on the numbers linearly, with Gaussian noise (see ``LinearGaussian``). So log p(x), the ELBO, KL, mutual information and
@@ -130,7 +130,7 @@ class LinearGaussian:
         exact = self.with_exact_posterior(
             (1,) * len(self.prior_variance), self.prior_weights, self.prior_variance, self.loadings, self.noise
         )
-        target, proposal = (np.linalg.inv(one.posterior_covariance) for one in (exact, self))
+        target, proposal = (np.linalg.inv(model.posterior_covariance) for model in (exact, self))
         excess = 2 * target - proposal
         if np.linalg.eigvalsh(excess)[0] <= 0:
             return np.full(len(x), np.inf)

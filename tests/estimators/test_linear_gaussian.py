@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.harness.tokenized_texts import tokenize
 from bench.specs import DecodingSpec
 from bench.tasks import Example
-from bench.testing.linear_gaussian import LinearGaussian, LinearGaussianSystem, number_tokenizer, spell
+from tests.estimators.linear_gaussian import LinearGaussian, LinearGaussianSystem, number_tokenizer, spell
 
 AXIS = np.linspace(-10, 10, 501)
 GRID = np.stack(np.meshgrid(AXIS, AXIS, indexing="ij"), axis=-1)

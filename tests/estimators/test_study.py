@@ -13,10 +13,10 @@ from bench.metrics.della_2022 import ReleasedActiveUnits
 from bench.metrics.entropy import EntropyPerplexity, Excess
 from bench.metrics.latent import ActiveUnits, MutualInformation
 from bench.metrics.likelihood import ELBO, EffectiveSampleSize, Perplexity, importance_bound
-from bench.testing import estimators
-from bench.testing.estimators import (
+from tests.estimators import study as estimators
+from tests.estimators.study import (
+    COLUMNS,
     NARROW,
-    SHOWN,
     STUDIES,
     WRONG,
     Estimate,
@@ -39,9 +39,9 @@ def stored() -> list[Estimate]:
     return read_csv((DOCS / "estimators.csv").read_text(encoding="utf-8"))
 
 
-def within(one: Estimate, errors: float = 4.5) -> bool:
+def within(estimate: Estimate, errors: float = 4.5) -> bool:
     """Whether the mean over repetitions is the truth but for its standard error."""
-    return abs(one.mean - one.truth) <= errors * one.sd / math.sqrt(one.repetitions)
+    return abs(estimate.mean - estimate.truth) <= errors * estimate.sd / math.sqrt(estimate.repetitions)
 
 
 class TestBound:
@@ -58,19 +58,19 @@ class TestBound:
     def test_it_rises_from_the_elbo_to_the_truth_as_theory_says(self) -> None:
         found = list(estimators.bound(repetitions=3, n=40, n_samples=(1, 10, 100)))
         for name in (WRONG, NARROW):
-            rising = [one for one in found if one.estimator == f"log p_K, {name}"]
+            rising = [estimate for estimate in found if estimate.estimator == f"log p_K, {name}"]
             assert rising[0].mean < rising[1].mean < rising[2].mean < 0.01
             model = posteriors()[name]
             x = model.draw(2, np.random.default_rng(0))
             gap = (model.elbo(x) + model.log_p(x)).mean()  # the same for all texts
             assert rising[0].mean == pytest.approx(-gap, abs=5 * rising[0].sd / math.sqrt(rising[0].repetitions))
-        (theory,) = (one for one in found if one.estimator.startswith("-χ²") and one.x == 100)
-        (close,) = (one for one in found if one.estimator == f"log p_K, {WRONG}" and one.x == 100)
+        (theory,) = (estimate for estimate in found if estimate.estimator.startswith("-χ²") and estimate.x == 100)
+        (close,) = (estimate for estimate in found if estimate.estimator == f"log p_K, {WRONG}" and estimate.x == 100)
         assert close.mean == pytest.approx(theory.mean, abs=4.5 * close.sd / math.sqrt(close.repetitions))
 
     def test_the_released_weights_pass_the_truth(self) -> None:
         found = estimators.bound(repetitions=2, n=20, n_samples=(30,))
-        assert all(one.mean > 2.0 for one in found if one.estimator.startswith("della-2022"))
+        assert all(estimate.mean > 2.0 for estimate in found if estimate.estimator.startswith("della-2022"))
 
     def test_its_interval_knows_below_from_above(self) -> None:
         scored = score(posteriors()[WRONG], n=200, k=10, seed=0).texts
@@ -90,13 +90,13 @@ class TestBound:
 def test_terms_are_unbiased() -> None:
     found = list(estimators.terms(repetitions=8, n=40, k=50))
     assert len(found) == 6
-    assert all(within(one) for one in found), found
+    assert all(within(estimate) for estimate in found), found
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     """60 repetitions of 40 texts: the share has a standard error of 3 %, percentile intervals are a little narrow."""
-    for one in estimators.intervals(repetitions=60, n=40, k=5):
-        assert 0.82 <= one.mean <= 1.0, one
+    for estimate in estimators.intervals(repetitions=60, n=40, k=5):
+        assert 0.82 <= estimate.mean <= 1.0, estimate
 
 
 class TestInformation:
@@ -148,27 +148,29 @@ class TestUnits:
 
 
 class TestPage:
-    def test_figure_and_tables_are_those_of_the_stored_estimates(self, stored: list[Estimate]) -> None:
+    def test_tables_are_those_of_the_stored_estimates(self, stored: list[Estimate]) -> None:
         for path, content in documents(stored, DOCS).items():
-            assert path.read_bytes() == content, f"{path.name} is out of date: python -m bench.testing.estimators docs"
+            assert path.read_bytes() == content, f"{path.name} is out of date: python -m tests.estimators docs"
 
     def test_every_study_is_stored_with_its_seeds(self, stored: list[Estimate]) -> None:
-        studies = dict.fromkeys(one.study for one in stored)
+        studies = dict.fromkeys(estimate.study for estimate in stored)
         assert [*studies] == [study.__name__ for study in STUDIES]
-        assert studies.keys() == SHOWN.keys()
-        assert {one.study: one.repetitions for one in stored if one.study in ("terms", "intervals")} == {
+        assert studies.keys() == COLUMNS.keys()
+        assert {
+            estimate.study: estimate.repetitions for estimate in stored if estimate.study in ("terms", "intervals")
+        } == {
             "terms": 10,
             "intervals": 200,
         }
 
     def test_the_command_gives_the_stored_estimates_again(self, stored: list[Estimate]) -> None:
         """The cheap ones. The file has ten digits; sums of doubles in another order move fewer."""
-        by_key = {(one.study, one.estimator, one.x): one for one in stored}
+        by_key = {(estimate.study, estimate.estimator, estimate.x): estimate for estimate in stored}
         again = [*estimators.information(nats=(1.0,), n_texts=(10, 30)), *estimators.terms()]
-        for one in again:
-            before = by_key[one.study, one.estimator, one.x]
+        for estimate in again:
+            before = by_key[estimate.study, estimate.estimator, estimate.x]
             for name in ("truth", "mean", "sd", "repetitions"):
-                assert getattr(one, name) == pytest.approx(getattr(before, name), rel=1e-7, abs=1e-9), one
+                assert getattr(estimate, name) == pytest.approx(getattr(before, name), rel=1e-7, abs=1e-9), estimate
 
     def test_estimates_read_back(self, stored: list[Estimate]) -> None:
         assert read_csv(write_csv(stored)) == stored
@@ -177,5 +179,5 @@ class TestPage:
         """Two estimators of one number: their stored means agree within their errors."""
         scored = score(posteriors()[WRONG], n=100, k=100, seed=0).texts
         elbo = ELBO().statistics(scored)[:, 0] + scored.known_log_p
-        (one,) = (e for e in stored if e.estimator == f"log p_K, {WRONG}" and e.x == 1)
-        assert -elbo.mean() == pytest.approx(one.mean, abs=5 * one.sd / math.sqrt(10))
+        (estimate,) = (e for e in stored if e.estimator == f"log p_K, {WRONG}" and e.x == 1)
+        assert -elbo.mean() == pytest.approx(estimate.mean, abs=5 * estimate.sd / math.sqrt(10))

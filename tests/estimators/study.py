@@ -1,7 +1,6 @@
-"""Every estimator of the suite on a model of which everything is known, by the code that scores real systems.
+"""Bias and spread of every estimator: linear-Gaussian texts, whose exact values are known, scored by the harness.
 
-``python -m bench.testing.estimators docs`` scores some thousand linear-Gaussian texts (half a minute of one core) and
-writes ``estimators.csv``, and from it ``estimators.svg`` and the tables in ``estimators.md``.
+``python -m tests.estimators docs`` writes ``estimators.csv``, ``estimators.svg`` and the tables of ``estimators.md``.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import csv
 import io
 import math
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -28,10 +26,8 @@ from bench.metrics.latent import ActiveUnits, MutualInformation, count_active
 from bench.metrics.likelihood import ELBO, KL, LikelihoodMetric, Reconstruction, ScoredTexts
 from bench.seeds import derive_seed
 from bench.specs import ScoringSpec
-from bench.storage import atomic_write_all
 from bench.tasks import Example
-from bench.testing.chart import Axis, Mark, Panel, Series, draw_svg
-from bench.testing.linear_gaussian import LinearGaussian, LinearGaussianSystem, number_tokenizer, spell
+from tests.estimators.linear_gaussian import LinearGaussian, LinearGaussianSystem, number_tokenizer, spell
 
 N_SAMPLES = (1, 2, 5, 10, 20, 30, 50, 100, 200, 500, 1000, 2000, 5000)
 N_TEXTS = (10, 30, 100, 300, 1000)
@@ -150,7 +146,7 @@ def bound(repetitions: int = 10, n: int = 50, n_samples: Sequence[int] = N_SAMPL
                 yield Estimate.of("bound", f"-χ²/2K, {name}", k, 0.0, theory)
             if k <= 30:
                 tempered = [ReleasedPerplexity().log_p(part) - known_log_p(part) for part in parts]
-                yield Estimate.of("bound", f"della-2022, {name}", k, 0.0, [float(one.mean()) for one in tempered])
+                yield Estimate.of("bound", f"della-2022, {name}", k, 0.0, [float(errors.mean()) for errors in tempered])
 
 
 def terms(repetitions: int = 10, n: int = 100, k: int = 100) -> Iterator[Estimate]:
@@ -171,9 +167,9 @@ def intervals(repetitions: int = 200, n: int = 100, k: int = 10) -> Iterator[Est
     runs = [score(model, n, k, seed).texts for seed in range(repetitions)]
     for metric, closed in _terms(model).items():
         truth = float(closed(points).mean())
-        found = [metric.score(run, Bootstrap(seed=seed)).interval for seed, run in enumerate(runs)]
-        held = [one is not None and one.low <= truth <= one.high for one in found]
-        yield Estimate.share("intervals", f"{metric.name}, {WRONG}", n, 0.95, held)
+        intervals = [metric.score(run, Bootstrap(seed=seed)).interval for seed, run in enumerate(runs)]
+        covered = [interval is not None and interval.low <= truth <= interval.high for interval in intervals]
+        yield Estimate.share("intervals", f"{metric.name}, {WRONG}", n, 0.95, covered)
 
 
 def _terms(model: LinearGaussian) -> dict[LikelihoodMetric, Callable[[Array], Array]]:
@@ -221,8 +217,8 @@ def write_csv(estimates: Iterable[Estimate]) -> str:
     names = [field.name for field in fields(Estimate)]
     writer = csv.DictWriter(file, names, lineterminator="\n")
     writer.writeheader()
-    for one in estimates:
-        writer.writerow({name: f"{v:.10g}" if isinstance(v, float) else v for name, v in asdict(one).items()})
+    for estimate in estimates:
+        writer.writerow({name: f"{v:.10g}" if isinstance(v, float) else v for name, v in asdict(estimate).items()})
     return file.getvalue()
 
 
@@ -233,7 +229,7 @@ def read_csv(text: str) -> list[Estimate]:
     return [Estimate(**{name: types.get(name, float)(value) for name, value in row.items()}) for row in rows]
 
 
-SHOWN: Mapping[str, tuple[str, tuple[float, ...]]] = {
+COLUMNS: Mapping[str, tuple[str, tuple[float, ...]]] = {
     "bound": ("K", (1, 10, 30, 100, 1000, 5000)),
     "terms": ("K", (100,)),
     "intervals": ("texts", (100,)),
@@ -245,19 +241,19 @@ SHOWN: Mapping[str, tuple[str, tuple[float, ...]]] = {
 
 def markdown_table(estimates: Iterable[Estimate], study: str) -> str:
     """Returns the table of a study: an estimator a row, mean ± standard deviation over repetitions in each cell."""
-    varied, shown = SHOWN[study]
+    varied, columns = COLUMNS[study]
     rows: dict[str, dict[float, Estimate]] = defaultdict(dict)
-    for one in estimates:
-        if one.study == study and one.x in shown:
-            rows[one.estimator][one.x] = one
+    for estimate in estimates:
+        if estimate.study == study and estimate.x in columns:
+            rows[estimate.estimator][estimate.x] = estimate
     lines = [
-        f"| | truth | {' | '.join(f'{varied} = {x:g}' for x in shown)} |",
-        f"| --- |{' ---: |' * (len(shown) + 1)}",
+        f"| | truth | {' | '.join(f'{varied} = {x:g}' for x in columns)} |",
+        f"| --- |{' ---: |' * (len(columns) + 1)}",
     ]
     for estimator, cells in rows.items():
-        truths = dict.fromkeys(f"{one.truth:.3g}" for one in cells.values())
+        truths = dict.fromkeys(f"{estimate.truth:.3g}" for estimate in cells.values())
         # Adding zero takes the sign from a zero.
-        values = [f"{round(cells[x].mean, 3) + 0.0:.3f} ± {cells[x].sd:.3f}" if x in cells else "" for x in shown]
+        values = [f"{round(cells[x].mean, 3) + 0.0:.3f} ± {cells[x].sd:.3f}" if x in cells else "" for x in columns]
         lines.append(f"| {estimator} | {', '.join(truths)} | {' | '.join(values)} |")
     return "\n".join(lines) + "\n"
 
@@ -265,88 +261,16 @@ def markdown_table(estimates: Iterable[Estimate], study: str) -> str:
 def with_tables(document: str, estimates: Sequence[Estimate]) -> str:
     """Returns a document with the table of each study between ``<!-- table: study -->`` and ``<!-- end -->``."""
 
-    def table(found: re.Match[str]) -> str:
-        return f"{found[1]}\n{markdown_table(estimates, found[2])}<!-- end -->"
+    def table(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{markdown_table(estimates, match[2])}<!-- end -->"
 
     return re.sub(r"(<!-- table: (\w+) -->)\n.*?<!-- end -->", table, document, flags=re.DOTALL)
 
 
-def figure(estimates: Sequence[Estimate]) -> str:
-    """Returns the figure of all studies but the exact terms, as SVG."""
-
-    def series(estimator: str, label: str, colour: int, mark: Mark = "line", sign: float = 1.0) -> Series:
-        chosen = [one for one in estimates if one.estimator == estimator]
-        spread = [one.sd for one in chosen] if mark != "dashed" else []
-        return Series(label, [one.x for one in chosen], [sign * one.mean for one in chosen], spread, mark, colour)
-
-    def truth(estimator: str, label: str, colour: int) -> Series:
-        chosen = [one for one in estimates if one.estimator == estimator]
-        return Series(label, [one.x for one in chosen], [one.truth for one in chosen], (), "dashed", colour)
-
-    n_texts = sorted({one.x for one in estimates if one.study == "information"})
-    return draw_svg(
-        [
-            Panel(
-                "log p_K(x) rises to log p(x); tempered weights pass it",
-                Axis("importance samples K", log=True),
-                Axis("above log p(x), nats per text"),
-                [
-                    truth(f"log p_K, {WRONG}", "log p(x)", 6),
-                    series(f"log p_K, {WRONG}", f"log p_K, {WRONG}", 0),
-                    series(f"log p_K, {NARROW}", f"log p_K, {NARROW}", 1),
-                    series(f"della-2022, {WRONG}", f"weights of della-2022, {WRONG}", 3),
-                ],
-            ),
-            Panel(
-                "What is missing of log p(x)",
-                Axis("importance samples K", log=True),
-                Axis("log p(x) - log p_K(x), nats per text", log=True, low=1e-4),
-                [
-                    series(f"log p_K, {WRONG}", WRONG, 0, sign=-1.0),
-                    series(f"-χ²/2K, {WRONG}", "first order: χ²/2K", 0, "dashed", sign=-1.0),
-                    series(f"log p_K, {NARROW}", f"{NARROW} (χ² is infinite)", 1, sign=-1.0),
-                ],
-            ),
-            Panel(
-                "Mutual information cannot exceed ln n",
-                Axis("texts scored n", log=True),
-                Axis("MI, nats"),
-                [
-                    Series("ln n", n_texts, [math.log(n) for n in n_texts], (), "dashed", 6),
-                    *(series(f"MI, {nats:g} nats", f"{nats:g} nats in truth", i) for i, nats in enumerate(NATS)),
-                ],
-            ),
-            Panel(
-                "Active units of 16, by threshold",
-                Axis("threshold on the variance of means", log=True),
-                Axis("active units"),
-                [
-                    series("AU, K = 30, collapsed", "AU (K = 30), collapsed posterior", 0),
-                    series("one sample of ancestors, collapsed", "one sample of ancestors, collapsed posterior", 3),
-                    truth("AU, K = 30, six units see the text", "truth, six units see the text", 2),
-                    series("AU, K = 30, six units see the text", "AU (K = 30), six units see the text", 2, "points"),
-                    series(
-                        "one sample of ancestors, six units see the text",
-                        "one sample of ancestors, six units see the text",
-                        1,
-                    ),
-                ],
-            ),
-        ]
-    )
-
-
 def documents(estimates: Sequence[Estimate], folder: Path) -> dict[Path, bytes]:
-    """Returns the files that follow from the estimates, by path in ``folder``."""
+    """Returns the estimates as CSV and the page with their tables, by path in ``folder``."""
     page = folder / "estimators.md"
     return {
         folder / "estimators.csv": write_csv(estimates).encode(),
-        folder / "estimators.svg": figure(estimates).encode(),
         page: with_tables(page.read_text(encoding="utf-8"), estimates).encode(),
     }
-
-
-if __name__ == "__main__":
-    found = [estimate for study in STUDIES for estimate in study()]
-    place = Path(sys.argv[1])
-    atomic_write_all(documents(read_csv(write_csv(found)), place))
