@@ -8,7 +8,7 @@ import torch
 
 from bench.backbones import backbone_width, build_backbone, build_encoder
 from bench.interface import System
-from bench.objectives import adapt
+from bench.objectives import apply_adaptations
 from bench.reading import parse_as
 from bench.specs import ModelSpec
 from bench.tokenizers import Tokenizer
@@ -34,5 +34,5 @@ def build_system(cls: type[System], spec: ModelSpec, tokenizer: Tokenizer, seed:
             backbone = build_backbone(spec.backbone, tokenizer)
             encoder = build_encoder(spec.encoder, tokenizer.encoder.tokenizer)
             system = create(backbone, options, spec.conditional, encoder)
-    adapt(system, spec.objective)
+    apply_adaptations(system, spec.objective)
     return system

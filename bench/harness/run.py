@@ -20,7 +20,7 @@ from bench.harness.precision import uses_bf16
 from bench.harness.prepare import Prepared, prepare
 from bench.harness.scoring import score_texts
 from bench.interface import System
-from bench.objectives import build_stages, unsupported
+from bench.objectives import build_stages, unsupported_reason
 from bench.records.schema import SPEED, ModelFacts, Record
 from bench.records.store import RecordStore, StoredRun
 from bench.seeds import named_seeds
@@ -66,7 +66,7 @@ def run(
     system = prepared.system(seeds["init"]).to(place)
     folder = store.path(facts["spec"], prepared.run_id)
     stages = build_stages(spec.objective, spec.training.epochs)
-    if (reason := unsupported(stages, train.gradient_flow(system, prepared.texts["train"]))) is not None:
+    if (reason := unsupported_reason(stages, train.gradient_flow(system, prepared.texts["train"]))) is not None:
         return _skipped(reason, facts, store)
     folder.mkdir(parents=True, exist_ok=True)
     save_description(folder, spec.model, prepared.tokenizer)

@@ -259,7 +259,7 @@ class Trainer:
             path = self.system.encode(batch).sample(1, noise)
             log_likelihood = self.system.log_likelihood(batch, path)
             auxiliary = [part.terms(self.networks[part.name], self.system, batch, path) for part in objective.auxiliary]
-        loss = objective.loss(log_likelihood, path, self.stage.clock(step, self.steps_per_epoch), auxiliary).sum()
+        loss = objective.loss(log_likelihood, path, self.stage.step(step, self.steps_per_epoch), auxiliary).sum()
         # A fixed divisor, not the batch's own token count, keeps every text's weight the same in every batch.
         (loss / self.spec.batch_tokens).backward()
         kl = path.kl.detach().double().mean(1).sum(0)
@@ -309,7 +309,7 @@ class Trainer:
                 "epoch": epoch,
                 "step": self.progress.step,
                 "stage": self.stages.index(stage) + 1,
-                "beta": stage.objective.schedule.beta(stage.clock(self.progress.step - 1, self.steps_per_epoch)),
+                "beta": stage.objective.schedule.beta(stage.step(self.progress.step - 1, self.steps_per_epoch)),
                 **{f"train {name}": value for name, value in means.items()},
                 "valid ELBO": rec + kl,
                 "valid Rec": rec,

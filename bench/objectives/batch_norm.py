@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from bench.interface import System
 from bench.objectives.gradient_flow import GradientFlow
@@ -12,42 +13,42 @@ from bench.objectives.part import Adaptation
 
 
 class BatchNorm(Adaptation):
-    """Batch norm on the means of every latent group, with a fixed scale and a learned shift (Zhu et al. 2020).
+    """Batch norm on the posterior means of every latent group: fixed scale, learned shift (Zhu et al. 2020).
 
-    Over a training batch each mean has variance gamma^2, so against N(0, I) the KL averages at least gamma^2 / 2 nats a
-    dimension. Deeper groups are normalised given their sampled ancestors.
+    Each mean then has variance gamma^2 over a training batch, so the KL to N(0, I) is on average at least gamma^2 / 2
+    nats per dimension. Deeper groups are normalised given their sampled ancestors.
 
     Attributes:
         gamma: the fixed scale; 0.5 in the authors' code, 1 in Table 5 of DELLA.
-        momentum: of the running statistics, by which scoring normalises.
-        epsilon: added to the variance. The authors have torch's 1e-5, which is nothing beside the means of an LSTM;
-            those of a Transformer can shrink until it is not, and the KL with them.
+        momentum: weight of a batch in the running statistics, which scoring uses.
+        epsilon: added to the variance. The authors use torch's 1e-5, which is small beside the variance of an LSTM's
+            means. A Transformer's means can shrink until it is not, and the KL then shrinks too.
     """
 
     gamma: float = Field(0.5, gt=0)
     momentum: float = Field(0.1, gt=0, le=1)
     epsilon: float = Field(1e-8, gt=0)
 
-    def unsupported(self, flow: GradientFlow) -> str | None:
-        """Needs latent variables whose means go through ``System.posterior_mean``."""
+    @override
+    def supports(self, flow: GradientFlow) -> str | None:
         if not flow.system.groups:
             return "batch norm of posterior means needs latent variables"
-        ours = {f"mean_norms.{group}.shift" for group in range(len(flow.system.groups))}
-        return None if ours <= flow.posterior() else "its posterior means do not go through System.posterior_mean"
+        shifts = {f"mean_norms.{group}.shift" for group in range(len(flow.system.groups))}
+        return None if shifts <= flow.posterior() else "its posterior means do not go through System.posterior_mean"
 
+    @override
     def adapt(self, system: System) -> None:
-        """Puts a norm on the means of every group."""
         system.mean_norms = nn.ModuleList(
             NormalisedMean(size, self.gamma, self.momentum, self.epsilon) for size in system.groups
         )
 
 
 class NormalisedMean(nn.Module):
-    """gamma (mean - average) / sqrt(variance + epsilon) + shift, dimension by dimension.
+    """gamma (mean - average) / sqrt(variance + epsilon) + shift, for each dimension.
 
-    Average and variance are those of the batch in training, all samples of all texts, and the running ones otherwise:
-    what is scored does not depend on its batch. A training batch of a single mean has no variance; it is normalised by
-    the running statistics and leaves them as they are (the authors' code leaves it as it is).
+    Training takes average and variance over all samples of all texts of the batch; scoring takes the running ones, so
+    a score does not depend on the batch. A training batch of a single mean has no variance: the running statistics
+    normalise it and stay as they are (the authors' code does not normalise it).
 
     Args:
         size: dimensions D of the latent group.

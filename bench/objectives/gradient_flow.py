@@ -1,4 +1,4 @@
-"""What a part of an objective may want to know of a system before it is trained."""
+"""Which parameters of a system q(z | x), p(x | z) and p(z) depend on."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bench.interface import LatentPath, System
 
 @dataclass(frozen=True)
 class GradientFlow:
-    """An untrained system with a few texts sent through its encoder.
+    """An untrained system with one sample of the posterior of a few texts, to follow gradients from outputs.
 
     Attributes:
         system: in evaluation mode.
         batch: the texts.
-        path: one sample of their posteriors, with its graph.
+        path: the sample, with its graph.
     """
 
     system: System
@@ -28,31 +28,31 @@ class GradientFlow:
 
     @classmethod
     def of(cls, system: System, batch: Batch) -> GradientFlow:
-        """Sends a batch through the encoder."""
+        """Encodes a batch and samples its posterior."""
         system.eval()
-        return cls(system, batch, system.encode(batch).sample(1, _stream()))
+        return cls(system, batch, system.encode(batch).sample(1, _generator()))
 
     def encoder_only(self) -> frozenset[str]:
-        """Returns the names of the parameters that q(z | x) depends on, and neither p(x | z) nor p(z)."""
+        """Returns the names of the parameters that q(z | x) uses and neither p(x | z) nor p(z) does."""
         return self.posterior() - self._likelihood() - self._prior()
 
     def decoder_only(self) -> frozenset[str]:
-        """Returns the names of the parameters that p(x | z) depends on, and neither q(z | x) nor p(z)."""
+        """Returns the names of the parameters that p(x | z) uses and neither q(z | x) nor p(z) does."""
         return self._likelihood() - self.posterior() - self._prior()
 
     def posterior(self) -> frozenset[str]:
-        """Returns the names of the parameters that q(z | x) depends on."""
-        return self._reached([*self.path.mean, self.path.log_q])
+        """Returns the names of the parameters that q(z | x) uses."""
+        return self._parameters_of([*self.path.mean, self.path.log_q])
 
     def _prior(self) -> frozenset[str]:
-        prior = self.system.sample_prior(1, self.batch.condition, _stream())
-        return self._reached([*prior.mean, prior.log_p])
+        prior = self.system.sample_prior(1, self.batch.condition, _generator())
+        return self._parameters_of([*prior.mean, prior.log_p])
 
     def _likelihood(self) -> frozenset[str]:
-        return self._reached([self.system.log_likelihood(self.batch, self.path.detach())])
+        return self._parameters_of([self.system.log_likelihood(self.batch, self.path.detach())])
 
-    def _reached(self, outputs: Iterable[Tensor]) -> frozenset[str]:
-        """Returns the names of the parameters that have a gradient of any of the outputs, be it 0."""
+    def _parameters_of(self, outputs: Iterable[Tensor]) -> frozenset[str]:
+        """Returns the names of the parameters that some output depends on, even if its gradient is 0."""
         differentiable = [output.sum() for output in outputs if output.requires_grad]
         if not differentiable:
             return frozenset()
@@ -61,5 +61,5 @@ class GradientFlow:
         return frozenset(name for name, gradient in zip(named, gradients, strict=True) if gradient is not None)
 
 
-def _stream() -> torch.Generator:
+def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""What a piece of an objective is, kind by kind."""
+"""The kinds of parts that an objective is built from, and their registry."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from bench.registry import Registry
 from bench.specs import Spec
 
 if TYPE_CHECKING:
@@ -22,52 +23,52 @@ Kind = Literal["schedule", "threshold", "reduction", "auxiliary loss", "adaptati
 
 
 @dataclass(frozen=True)
-class Clock:
-    """Where training stands within its stage.
+class StageStep:
+    """An optimizer step, counted within its stage.
 
     Attributes:
-        step: optimizer steps of the stage taken before this one.
-        steps_per_epoch: of this run.
-        total_steps: of the stage.
+        number: steps of the stage before this one.
+        per_epoch: steps in an epoch.
+        total: steps of the whole stage.
     """
 
-    step: int
-    steps_per_epoch: int
-    total_steps: int
+    number: int
+    per_epoch: int
+    total: int
 
 
 class Part(Spec):
-    """A piece of an objective; its fields are its options.
+    """A part of an objective; its fields are its options.
 
     Class attributes:
-        kind: what it is a piece of.
-        several: whether an objective may have more than one of the kind.
+        kind: what the part is, as messages call it.
+        one_per_stage: whether a stage has at most one part of the kind.
     """
 
     kind: ClassVar[Kind]
-    several: ClassVar[bool] = False
+    one_per_stage: ClassVar[bool] = True
 
     def conflict(self, others: Sequence[Part]) -> str | None:
-        """Returns why this part means nothing beside one of the others, or None."""
+        """Returns why the parts of a stage cannot be combined with this one, or None if they can."""
         return None
 
-    def unsupported(self, flow: GradientFlow) -> str | None:
-        """Returns why this part means nothing for a system, or None."""
+    def supports(self, flow: GradientFlow) -> str | None:
+        """Returns None if the part can train the system, else the reason why it cannot."""
         return None
 
 
 class Schedule(Part):
-    """The weight of the KL term over time."""
+    """The weight beta of the KL over the steps of a stage."""
 
     kind = "schedule"
 
     @abstractmethod
-    def beta(self, clock: Clock) -> float:
-        """Returns the KL weight of the step that the clock shows."""
+    def beta(self, step: StageStep) -> float:
+        """Returns the weight at a step."""
 
 
 class KLThreshold(Part):
-    """What the KL terms of a text are penalised for."""
+    """The part of the KL terms that is penalised."""
 
     kind = "threshold"
 
@@ -77,7 +78,7 @@ class KLThreshold(Part):
 
 
 class Reduction(Part):
-    """How the KL terms of a text's latent groups become one."""
+    """How the KL terms of the latent groups become one number."""
 
     kind = "reduction"
 
@@ -87,14 +88,14 @@ class Reduction(Part):
 
 
 class AuxiliaryLoss(Part):
-    """A further term of the loss, with parameters of its own, which are no part of the scored system.
+    """A further term of the loss. Its own parameters are trained with the system and left out of the scored model.
 
     Class attributes:
-        name: under which its unweighted terms are logged.
+        name: its unweighted terms are logged under this name.
     """
 
     kind = "auxiliary loss"
-    several = True
+    one_per_stage = False
     name: ClassVar[str]
 
     weight: float
@@ -105,16 +106,11 @@ class AuxiliaryLoss(Part):
 
     @abstractmethod
     def terms(self, network: nn.Module, system: System, batch: Batch, path: LatentPath) -> Tensor:
-        """Returns what ``weight`` multiplies (B x n), in nats."""
+        """Returns the loss before it is multiplied by ``weight`` (B x n), in nats."""
 
 
 class InnerLoop(Part):
-    """Updates of the encoder alone before each step, for as long as they help.
-
-    Attributes:
-        look: updates between two looks at their loss.
-        at_most: updates before a step.
-    """
+    """Updates of the encoder alone before each step, as long as they lower the loss; see ``aggressive``."""
 
     kind = "inner loop"
 
@@ -123,27 +119,27 @@ class InnerLoop(Part):
 
 
 class Adaptation(Part):
-    """A change to the system itself. It is part of what is scored, so all stages have it if one does."""
+    """A change to the system itself, trained and scored; every stage has the same ones."""
 
     kind = "adaptation"
-    several = True
+    one_per_stage = False
 
     @abstractmethod
     def adapt(self, system: System) -> None:
         """Changes a system that was just built."""
 
 
-class Then(Part):
-    """Ends a stage: the parts before it train the first epochs, ``share`` of all, the parts after it the others.
+class StageEnd(Part):
+    """Ends a stage: the parts before it train the first ``share`` of the epochs, the parts after it the rest.
 
-    Epochs are whole, and every stage has one at least. Each stage has its own clock, so its schedule is that of a run
-    of its length; warm-up and the optimizer's state go through. Only epochs of the last stage can be the best one.
+    Shares are rounded to whole epochs, at least one. Schedules count the steps of their own stage; warm-up and the
+    optimizer's state run through all stages. The best epoch is chosen among those of the last stage.
 
     Attributes:
         share: of all epochs.
-        reset: ``decoder`` takes what p(x | z) alone uses back to its values before training (Li et al. 2019 discard
-            the decoder of the autoencoder they start from). On a stack that encoder and decoder share this is no more
-            than what z is multiplied with.
+        reset: ``decoder`` gives the parameters that p(x | z) alone uses their values before training (Li et al. 2019
+            discard the decoder of the autoencoder they start from). If encoder and decoder share a stack, these are
+            only the maps that multiply z.
     """
 
     kind = "stage"
@@ -159,4 +155,28 @@ class Recipe(Part):
 
     @abstractmethod
     def expand(self) -> str:
-        """Returns the label it stands for: ``part+part+then:share+part...``."""
+        """Returns the label of its stages: ``part+part+then:share+part...``."""
+
+
+OBJECTIVES: Registry[type[Part]] = Registry(
+    "objective",
+    {
+        "constant": "bench.objectives.schedules:Constant",
+        "linear": "bench.objectives.schedules:Linear",
+        "cyclical": "bench.objectives.schedules:Cyclical",
+        "zero-linear": "bench.objectives.schedules:ZeroLinear",
+        "two-epoch-cycle": "bench.objectives.schedules:TwoEpochCycle",
+        "free-bits": "bench.objectives.free_bits:FreeBits",
+        "sum-groups": "bench.objectives.reductions:SumGroups",
+        "mean-groups": "bench.objectives.reductions:MeanGroups",
+        "first-group": "bench.objectives.reductions:FirstGroup",
+        "last-group": "bench.objectives.reductions:LastGroup",
+        "bow": "bench.objectives.bow:BagOfWords",
+        "batch-norm": "bench.objectives.batch_norm:BatchNorm",
+        "aggressive": "bench.objectives.aggressive:Aggressive",
+        "then": "bench.objectives.part:StageEnd",
+        "li-2019": "bench.objectives.recipes:Li2019",
+        "optimus-2020": "bench.objectives.recipes:Optimus2020",
+    },
+    "della_bench.objectives",
+)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pydantic import Field
+from typing_extensions import override
 
 from bench.objectives.part import Recipe
 
 
 class Li2019(Recipe):
-    """An autoencoder first; then, with its decoder reset, free bits under an annealed KL (Li et al. 2019).
+    """An autoencoder first; then its decoder is reset, and free bits and an annealed KL train (Li et al. 2019).
 
     Attributes:
         target: free nats of a whole text, divided equally among latent dimensions (their ``--fb 2 --target_kl 8``).
@@ -18,8 +19,8 @@ class Li2019(Recipe):
     target: float = Field(8.0, ge=0)
     share: float = Field(0.25, gt=0, lt=1)
 
+    @override
     def expand(self) -> str:
-        """Returns both stages."""
         return (
             f"constant:0+then:{self.share},reset=decoder+linear:epochs=10,start=0+free-bits:{self.target},divided=true"
         )
@@ -40,6 +41,6 @@ class Optimus2020(Recipe):
     share: float = Field(0.25, gt=0, lt=1)
     beta: float = Field(0.0, ge=0)
 
+    @override
     def expand(self) -> str:
-        """Returns both stages."""
         return f"constant:{self.beta}+then:{self.share}+zero-linear:cycles=1+free-bits:{self.target}"

@@ -1,10 +1,11 @@
-"""KL weights over time."""
+"""KL weights over the steps of a stage."""
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
+from typing_extensions import override
 
-from bench.objectives.part import Clock, Schedule
+from bench.objectives.part import Schedule, StageStep
 
 
 class Constant(Schedule):
@@ -12,43 +13,43 @@ class Constant(Schedule):
 
     weight: float = Field(1.0, ge=0)
 
-    def beta(self, clock: Clock) -> float:
-        """Returns the weight."""
+    @override
+    def beta(self, step: StageStep) -> float:
         return self.weight
 
 
 class Linear(Schedule):
     """A ramp from ``start`` to 1 over the first ``epochs`` (Bowman et al. 2016; He et al. 2019 use 10 epochs from 0.1).
 
-    Where a run is shorter, the ramp is cut to the fraction ``at_most`` of it, so that some of it trains the ELBO.
+    The ramp takes at most the fraction ``at_most`` of the stage, so that the rest trains the ELBO.
     """
 
     epochs: float = Field(10.0, gt=0)
     start: float = Field(0.1, ge=0, le=1)
     at_most: float = Field(0.5, gt=0, le=1)
 
-    def beta(self, clock: Clock) -> float:
-        """Returns the weight on the ramp, or 1 behind it."""
-        length = min(self.epochs * clock.steps_per_epoch, self.at_most * clock.total_steps)
-        return min(1.0, self.start + (1.0 - self.start) * clock.step / length)
+    @override
+    def beta(self, step: StageStep) -> float:
+        length = min(self.epochs * step.per_epoch, self.at_most * step.total)
+        return min(1.0, self.start + (1.0 - self.start) * step.number / length)
 
 
 class Cyclical(Schedule):
-    """``cycles`` equal periods, in each a ramp from 0 to 1 over ``ratio`` of it, then 1 (Fu et al. 2019)."""
+    """``cycles`` equal periods, each with a ramp from 0 to 1 over the fraction ``ratio``, then 1 (Fu et al. 2019)."""
 
     cycles: int = Field(4, ge=1)
     ratio: float = Field(0.5, gt=0, le=1)
 
-    def beta(self, clock: Clock) -> float:
-        """Returns the weight at this place of the period."""
-        return _cycle(clock, self.cycles, 0.0, self.ratio)
+    @override
+    def beta(self, step: StageStep) -> float:
+        return _cycle(step, self.cycles, 0.0, self.ratio)
 
 
 class ZeroLinear(Schedule):
-    """``cycles`` equal periods: 0 for the fraction ``zero``, a ramp over ``increase`` of it, then 1 (Optimus).
+    """``cycles`` equal periods, each 0 for the fraction ``zero``, a ramp over ``increase``, then 1 (Optimus).
 
-    Optimus is fine-tuned with one cycle and pre-trained with ten. As in its code the first step of the ramp still
-    weighs 0.
+    Optimus is fine-tuned with one cycle and pre-trained with ten. As in its code, the weight of the ramp's first step
+    is still 0.
     """
 
     cycles: int = Field(1, ge=1)
@@ -61,29 +62,30 @@ class ZeroLinear(Schedule):
             raise ValueError(f"zero ({self.zero}) and increase ({self.increase}) are together more than a period")
         return self
 
-    def beta(self, clock: Clock) -> float:
-        """Returns the weight at this place of the period."""
-        return _cycle(clock, self.cycles, self.zero, self.increase)
+    @override
+    def beta(self, step: StageStep) -> float:
+        return _cycle(step, self.cycles, self.zero, self.increase)
 
 
-def _cycle(clock: Clock, cycles: int, zero: float, increase: float) -> float:
-    # In whole numbers: a period that is not one would restart a step late by rounding.
-    place = clock.step * cycles % clock.total_steps
-    return min(1.0, max(0.0, (place - zero * clock.total_steps) / (increase * clock.total_steps)))
+def _cycle(step: StageStep, cycles: int, zero: float, increase: float) -> float:
+    # In integers: by rounding, a period that is not a whole number of steps would begin one step late.
+    position = step.number * cycles % step.total
+    return min(1.0, max(0.0, (position - zero * step.total) / (increase * step.total)))
 
 
 class TwoEpochCycle(Schedule):
-    """The DELLA paper's two-epoch cycle (appendix A.1).
+    """The two-epoch cycle of the DELLA paper (appendix A.1).
 
-    The weight is ``minimum`` for a half of the two epochs, rises for a quarter and is 1 for a quarter. A run with an
-    odd number of epochs ends in a half of ``minimum``. The released code adds a constant to the weight at every step of
-    the rise, so its first step is already above ``minimum``.
+    The weight is ``minimum`` for half of the two epochs, rises for a quarter and is 1 for a quarter. A stage with an
+    odd number of epochs ends in a half of ``minimum``. The released code increases the weight before each step of the
+    rise, so its first step is already above ``minimum``.
     """
 
-    minimum: float = Field(1e-5, ge=0, le=1)
+    # Older records call it floor.
+    minimum: float = Field(1e-5, ge=0, le=1, validation_alias=AliasChoices("minimum", "floor"))
 
-    def beta(self, clock: Clock) -> float:
-        """Returns the weight at this place of the two epochs."""
-        place = (clock.step / clock.steps_per_epoch) % 2.0
-        ramp = min(1.0, max(0.0, (place - 1.0) / 0.5))
+    @override
+    def beta(self, step: StageStep) -> float:
+        position = (step.number / step.per_epoch) % 2.0
+        ramp = min(1.0, max(0.0, (position - 1.0) / 0.5))
         return self.minimum + (1.0 - self.minimum) * ramp

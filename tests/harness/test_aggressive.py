@@ -20,7 +20,7 @@ from bench.harness.model_folder import weights
 from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.interface import LatentPath
-from bench.objectives import build_stages, unsupported
+from bench.objectives import build_stages, unsupported_reason
 from bench.objectives.gradient_flow import GradientFlow
 from bench.seeds import derive_seed, named_seeds
 from bench.specs import RunSpec
@@ -205,6 +205,6 @@ def test_an_encoder_without_weights_of_its_own_has_a_reason(micro: MakeSpec) -> 
     entangled = Entangled(system.backbone, system.config)
     batch = prepared.texts["train"].batch([0])
     stages = build_stages(prepared.spec.objective, epochs=2)
-    assert unsupported(stages, GradientFlow.of(system, batch)) is None
-    reason = unsupported(stages, GradientFlow.of(entangled, batch))
+    assert unsupported_reason(stages, GradientFlow.of(system, batch)) is None
+    reason = unsupported_reason(stages, GradientFlow.of(entangled, batch))
     assert reason == "no weight is the encoder's alone, so there is nothing to update"

@@ -21,7 +21,7 @@ from bench.harness.run import run
 from bench.harness.scoring import score_texts
 from bench.harness.train import Trainer
 from bench.interface import LatentPath, Posterior, System
-from bench.objectives import OBJECTIVES, adapt, build_stages, resolve_objective, unsupported
+from bench.objectives import OBJECTIVES, apply_adaptations, build_stages, resolve_objective, unsupported_reason
 from bench.objectives.gradient_flow import GradientFlow
 from bench.records.store import RecordStore
 from bench.seeds import named_seeds
@@ -59,9 +59,9 @@ def test_the_dimensions_of_every_posterior_add_up_to_its_groups(micro: MakeSpec,
     torch.testing.assert_close(torch.stack([one.sum(-1) for one in path.kl_dimensions], dim=-1), path.kl)
 
 
-@pytest.mark.parametrize("floor", ["free-bits", "free-bits:8,per=text", "free-bits:1,per=group"])
-def test_free_bits_of_no_latent_variable_are_a_skipped_run(micro: MakeSpec, tmp_path: Path, floor: str) -> None:
-    record = run(micro(f"lm+{floor}"), tmp_path)
+@pytest.mark.parametrize("label", ["free-bits", "free-bits:8,per=text", "free-bits:1,per=group"])
+def test_free_bits_of_no_latent_variable_are_a_skipped_run(micro: MakeSpec, tmp_path: Path, label: str) -> None:
+    record = run(micro(f"lm+{label}"), tmp_path)
     assert (record.status, record.reason) == ("skipped", "free bits need latent variables")
     assert record.metrics == ()
     assert record.model is None
@@ -143,10 +143,10 @@ def test_batch_norm_needs_latent_variables_whose_means_it_sees(micro: MakeSpec, 
     spec = micro("embed+batch-norm")
     system, batch = built(prepare(spec))
     elsewhere = Elsewhere(system.backbone, system.config)
-    adapt(elsewhere, spec.objective)
+    apply_adaptations(elsewhere, spec.objective)
     stages = build_stages(spec.objective, epochs=2)
-    assert unsupported(stages, GradientFlow.of(system, batch)) is None
-    reason = unsupported(stages, GradientFlow.of(elsewhere, batch))
+    assert unsupported_reason(stages, GradientFlow.of(system, batch)) is None
+    reason = unsupported_reason(stages, GradientFlow.of(elsewhere, batch))
     assert reason == "its posterior means do not go through System.posterior_mean"
 
 
@@ -212,8 +212,8 @@ def test_free_bits_per_dimension_of_a_posterior_without_dimensions_have_a_reason
     undivided = Undivided(system.backbone, system.config)
     trial = GradientFlow.of(undivided, batch)
     reasons = [
-        unsupported(build_stages(resolve_objective([floor]), 1), trial)
-        for floor in ("free-bits", "free-bits:1,per=group", "free-bits:1,per=text")
+        unsupported_reason(build_stages(resolve_objective([label]), 1), trial)
+        for label in ("free-bits", "free-bits:1,per=group", "free-bits:1,per=text")
     ]
     assert reasons == [
         "free bits per dimension need a posterior that gives the KL of every dimension (kl_dimensions)",
@@ -222,7 +222,7 @@ def test_free_bits_per_dimension_of_a_posterior_without_dimensions_have_a_reason
     ]
 
 
-def test_a_floor_that_everything_is_under_trains_without_the_kl(micro: MakeSpec, tmp_path: Path) -> None:
+def test_a_threshold_that_everything_is_under_trains_without_the_kl(micro: MakeSpec, tmp_path: Path) -> None:
     """With a mask over all of it the weights are those of an autoencoder; the raw KL is logged all the same."""
     masked = run(micro("embed+constant+free-bits:1e6"), tmp_path / "masked")
     unweighted = run(micro("embed+constant:0"), tmp_path / "unweighted")

@@ -65,19 +65,19 @@ def test_a_training_batch_has_the_variance_gamma_squared_about_the_shift(gamma: 
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0])
-def test_the_kl_has_the_floor_of_the_paper(gamma: float) -> None:
+def test_the_kl_has_the_lower_bound_of_the_paper(gamma: float) -> None:
     """E KL >= (D gamma^2 + |shift|^2) / 2, with equality where the variances are the prior's (Zhu et al. 2020)."""
     norm, _ = pair(5, gamma, epsilon=1e-12)
     mean, log_variance = torch.randn(2, 32, 5, dtype=torch.float64).unbind()
-    floor = 0.5 * (5 * gamma**2 + norm.shift.detach().square().sum())
+    bound = 0.5 * (5 * gamma**2 + norm.shift.detach().square().sum())
     prior = Gaussian(torch.zeros(32, 5).double(), torch.zeros(32, 5).double())
 
     def average(log_variance: torch.Tensor) -> torch.Tensor:
         parameters = torch.cat([mean, log_variance], dim=-1)
         return Gaussian.split(parameters, through=norm).kl_dimensions(prior).sum(-1).mean()
 
-    assert average(log_variance) > floor
-    torch.testing.assert_close(average(torch.zeros_like(log_variance)), floor, rtol=1e-9, atol=0)
+    assert average(log_variance) > bound
+    torch.testing.assert_close(average(torch.zeros_like(log_variance)), bound, rtol=1e-9, atol=0)
 
 
 def test_scoring_does_not_depend_on_the_batch() -> None:

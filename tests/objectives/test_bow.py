@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bench.batch import Batch
 from bench.errors import BenchError
 from bench.interface import LatentPath
-from bench.objectives import Clock, Objective, build_objective, resolve_objective
+from bench.objectives import Objective, StageStep, build_objective, resolve_objective
 from bench.objectives.bow import BagOfWords
 from bench.objectives.schedules import Constant
 
@@ -59,8 +59,8 @@ def literally(network: nn.Linear, head: nn.Linear, z: Tensor) -> Tensor:
 )
 def test_it_needs_latent_variables_and_an_output_layer(system: Any, lacking: dict[str, Any], reason: str) -> None:
     part = BagOfWords()
-    assert part.unsupported(SimpleNamespace(system=system)) is None
-    assert reason in str(part.unsupported(SimpleNamespace(system=SimpleNamespace(**{**vars(system), **lacking}))))
+    assert part.supports(SimpleNamespace(system=system)) is None
+    assert reason in str(part.supports(SimpleNamespace(system=SimpleNamespace(**{**vars(system), **lacking}))))
 
 
 @pytest.mark.parametrize("n", [1, 4])
@@ -102,7 +102,7 @@ def test_the_loss_is_weighted_by_its_own_weight_and_not_by_beta() -> None:
     objective = Objective(Constant(weight=0.5), auxiliary=(BagOfWords(weight=0.2),))
     path, terms = draw(2), torch.rand(len(TEXTS), 2, dtype=torch.float64)
     log_likelihood = torch.randn(len(TEXTS), 2, dtype=torch.float64)
-    loss = objective.loss(log_likelihood, path, Clock(0, 1, 1), [terms])
+    loss = objective.loss(log_likelihood, path, StageStep(0, 1, 1), [terms])
     expected = (0.5 * path.kl.sum(-1) + 0.2 * terms - log_likelihood).mean(-1)
     torch.testing.assert_close(loss, expected, **EXACT)
 

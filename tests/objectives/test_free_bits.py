@@ -17,14 +17,14 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.latents import Gaussian, GaussianPosterior
-from bench.objectives import Clock, Objective, build_objective, resolve_objective
+from bench.objectives import Objective, StageStep, build_objective, resolve_objective
 from bench.objectives.free_bits import FreeBits
 from bench.objectives.reductions import MeanGroups, SumGroups
 from bench.objectives.schedules import Constant
 from tests.objectives.kl_paths import path_of_dimensions, path_of_groups
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
-NOW = Clock(0, 1, 1)
+NOW = StageStep(0, 1, 1)
 SIZES = (3, 1, 4)
 FORMS: tuple[Literal["mask", "max"], ...] = ("mask", "max")
 UNITS: tuple[Literal["dimension", "group", "text"], ...] = ("dimension", "group", "text")
@@ -44,10 +44,10 @@ def units_of(kl: list[Tensor], per: str) -> list[list[list[list[float]]]]:
     return {"dimension": dimensions, "group": groups, "text": text}[per]
 
 
-def literally(kl: list[Tensor], floor: FreeBits) -> list[list[list[float]]]:
-    """The floored KL as loops: texts x samples x entries."""
-    entries = units_of(kl, floor.per)
-    target = floor.target / (sum(map(len, entries)) if floor.divided else 1)
+def literally(kl: list[Tensor], threshold: FreeBits) -> list[list[list[float]]]:
+    """The penalised KL as loops: texts x samples x entries."""
+    entries = units_of(kl, threshold.per)
+    target = threshold.target / (sum(map(len, entries)) if threshold.divided else 1)
     batch, n = kl[0].shape[:2]
     result = []
     for text, sample in itertools.product(range(batch), range(n)):
@@ -57,8 +57,8 @@ def literally(kl: list[Tensor], floor: FreeBits) -> list[list[list[float]]]:
             for unit in units:
                 own = unit[text][sample]
                 mean = sum(itertools.chain.from_iterable(unit)) / (batch * n)
-                free = (mean if floor.batch_mean else own) <= target
-                total += (target if floor.form == "max" else 0.0) if free else own
+                free = (mean if threshold.batch_mean else own) <= target
+                total += (target if threshold.form == "max" else 0.0) if free else own
             row.append(total)
         result.append(row)
     return [result[start : start + n] for start in range(0, batch * n, n)]
@@ -69,14 +69,14 @@ def literally(kl: list[Tensor], floor: FreeBits) -> list[list[list[float]]]:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("per", UNITS)
 @pytest.mark.parametrize("target", [0.0, 0.5, 1.6, 4.0, 100.0])
-def test_every_floor_is_the_loop_over_its_units(
+def test_every_threshold_is_the_loop_over_its_units(
     target: float, per: Any, form: Any, divided: bool, batch_mean: bool
 ) -> None:
-    floor = FreeBits(target=target, per=per, form=form, divided=divided, batch_mean=batch_mean)
+    threshold = FreeBits(target=target, per=per, form=form, divided=divided, batch_mean=batch_mean)
     kl = terms()
-    floored = floor(path_of_dimensions(kl))
-    assert floored.shape == (4, 3, 1 if per == "text" else len(SIZES))
-    torch.testing.assert_close(floored, torch.tensor(literally(kl, floor), dtype=torch.float64), **EXACT)
+    penalised = threshold(path_of_dimensions(kl))
+    assert penalised.shape == (4, 3, 1 if per == "text" else len(SIZES))
+    torch.testing.assert_close(penalised, torch.tensor(literally(kl, threshold), dtype=torch.float64), **EXACT)
 
 
 @pytest.mark.parametrize("batch_mean", [False, True])
@@ -87,9 +87,9 @@ def test_mask_and_maximum_differ_in_value_and_not_in_gradient(target: float, per
     values, gradients = [], []
     for form in FORMS:
         kl = terms()
-        floored = FreeBits(target=target, per=per, form=form, batch_mean=batch_mean)(path_of_dimensions(kl)).sum()
-        values.append(floored.item())
-        gradients.append(torch.cat([one.flatten() for one in torch.autograd.grad(floored, kl)]))
+        penalised = FreeBits(target=target, per=per, form=form, batch_mean=batch_mean)(path_of_dimensions(kl)).sum()
+        values.append(penalised.item())
+        gradients.append(torch.cat([one.flatten() for one in torch.autograd.grad(penalised, kl)]))
     assert torch.equal(*gradients)
     anything_free = bool((gradients[0] == 0).any())
     assert (values[0] < values[1]) == anything_free
@@ -103,7 +103,7 @@ def test_the_mask_is_strict_and_the_maximum_meets_it() -> None:
 
 
 @given(st.floats(0, 20), st.integers(0, 10_000))
-def test_a_floor_lies_between_nothing_and_the_kl_or_the_target(target: float, seed: int) -> None:
+def test_a_threshold_lies_between_nothing_and_the_kl_or_the_target(target: float, seed: int) -> None:
     torch.manual_seed(seed)
     path = path_of_dimensions([5 * torch.rand(3, 2, 4, dtype=torch.float64)])
     mask, maximum = (FreeBits(target=target, form=form)(path) for form in FORMS)
@@ -156,7 +156,7 @@ def test_published_losses_and_their_gradients(rule: str, label: str, target: flo
         torch.testing.assert_close(gradient, literal, **EXACT)
 
 
-def test_every_sample_meets_the_floor_before_samples_are_averaged() -> None:
+def test_every_sample_meets_the_threshold_before_samples_are_averaged() -> None:
     """Two samples of a deep group, 0 and 4 nats under a target of 3: their mean, 2, would be free."""
     path = path_of_dimensions([torch.tensor([[[0.0], [4.0]]])])
     nothing = torch.zeros(1, 2)
@@ -164,7 +164,7 @@ def test_every_sample_meets_the_floor_before_samples_are_averaged() -> None:
     assert Objective(threshold=FreeBits(target=3.0, form="max")).loss(nothing, path, NOW).item() == 3.5
 
 
-def test_floored_groups_are_averaged_like_others() -> None:
+def test_penalised_groups_are_averaged_like_others() -> None:
     """The released DELLA: max(KL_l, t) in every layer, then the average of the layers."""
     kl = terms()
     objective = Objective(Constant(weight=0.5), FreeBits(target=1.0, per="group", form="max"), MeanGroups())
@@ -173,12 +173,12 @@ def test_floored_groups_are_averaged_like_others() -> None:
     torch.testing.assert_close(loss, expected, **EXACT)
 
 
-def test_without_a_floor_a_target_of_zero_changes_nothing() -> None:
+def test_without_a_threshold_a_target_of_zero_changes_nothing() -> None:
     path = path_of_dimensions(terms())
     nothing = torch.zeros(4, 3, dtype=torch.float64)
     for per in UNITS:
-        floored = Objective(threshold=FreeBits(target=0.0, per=per)).loss(nothing, path, NOW)
-        torch.testing.assert_close(floored, Objective().loss(nothing, path, NOW), **EXACT)
+        penalised = Objective(threshold=FreeBits(target=0.0, per=per)).loss(nothing, path, NOW)
+        torch.testing.assert_close(penalised, Objective().loss(nothing, path, NOW), **EXACT)
 
 
 @pytest.mark.parametrize(
@@ -195,18 +195,18 @@ def test_without_a_floor_a_target_of_zero_changes_nothing() -> None:
         (["free-bits:-1"], "'free-bits:-1': target: Input should be greater than or equal to 0 (got -1)."),
     ],
 )
-def test_floors_that_mean_nothing_are_refused(parts: list[str], message: str) -> None:
+def test_thresholds_that_mean_nothing_are_refused(parts: list[str], message: str) -> None:
     with pytest.raises(BenchError, match=re.escape(message)):
         resolve_objective(parts)
 
 
 @pytest.mark.parametrize("reduction", ["sum-groups", "mean-groups", "first-group", "last-group"])
 @pytest.mark.parametrize("per", ["dimension", "group"])
-def test_other_floors_stand_beside_every_reduction(per: str, reduction: str) -> None:
+def test_other_thresholds_stand_beside_every_reduction(per: str, reduction: str) -> None:
     resolve_objective([f"free-bits:1,per={per}", reduction])
 
 
-def test_a_floor_per_dimension_needs_dimensions() -> None:
+def test_a_threshold_per_dimension_needs_dimensions() -> None:
     path = path_of_groups(torch.ones(2, 1, 3))
     with pytest.raises(BenchError, match="need a posterior that gives the KL of every dimension"):
         FreeBits()(path)

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from bench.errors import BenchError
 from bench.objectives import (
     OBJECTIVES,
-    Clock,
     Objective,
     Reduction,
     Schedule,
+    StageStep,
     build_objective,
     build_stages,
     resolve_objective,
@@ -37,7 +37,7 @@ BUDGETS = [(1, 1), (1, 7), (3, 3), (4, 8), (5, 20), (7, 21), (10, 100), (13, 52)
 
 
 def betas(schedule: Schedule, steps_per_epoch: int, total: int) -> list[float]:
-    return [schedule.beta(Clock(step, steps_per_epoch, total)) for step in range(total)]
+    return [schedule.beta(StageStep(step, steps_per_epoch, total)) for step in range(total)]
 
 
 def linear(step: int, steps_per_epoch: int, total: int, epochs: float, start: float, at_most: float) -> Fraction:
@@ -55,8 +55,8 @@ def zero_linear(step: int, total: int, cycles: int, zero: float, increase: float
     return min(Fraction(1), max(Fraction(0), (place - Fraction(zero)) / Fraction(increase)))
 
 
-def two_epoch_cycle(step: int, steps_per_epoch: int, floor: float) -> Fraction:
-    place, low = Fraction(step, steps_per_epoch) % 2, Fraction(floor)
+def two_epoch_cycle(step: int, steps_per_epoch: int, minimum: float) -> Fraction:
+    place, low = Fraction(step, steps_per_epoch) % 2, Fraction(minimum)
     if place < 1:
         return low
     return low + (1 - low) * (place - 1) * 2 if place < Fraction(3, 2) else Fraction(1)
@@ -94,10 +94,10 @@ class TestSchedulesAtEveryStep:
         schedule = ZeroLinear(cycles=cycles, zero=zero, increase=increase)
         assert betas(schedule, steps_per_epoch, total) == pytest.approx(expected, abs=1e-12)
 
-    @pytest.mark.parametrize("floor", [0.0, 1e-5, 0.5, 1.0])
-    def test_two_epoch_cycle(self, steps_per_epoch: int, total: int, floor: float) -> None:
-        expected = [float(two_epoch_cycle(step, steps_per_epoch, floor)) for step in range(total)]
-        assert betas(TwoEpochCycle(minimum=floor), steps_per_epoch, total) == pytest.approx(expected, abs=1e-12)
+    @pytest.mark.parametrize("minimum", [0.0, 1e-5, 0.5, 1.0])
+    def test_two_epoch_cycle(self, steps_per_epoch: int, total: int, minimum: float) -> None:
+        expected = [float(two_epoch_cycle(step, steps_per_epoch, minimum)) for step in range(total)]
+        assert betas(TwoEpochCycle(minimum=minimum), steps_per_epoch, total) == pytest.approx(expected, abs=1e-12)
 
 
 def test_cyclical_starts_anew_where_the_period_is_no_whole_number() -> None:
@@ -137,12 +137,12 @@ def test_the_zero_linear_cycle_is_the_released_one_where_its_quarters_are_whole(
     assert betas(ZeroLinear(cycles=cycles), 10, steps) == pytest.approx(increments * cycles, abs=1e-12)
 
 
-def test_an_odd_number_of_epochs_ends_in_the_floor() -> None:
+def test_an_odd_number_of_epochs_ends_in_the_minimum() -> None:
     assert betas(TwoEpochCycle(), 8, 24)[16:] == [1e-5] * 8
 
 
 @given(st.integers(1, 50), st.integers(1, 10), st.sampled_from([Linear(), Cyclical(), TwoEpochCycle()]))
-def test_weights_lie_between_0_and_1_and_end_at_1_or_in_the_floor(spe: int, epochs: int, schedule: Schedule) -> None:
+def test_weights_lie_between_0_and_1_and_end_at_1_or_in_the_minimum(spe: int, epochs: int, schedule: Schedule) -> None:
     weights = betas(schedule, spe, spe * epochs)
     assert all(0.0 <= weight <= 1.0 for weight in weights)
     if isinstance(schedule, Linear):
@@ -168,7 +168,7 @@ def test_loss_and_gradients_are_the_formula(reduction: Reduction, groups: int) -
     shares = SHARES[reduction](groups) if groups else []
 
     loss = Objective(Constant(weight=weight), reduction=reduction).loss(
-        log_likelihood, path_of_groups(kl), Clock(0, 1, 1)
+        log_likelihood, path_of_groups(kl), StageStep(0, 1, 1)
     )
     values = (log_likelihood.tolist(), kl.tolist())
     for loss_of_text, ll, terms in zip(loss.tolist(), *values, strict=True):
@@ -185,23 +185,23 @@ def test_loss_and_gradients_are_the_formula(reduction: Reduction, groups: int) -
 def test_averaging_groups_is_a_beta_vae_with_beta_divided_by_their_number(groups: int) -> None:
     torch.manual_seed(0)
     log_likelihood, kl = torch.randn(5, 2, dtype=torch.float64), torch.rand(5, 2, groups, dtype=torch.float64)
-    clock = Clock(0, 1, 1)
-    mean = Objective(reduction=MeanGroups()).loss(log_likelihood, path_of_groups(kl), clock)
-    beta = Objective(Constant(weight=1.0 / groups)).loss(log_likelihood, path_of_groups(kl), clock)
+    step = StageStep(0, 1, 1)
+    mean = Objective(reduction=MeanGroups()).loss(log_likelihood, path_of_groups(kl), step)
+    beta = Objective(Constant(weight=1.0 / groups)).loss(log_likelihood, path_of_groups(kl), step)
     torch.testing.assert_close(mean, beta, rtol=0, atol=1e-12)
 
 
 def test_the_schedule_weighs_the_kl_alone() -> None:
     objective = Objective(TwoEpochCycle())
     log_likelihood, path = torch.tensor([[-3.0]]), path_of_groups(torch.tensor([[[0.5, 1.5]]]))
-    losses = [float(objective.loss(log_likelihood, path, Clock(step, 4, 8))) for step in range(8)]
+    losses = [float(objective.loss(log_likelihood, path, StageStep(step, 4, 8))) for step in range(8)]
     assert losses == pytest.approx([3.0 + 2.0 * float(two_epoch_cycle(step, 4, 1e-5)) for step in range(8)], abs=1e-6)
 
 
 def test_without_parts_the_loss_is_the_negative_elbo() -> None:
     objective = build_objective(())
     path = path_of_groups(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
-    loss = objective.loss(torch.tensor([[-3.0, -5.0]]), path, Clock(0, 1, 1))
+    loss = objective.loss(torch.tensor([[-3.0, -5.0]]), path, StageStep(0, 1, 1))
     assert loss.tolist() == [(3.0 + 3.0 + 5.0 + 7.0) / 2]
 
 
@@ -218,6 +218,11 @@ def test_a_stored_objective_is_the_one_that_was_resolved() -> None:
     spec = resolve_objective(["two-epoch-cycle:1e-4", "mean-groups"])
     stored = ObjectiveSpec.model_validate_json(spec.model_dump_json())
     assert build_objective(stored.parts) == Objective(TwoEpochCycle(minimum=1e-4), reduction=MeanGroups())
+
+
+def test_the_cycle_reads_the_key_of_older_records() -> None:
+    stored = PartSpec(name="two-epoch-cycle", options={"floor": 1e-4})
+    assert build_objective((stored,)).schedule == TwoEpochCycle(minimum=1e-4)
 
 
 def test_every_part_and_every_systems_default_resolves() -> None:
@@ -258,12 +263,12 @@ def test_a_third_partys_part_is_found_by_entry_point(install: Callable[..., Path
         "from bench.objectives import Schedule\n"
         "class Doubled(Schedule):\n"
         "    weight: float = 1.0\n"
-        "    def beta(self, clock):\n"
+        "    def beta(self, step):\n"
         "        return 2 * self.weight\n"
     )
     install("acme_schedules", {"doubled": "acme_schedules.parts:Doubled"}, OBJECTIVES.group, parts=source)
     objective = build_objective(resolve_objective(["doubled:1.5", "mean-groups"]).parts)
-    assert objective.schedule.beta(Clock(0, 1, 1)) == 3.0
+    assert objective.schedule.beta(StageStep(0, 1, 1)) == 3.0
 
 
 def test_options_are_frozen() -> None:

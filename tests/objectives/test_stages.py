@@ -37,13 +37,13 @@ def test_then_divides_a_label_into_stages() -> None:
     assert (first.reset, last.reset) == (None, "decoder")
 
 
-def test_every_stage_has_its_own_clock() -> None:
+def test_every_stage_counts_its_own_steps() -> None:
     first, last = build_stages(resolved(TWO_STAGES), epochs=8)
-    begun = last.clock(step=20, steps_per_epoch=10)
-    assert (begun.step, begun.steps_per_epoch, begun.total_steps) == (0, 10, 60)
-    assert last.objective.schedule.beta(begun) == Linear().start
-    assert last.objective.schedule.beta(last.clock(step=79, steps_per_epoch=10)) == 1.0
-    assert first.clock(step=19, steps_per_epoch=10).step == 19
+    first_step = last.step(number=20, steps_per_epoch=10)
+    assert (first_step.number, first_step.per_epoch, first_step.total) == (0, 10, 60)
+    assert last.objective.schedule.beta(first_step) == Linear().start
+    assert last.objective.schedule.beta(last.step(number=79, steps_per_epoch=10)) == 1.0
+    assert first.step(number=19, steps_per_epoch=10).number == 19
 
 
 def test_a_stored_stage_without_parts_has_the_defaults() -> None:

@@ -14,7 +14,7 @@ from bench.harness.model_folder import load_weights, weights
 from bench.harness.tokenized_texts import TokenizedTexts
 from bench.harness.train import Trainer, gradient_flow
 from bench.interface import System
-from bench.objectives import build_stages, unsupported
+from bench.objectives import build_stages, unsupported_reason
 from bench.seeds import named_seeds
 from bench.specs import TrainingSpec
 from bench.tasks import Split
@@ -50,7 +50,7 @@ def learns(subject: Subject) -> None:
     texts: dict[Split, TokenizedTexts] = {"train": subject.texts, "valid": subject.texts}
     spec = TrainingSpec(epochs=5, learning_rate=1e-2, warmup=0.0)
     system, stages = subject.system(moved=False), build_stages(subject.spec().objective, spec.epochs)
-    reason = unsupported(stages, gradient_flow(system, subject.texts))
+    reason = unsupported_reason(stages, gradient_flow(system, subject.texts))
     expect(reason is None, "a default objective that means something for the system", f"{reason}")
     with TemporaryDirectory() as folder:
         trainer = Trainer(system, texts, stages, spec, named_seeds(0), Path(folder), lambda phase, fraction: None)
