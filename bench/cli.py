@@ -17,7 +17,7 @@ from bench import resources
 from bench.errors import BenchError, unknown_name
 
 if TYPE_CHECKING:
-    from bench.records.verdict import Comparison
+    from bench.records.comparison import Comparison
     from bench.report import Layout
     from bench.specs import Source
 
@@ -113,24 +113,26 @@ def run(
 
 def _contradict(records: list[Any], folder: Path) -> bool:
     """Returns whether what was just recorded cannot be, and says why."""
-    from bench.audit import audit, render, rows_of_runs
+    from bench.audit import audit, render_findings, rows_of_runs
     from bench.records.store import RecordStore
 
     store = RecordStore(folder)
     findings = audit(rows_of_runs(filter(None, (store.find(record.run_id) for record in records))))
     if findings:
-        typer.echo(f"della-bench: the audit of these records found:\n{render(findings, 'term')}", err=True, nl=False)
+        typer.echo(
+            f"della-bench: the audit of these records found:\n{render_findings(findings, 'term')}", err=True, nl=False
+        )
     return any(finding.severity == "impossible" for finding in findings)
 
 
 def _write_tables(records: list[Any], layout: Layout | None, folder: Path) -> None:
-    from bench.report import build_table, render
+    from bench.report import build_table, render_table
     from bench.storage import atomic_write
 
     table = build_table(records, layout)
-    typer.echo(render(table, "term"))
+    typer.echo(render_table(table, "term"))
     for suffix in ("md", "csv"):
-        atomic_write(folder / f"table.{suffix}", render(table, suffix).encode())
+        atomic_write(folder / f"table.{suffix}", render_table(table, suffix).encode())
     typer.echo(f"The table lies in {folder / 'table.md'} and {folder / 'table.csv'}, the records beside it.")
 
 
@@ -144,14 +146,15 @@ def table(
 ) -> None:
     """Print a table from records alone."""
     from bench.records.store import load_records
-    from bench.report import FORMATS, build_table, render
+    from bench.report import FORMATS, build_table, render_table
 
     if format not in FORMATS.names():
         raise unknown_name("format", format, FORMATS.names())
     found = load_records(records)
     _require_some(found, records)
     typer.echo(
-        render(build_table(found, _layout(layout) if layout else None, allow_mixed, scale=scale), format), nl=False
+        render_table(build_table(found, _layout(layout) if layout else None, allow_mixed, scale=scale), format),
+        nl=False,
     )
 
 
@@ -166,14 +169,14 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Of the same kind, under test.")],
     verbose: Annotated[bool, typer.Option("--all", help="Also print what did not move.")] = False,
 ) -> int:
-    """Compare two sets of records, or two artefacts of the benchmarks; exit 1 if anything got worse.
+    """Compare two sets of records, or two files of benchmarks; exit 1 if anything got worse.
 
     Of records: metrics, status and speed. Of benchmarks: ratios to what was measured beside them, never seconds.
     """
-    from bench.records.benchmarks import is_artefact
-    from bench.records.verdict import Verdict, exit_code
+    from bench.records.benchmarks import is_benchmark_file
+    from bench.records.comparison import Verdict, exit_code
 
-    both = _compare_benchmarks if is_artefact(first) or is_artefact(second) else _compare_runs
+    both = _compare_benchmarks if is_benchmark_file(first) or is_benchmark_file(second) else _compare_runs
     comparisons = both(first, second)
     for comparison in comparisons:
         if verbose or comparison.verdict != "ok":
@@ -186,17 +189,17 @@ def compare(
 def _compare_runs(first: Path, second: Path) -> Sequence[Comparison]:
     from bench.metric import PerTextMetric
     from bench.metrics.model import model_metrics
-    from bench.records.compare import compare
+    from bench.records.compare import compare_runs
     from bench.records.store import load_runs
 
     metrics = {metric.name: metric for metric in model_metrics(()) if isinstance(metric, PerTextMetric)}
-    return compare(load_runs([first]), load_runs([second]), metrics)
+    return compare_runs(load_runs([first]), load_runs([second]), metrics)
 
 
 def _compare_benchmarks(first: Path, second: Path) -> Sequence[Comparison]:
-    from bench.records.benchmarks import compare, load_artefact
+    from bench.records.benchmarks import compare_benchmarks, read_benchmark_file
 
-    return compare(load_artefact(first), load_artefact(second))
+    return compare_benchmarks(read_benchmark_file(first), read_benchmark_file(second))
 
 
 @app.command()
@@ -209,7 +212,7 @@ def audit(
     into: Annotated[Path | None, typer.Option(help="Page whose part between the audit marks is replaced.")] = None,
 ) -> int:
     """Look for figures that cannot be, in records or in published tables; exit 1 if there are any."""
-    from bench.audit import RULES, load_rows, put_into, render
+    from bench.audit import RULES, read_rows, render_findings, replace_block
     from bench.audit import audit as audit_rows
 
     if rules:
@@ -217,10 +220,10 @@ def audit(
         return 0
     if not paths:
         raise BenchError("nothing to audit: name records, CSVs of published figures, or folders of either.")
-    findings = audit_rows(load_rows(paths))
-    text = render(findings, format)
+    findings = audit_rows(read_rows(paths))
+    text = render_findings(findings, format)
     if into is not None:
-        put_into(into, text)
+        replace_block(into, text)
     else:
         typer.echo(text, nl=False)
     return int(any(finding.severity == "impossible" for finding in findings))

@@ -1,29 +1,29 @@
-"""What cannot be: figures that contradict each other, in our records or in anybody's table.
+"""Audit: rules that find figures which contradict each other, in records or in published tables.
 
-``load_rows`` reads records and published figures into the same `Row`; ``audit`` applies ``RULES`` to them and returns
-`Finding`s. Nothing here knows how a figure was made: what a rule needs to know beside the figures (number of texts,
-latent size) is in the row, and a rule that does not know it stays silent.
+``read_rows`` reads records and published figures as `AuditRow`s; ``audit`` applies ``RULES`` to them and returns
+`Finding`s. What a rule needs besides the figures (number of texts, latent size) is part of the row; without it the rule
+reports nothing.
 """
 
-from bench.audit.findings import Finding, Place, Severity
-from bench.audit.load import load_rows, rows_of_figures, rows_of_runs
-from bench.audit.render import FORMATS, put_into, render, summary
-from bench.audit.rows import Figure, Row
+from bench.audit.findings import Finding, Location, Severity
+from bench.audit.render import FORMATS, render_findings, replace_block, summary
+from bench.audit.rows import AuditFigure, AuditRow
 from bench.audit.rules import RULES, Rule, audit
+from bench.audit.sources import read_rows, rows_of_figures, rows_of_runs
 
 __all__ = [
     "FORMATS",
     "RULES",
-    "Figure",
+    "AuditFigure",
+    "AuditRow",
     "Finding",
-    "Place",
-    "Row",
+    "Location",
     "Rule",
     "Severity",
     "audit",
-    "load_rows",
-    "put_into",
-    "render",
+    "read_rows",
+    "render_findings",
+    "replace_block",
     "rows_of_figures",
     "rows_of_runs",
     "summary",

@@ -1,4 +1,4 @@
-"""What the audit must know of a paper beside its figures: ``paper.facts.yaml`` next to ``paper.csv``."""
+"""Facts about a paper that the rules need besides its figures: ``paper.facts.yaml`` next to ``paper.csv``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bench.specs import Spec
 
 
 class DatasetFacts(Spec):
-    """One data set of a paper.
+    """A data set of a paper.
 
     Attributes:
         texts: number of texts scored.
-        words: mean number of words of a text, as printed.
-        conditional: whether texts are conditioned on others.
+        words: mean number of words per text, as printed.
+        conditional: whether texts are generated from sources.
     """
 
     texts: int | None = None
@@ -34,15 +34,15 @@ class Citation(Spec):
 
 
 class RowFacts(Spec):
-    """Rows of a paper that have something in common.
+    """Facts shared by some rows of a paper.
 
     Attributes:
-        model: the rows' model as printed; any if None.
-        variant: their variant as printed; any if None.
-        latent_size: latent dimensions in all.
+        model: model of these rows as printed; None for any.
+        variant: variant of these rows as printed; None for any.
+        latent_size: latent dimensions of all groups together.
         n_groups: number of latent groups.
         max_units: largest number of active units that the paper's way of counting can give.
-        cites: where the rows are quoted from, on the same data sets.
+        cites: the row from which these rows are quoted, on the same data sets.
     """
 
     model: str | None = None
@@ -52,18 +52,18 @@ class RowFacts(Spec):
     max_units: int | None = None
     cites: Citation | None = None
 
-    def describe(self, model: str, variant: str) -> bool:
-        """Returns whether a row is one of these."""
+    def matches(self, model: str, variant: str) -> bool:
+        """Returns whether the facts hold for a row."""
         return self.model in (None, model) and self.variant in (None, variant)
 
 
 class PaperFacts(Spec):
-    """What is known of a paper.
+    """Facts about a paper.
 
     Attributes:
-        source: where the facts are from.
-        datasets: by the paper's names.
-        rows: the first entry that describes a row holds for it.
+        source: origin of the facts.
+        datasets: facts by the paper's name of the data set.
+        rows: facts about rows; the first entry that matches a row holds for it.
     """
 
     source: str = ""
@@ -71,15 +71,15 @@ class PaperFacts(Spec):
     rows: tuple[RowFacts, ...] = ()
 
     @classmethod
-    def beside(cls, table: Path) -> PaperFacts:
-        """Reads the facts that lie beside a CSV of published figures; no facts where no file lies.
+    def read_beside(cls, table: Path) -> PaperFacts:
+        """Reads the facts beside a CSV of published figures; without such a file there are no facts.
 
         Raises:
-            BenchError: the file is not what it should be.
+            BenchError: the file is invalid.
         """
         path = table.with_suffix(".facts.yaml")
         return parse_as(cls, read_yaml(path), str(path)) if path.is_file() else cls()
 
     def of_row(self, model: str, variant: str) -> RowFacts:
-        """Returns what is known of a row."""
-        return next((facts for facts in self.rows if facts.describe(model, variant)), RowFacts())
+        """Returns the facts about a row."""
+        return next((facts for facts in self.rows if facts.matches(model, variant)), RowFacts())

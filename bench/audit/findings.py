@@ -1,4 +1,4 @@
-"""What the audit says: where, which rule, which figures, and why they cannot be."""
+"""Findings of the audit: location, rule, figures and reason."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Severity = Literal["impossible", "suspicious"]
-"""``impossible``: no evaluation gives these figures; ``suspicious``: one could, but look."""
+"""``impossible``: no evaluation gives these figures; ``suspicious``: an evaluation could, but it is unlikely."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where figures stand.
+class Location:
+    """A row of a table.
 
     Attributes:
         source: key of the paper, or ``records``.
         table: table of the paper, or scale of the run.
-        dataset: the data.
-        row: the system; empty for a finding about all rows of the data set.
+        dataset: the data set.
+        row: the system; empty for all rows of the table on the data set.
     """
 
     source: str
@@ -26,8 +26,8 @@ class Place:
     row: str = ""
 
     @property
-    def of_table(self) -> Place:
-        """The place of all rows of the same data set in the same table."""
+    def all_rows(self) -> Location:
+        """The location of all rows of the same table on the same data set."""
         return replace(self, row="")
 
     def __str__(self) -> str:
@@ -37,19 +37,19 @@ class Place:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that cannot be, or that looks like a mistake.
+    """Figures that break a rule.
 
     Attributes:
         rule: name of the rule.
-        severity: how sure it is.
-        place: where.
+        severity: how certain it is that the figures are wrong.
+        location: the row, or all rows of a table.
         figures: the figures, as printed.
-        reason: why they cannot be.
+        reason: why the figures contradict each other.
     """
 
     rule: str
     severity: Severity
-    place: Place
+    location: Location
     figures: str
     reason: str
 
@@ -58,7 +58,7 @@ class Finding:
         return {
             "rule": self.rule,
             "severity": self.severity,
-            **vars(self.place),
+            **vars(self.location),
             "figures": self.figures,
             "reason": self.reason,
         }

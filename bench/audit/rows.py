@@ -1,4 +1,4 @@
-"""A row of figures as the audit sees it, whether it was printed in a paper or recorded by a run."""
+"""A row of figures, printed in a paper or recorded by a run, in the form that the rules read."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
-from bench.audit.findings import Place
+from bench.audit.findings import Location
 from bench.bootstrap import Array
+
+ENTROPY = "NLL floor"
+"""Figure: minus the exact log-probability of a text under the true distribution, in nats; its mean is the entropy."""
+
+ENTROPY_PERPLEXITY = "PPL floor"
+"""Metric: the perplexity of the true distribution."""
 
 
 @dataclass(frozen=True)
-class Figure:
+class AuditFigure:
     """One number.
 
     Attributes:
         value: the number.
-        text: as printed.
-        unit: ``%`` and ``count`` bound it; others matter to no rule.
-        rounding: by how much the number may differ from the one that was measured.
-        interval: over texts, where it has one.
+        text: the number as printed.
+        unit: rules use only ``%`` and ``count``.
+        rounding: largest difference between the number and the measured value.
+        interval: interval over texts, if known.
     """
 
     value: float
@@ -29,10 +35,10 @@ class Figure:
     interval: tuple[float, float] | None = None
 
     @classmethod
-    def printed(cls, text: str, unit: str = "") -> Figure | None:
-        """Reads a printed figure; None where text such as ``100k`` or a bound was printed.
+    def from_text(cls, text: str, unit: str = "") -> AuditFigure | None:
+        """Parses a printed figure; returns None for a text such as ``100k`` or a bound.
 
-        It may be off by one unit in the last place, which covers both rounding and truncation.
+        The rounding is one unit in the last place, which covers rounding and truncation.
         """
         try:
             number = Decimal(text)
@@ -44,48 +50,48 @@ class Figure:
 
     @property
     def low(self) -> float:
-        """The least value it may stand for."""
+        """The least value that is printed in this way."""
         return self.value - self.rounding
 
     @property
     def high(self) -> float:
-        """The largest value it may stand for."""
+        """The largest value that is printed in this way."""
         return self.value + self.rounding
 
 
 @dataclass(frozen=True)
-class Row:
-    """What is known of one system on one data set.
+class AuditRow:
+    """The figures of one system on one data set. What is not known is None.
 
     Attributes:
-        place: where the figures stand.
+        location: where the figures are printed.
         figures: by the name of the metric. ``NLL`` is minus the importance-weighted bound in nats per text.
-        n_texts: number of texts scored (n), where known.
-        latent_size: latent dimensions in all (D), where known; 0 for a plain language model.
-        n_groups: number of latent groups, where known.
-        max_units: largest number of active units the figure can count, where known.
-        n_samples: importance samples per text (K), where known.
-        words: mean number of words of a text, where known.
-        conditional: whether texts are conditioned on others.
-        recorded: whether a run of this suite recorded it, so that it is known how tokens were counted and that MI was
-            estimated from samples alone.
-        per_text: of the same names, nats of each text (n), where they were kept; all of the same texts.
-        cites: the place this row is quoted from, if it is.
+        n_texts: number of texts scored (n).
+        latent_size: latent dimensions of all groups together (D); 0 for a plain language model.
+        n_groups: number of latent groups.
+        max_units: largest number of active units that the paper's way of counting can give.
+        n_samples: importance samples per text (K).
+        words: mean number of words per text.
+        conditional: whether texts are generated from sources.
+        from_record: whether a run of this suite measured the figures, so that the way of counting tokens is known and
+            MI was estimated from samples only.
+        per_text: metric to nats per text (n), all of the same texts, where they were stored.
+        cites: the row from which the paper quotes this row.
     """
 
-    place: Place
-    figures: Mapping[str, Figure]
+    location: Location
+    figures: Mapping[str, AuditFigure]
     n_texts: int | None = None
     latent_size: int | None = None
     n_groups: int | None = None
     max_units: int | None = None
     n_samples: int | None = None
-    words: Figure | None = None
+    words: AuditFigure | None = None
     conditional: bool = False
-    recorded: bool = False
+    from_record: bool = False
     per_text: Mapping[str, Array] = field(default_factory=dict)
-    cites: Place | None = None
+    cites: Location | None = None
 
-    def shown(self, *names: str) -> str:
-        """Returns the named figures as printed, for example ``MI 16.58, KL 5.86``."""
+    def figures_text(self, *names: str) -> str:
+        """Returns figures as printed, for example ``MI 16.58, KL 5.86``."""
         return ", ".join(f"{name} {self.figures[name].text}" for name in names if name in self.figures)

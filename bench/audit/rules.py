@@ -1,6 +1,6 @@
-"""All rules, and the ones about a single row.
+"""All rules, among them those about a single row.
 
-Each is a theorem or names its premise, and none fires on what rounding or sampling can explain.
+Each rule is a theorem or states its assumption, and allows for rounding and sampling.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from bench.audit.findings import Finding, Place, Severity
-from bench.audit.orderings import ORDERINGS, WAGER, density_noise
-from bench.audit.rows import Row
-from bench.audit.tables import copied_row, misquoted, token_counts, tokens_below_words
+from bench.audit.findings import Finding, Location, Severity
+from bench.audit.inequalities import INEQUALITIES, MARKOV_NATS, density_noise
+from bench.audit.rows import ENTROPY_PERPLEXITY, AuditRow
+from bench.audit.table_rules import copied_row, misquoted, token_counts, tokens_below_words
 
-ROUNDING: Final = 1e-6
-"""Relative error of a sum of figures that are stored with all their digits."""
+RELATIVE_ERROR: Final = 1e-6
+"""Of a sum of figures that are stored with all their digits."""
 
 SINGLE_PRECISION: Final = 1e-3
-"""Nats by which log-densities of hundreds of nats, computed in float32, may be off."""
+"""Error in nats of log-densities of hundreds of nats that were computed in float32."""
 
 BOUNDS: Mapping[str, tuple[float, float, str]] = {
     "PPL": (1, math.inf, "the probability of a token is at most one"),
     "PPL word": (1, math.inf, "the probability of a word is at most one"),
-    "PPL floor": (1, math.inf, "the probability of a token is at most one"),
+    ENTROPY_PERPLEXITY: (1, math.inf, "the probability of a token is at most one"),
     "BPB": (0, math.inf, "the probability of a text is at most one"),
     "NLL": (0, math.inf, "the probability of a text is at most one"),
     "Rec": (0, math.inf, "the probability of a text is at most one"),
@@ -34,75 +34,77 @@ BOUNDS: Mapping[str, tuple[float, float, str]] = {
     "KL": (0, math.inf, "a divergence is not negative (Gibbs)"),
     "ESS": (1, math.inf, "one sample counts at least once (Cauchy-Schwarz)"),
 }
-"""Least and largest value of metrics, and why; those of a single latent group are theirs too."""
+"""Metric to its least value, its largest value and the reason; they also hold for the metric of one latent group."""
 
-OF_UNIT: Mapping[str, tuple[float, float, str]] = {
+UNIT_BOUNDS: Mapping[str, tuple[float, float, str]] = {
     "%": (0.0, 100.0, "it is a percentage"),
     "count": (0.0, math.inf, "it is a count"),
 }
-"""The same for all metrics of a unit."""
+"""The same for all other metrics of a unit."""
 
-UNITS: Final = re.compile(r"AU(?:\(([\d.]+)\))?")
-"""Counts of active units of all groups, at the default threshold or the one in parentheses."""
+ACTIVE_UNITS: Final = re.compile(r"AU(?:\(([\d.]+)\))?")
+"""Active units of all groups together, at the default threshold or the one in parentheses."""
 
-SIGNED: Final = ("BERTScore",)
+SIGNED_PERCENTAGES: Final = ("BERTScore",)
 """Percentages that can be negative: means of cosines."""
 
 
-def mi_above_ln_n(rows: Sequence[Row]) -> Iterator[Finding]:
+def mi_above_ln_n(rows: Sequence[AuditRow]) -> Iterator[Finding]:
     """MI estimated over n texts exceeds ln n.
 
-    The estimate is the mean of log q(z|x) - log q(z), and q(z), the average of q(z|x') over the n texts, holds the
-    text's own q(z|x) / n: no term can exceed ln n. Where log q(z) is sampled but the entropy of q may have been taken
-    in closed form, five standard errors of log q(z|x) more are only suspicious.
+    The estimate is the mean of log q(z|x) - log q(z), and q(z), the average of q(z|x') over the n texts, includes
+    q(z|x) / n: no term can exceed ln n. If log q(z) is sampled but the entropy of q may have been computed in closed
+    form, an excess of at most five standard errors of log q(z|x) is only suspicious.
     """
     for row in rows:
         mi, n = row.figures.get("MI"), row.n_texts
         if mi is None or n is None or mi.low <= math.log(n) + SINGLE_PRECISION:
             continue
-        noise = 0.0 if row.recorded else density_noise(row)
-        sure = noise is not None and mi.low > math.log(n) + noise
+        noise = 0.0 if row.from_record else density_noise(row)
+        certain = noise is not None and mi.low > math.log(n) + noise
         reason = f"over {n} texts the estimate cannot exceed ln n = {math.log(n):.2f}"
-        if not sure:
+        if not certain:
             reason += " but for the noise of an entropy in closed form: it is saturated"
-        yield Finding("mi-above-ln-n", "impossible" if sure else "suspicious", row.place, row.shown("MI"), reason)
+        yield Finding(
+            "mi-above-ln-n", "impossible" if certain else "suspicious", row.location, row.figures_text("MI"), reason
+        )
 
 
-def mi_negative(rows: Sequence[Row]) -> Iterator[Finding]:
-    """MI is further below zero than sampling can bring it.
+def mi_negative(rows: Sequence[AuditRow]) -> Iterator[Finding]:
+    """MI is further below zero than sampling explains.
 
-    For each text q(z) / q(z|x) has expectation one under q(z|x), so over n texts the product exceeds e^20 with
-    probability e^-20 at most: a mean of log q(z|x) - log q(z) below -20/n is no such mean. Where the entropy of q may
-    have been taken in closed form, five standard errors of log q(z|x) are allowed for.
+    For each text q(z) / q(z|x) has expectation one under q(z|x), so its product over n texts exceeds e^20 with
+    probability e^-20 at most, and the mean of log q(z|x) - log q(z) is not below -20/n. If the entropy of q may have
+    been computed in closed form, five more standard errors of log q(z|x) are allowed.
     """
     for row in rows:
         mi, n = row.figures.get("MI"), row.n_texts
-        noise = 0.0 if row.recorded else density_noise(row)
-        if mi is not None and n is not None and noise is not None and mi.high < -WAGER / n - noise:
-            reason = f"over {n} texts sampling explains no less than {-WAGER / n - noise:.2g}"
-            yield Finding("mi-negative", "impossible", row.place, row.shown("MI"), reason)
+        noise = 0.0 if row.from_record else density_noise(row)
+        if mi is not None and n is not None and noise is not None and mi.high < -MARKOV_NATS / n - noise:
+            reason = f"over {n} texts sampling explains no less than {-MARKOV_NATS / n - noise:.2g}"
+            yield Finding("mi-negative", "impossible", row.location, row.figures_text("MI"), reason)
 
 
-def sum_of_parts(rows: Sequence[Row]) -> Iterator[Finding]:
+def sum_of_parts(rows: Sequence[AuditRow]) -> Iterator[Finding]:
     """A figure is not the sum of its parts.
 
-    By definition ELBO = Rec + KL, KL is the sum of the KL of all latent groups, and the active units are those of all
-    groups; over the same texts and samples this holds for the means up to rounding. Without latent variables the
-    bounds are exact, so that ELBO = -log p(x).
+    By definition ELBO = Rec + KL, KL is the sum of the KL of all latent groups, and AU is the sum of the active units
+    of all groups; the means over the same texts and samples fulfil this up to rounding. Without latent variables the
+    bounds are exact, so ELBO = -log p(x).
     """
     for row in rows:
         for whole, *parts in _sums(row):
             if not all(name in row.figures for name in (whole, *parts)):
                 continue
             total = sum(row.figures[name].value for name in parts)
-            rounding = sum(row.figures[name].rounding for name in (whole, *parts)) + ROUNDING * max(total, 1.0)
+            rounding = sum(row.figures[name].rounding for name in (whole, *parts)) + RELATIVE_ERROR * max(total, 1.0)
             if abs(row.figures[whole].value - total) > rounding:
                 reason = f"{whole} is {' + '.join(parts)}, which make {total:.6g}"
-                yield Finding("sum-of-parts", "impossible", row.place, row.shown(whole, *parts), reason)
+                yield Finding("sum-of-parts", "impossible", row.location, row.figures_text(whole, *parts), reason)
 
 
-def _sums(row: Row) -> Iterator[list[str]]:
-    """Yields a whole and its parts."""
+def _sums(row: AuditRow) -> Iterator[list[str]]:
+    """Yields the name of each sum, followed by the names of its parts."""
     if row.n_groups == 0:
         yield from (["ELBO", "Rec"], ["NLL", "ELBO"])
     else:
@@ -112,47 +114,53 @@ def _sums(row: Row) -> Iterator[list[str]]:
             yield [whole, *groups]
 
 
-def out_of_range(rows: Sequence[Row]) -> Iterator[Finding]:
-    """A figure lies outside the values its metric has.
+def out_of_range(rows: Sequence[AuditRow]) -> Iterator[Finding]:
+    """A figure is outside the range of its metric.
 
-    A perplexity is at least one, log-probabilities of discrete texts are never positive, divergences and counts never
-    negative, an effective sample size lies between one and the number of samples, a percentage between 0 and 100
-    (a mean of cosines, BERTScore, between -100 and 100).
+    A perplexity is at least one, log-probabilities of discrete texts are never positive, divergences and counts are
+    never negative, an effective sample size lies between one and the number of samples, a percentage between 0 and 100
+    (BERTScore, a mean of cosines, between -100 and 100).
     """
     for row in rows:
         for name, figure in row.figures.items():
             metric = name.partition("[")[0]
-            low, high, reason = BOUNDS.get(metric) or OF_UNIT.get(figure.unit, (-math.inf, math.inf, ""))
-            if metric in SIGNED:
+            low, high, reason = BOUNDS.get(metric) or UNIT_BOUNDS.get(figure.unit, (-math.inf, math.inf, ""))
+            if metric in SIGNED_PERCENTAGES:
                 low = -high
             if metric == "ESS" and row.n_samples is not None:
                 high, reason = row.n_samples, f"there are {row.n_samples} samples (Cauchy-Schwarz)"
-            slack = ROUNDING * max(abs(figure.value), 1.0)
+            slack = RELATIVE_ERROR * max(abs(figure.value), 1.0)
             if figure.high < low - slack or figure.low > high + slack:
-                yield Finding("out-of-range", "impossible", row.place, row.shown(name), reason)
+                yield Finding("out-of-range", "impossible", row.location, row.figures_text(name), reason)
 
 
-def active_units(rows: Sequence[Row]) -> Iterator[Finding]:
-    """There are more active units than latent dimensions, a fraction of one, or more at a higher threshold.
+def active_units(rows: Sequence[AuditRow]) -> Iterator[Finding]:
+    """There are more active units than latent dimensions, not a whole number, or more at a higher threshold.
 
-    A unit is a dimension of the posterior mean, active if its variance exceeds a threshold. One run has a whole number
-    of them; a fraction is only suspicious in a paper, where it may be a mean over seeds or layers.
+    A unit is a dimension of the posterior mean; it is active if its variance exceeds a threshold. One run has a whole
+    number of active units; in a paper a fraction is only suspicious, since it may be a mean over seeds or layers.
     """
     for row in rows:
-        counts = {float(match[1] or 0): name for name in row.figures if (match := UNITS.fullmatch(name))}
+        counts = {float(match[1] or 0): name for name in row.figures if (match := ACTIVE_UNITS.fullmatch(name))}
         names = [counts[threshold] for threshold in sorted(counts)]
         for name in names:
             units = row.figures[name]
             if row.max_units is not None and units.low > row.max_units:
-                reason = f"there are {row.max_units} to count"
-                yield Finding("active-units", "impossible", row.place, row.shown(name), reason)
+                reason = f"there are only {row.max_units} units"
+                yield Finding("active-units", "impossible", row.location, row.figures_text(name), reason)
             if row.n_groups == 1 and not units.value.is_integer():
-                severity: Severity = "impossible" if row.recorded else "suspicious"
-                yield Finding("active-units", severity, row.place, row.shown(name), "a run has a whole number of them")
+                severity: Severity = "impossible" if row.from_record else "suspicious"
+                yield Finding(
+                    "active-units",
+                    severity,
+                    row.location,
+                    row.figures_text(name),
+                    "a run has a whole number of active units",
+                )
         for lower, higher in pairwise(names):
             if row.figures[higher].low > row.figures[lower].high:
-                reason = "what exceeds the higher threshold exceeds the lower one"
-                yield Finding("active-units", "impossible", row.place, row.shown(lower, higher), reason)
+                reason = "a unit that exceeds the higher threshold exceeds the lower one"
+                yield Finding("active-units", "impossible", row.location, row.figures_text(lower, higher), reason)
 
 
 @dataclass(frozen=True)
@@ -160,25 +168,25 @@ class Rule:
     """A rule.
 
     Attributes:
-        name: short name.
-        explanation: what it says, and why that holds: one paragraph.
-        check: given all rows, yields what breaks it.
+        name: printed with each finding.
+        explanation: the rule and its proof, in one paragraph.
+        check: yields the findings in all rows.
     """
 
     name: str
     explanation: str
-    check: Callable[[Sequence[Row]], Iterator[Finding]]
+    check: Callable[[Sequence[AuditRow]], Iterator[Finding]]
 
     @classmethod
-    def documented(cls, check: Callable[[Sequence[Row]], Iterator[Finding]]) -> Rule:
-        """Returns the rule that a function checks, with its name and its docstring."""
+    def from_function(cls, check: Callable[[Sequence[AuditRow]], Iterator[Finding]]) -> Rule:
+        """Returns the rule that a function checks; it has the function's name and docstring."""
         return cls(check.__name__.replace("_", "-"), " ".join((check.__doc__ or "").split()), check)
 
 
 RULES: Final = (
-    *(Rule(ordering.name, ordering.explanation, ordering.check) for ordering in ORDERINGS),
+    *(Rule(inequality.name, inequality.explanation, inequality.check) for inequality in INEQUALITIES),
     *map(
-        Rule.documented,
+        Rule.from_function,
         (
             mi_above_ln_n,
             mi_negative,
@@ -194,12 +202,15 @@ RULES: Final = (
 )
 
 
-def audit(rows: Sequence[Row]) -> list[Finding]:
-    """Returns what breaks a rule: first what is impossible, then what is suspicious, each in the order of the rows."""
-    order: dict[Place, int] = {}
+def audit(rows: Sequence[AuditRow]) -> list[Finding]:
+    """Returns all findings: first impossible, then suspicious ones, each in the order of the rows."""
+    order: dict[Location, int] = {}
     for number, row in enumerate(rows):
-        order.setdefault(row.place.of_table, number)
-        order.setdefault(row.place, number)
-    findings = [finding for rule in RULES for finding in rule.check(rows)]
-    # What concerns a whole table goes before its rows.
-    return sorted(findings, key=lambda one: (one.severity != "impossible", order[one.place], bool(one.place.row)))
+        order.setdefault(row.location.all_rows, number)
+        order.setdefault(row.location, number)
+
+    def sort_key(finding: Finding) -> tuple[bool, int, bool]:
+        # Findings about all rows of a table come before those about one row.
+        return finding.severity != "impossible", order[finding.location], bool(finding.location.row)
+
+    return sorted((finding for rule in RULES for finding in rule.check(rows)), key=sort_key)

@@ -1,1 +1,1 @@
-"""What runs and benchmarks leave behind, the folder it lies in, one set of it against another. No torch."""
+"""Records of runs and files of benchmarks: their schema, their storage, and comparisons between them. No torch."""

@@ -1,8 +1,8 @@
-"""Two sets of runs against each other: which metric moved, by how much, and whether that is noise.
+"""Comparison of two sets of runs: which metrics changed, by how much, and whether the change is noise.
 
-Runs are matched by task, label, scale and seed, metrics by name and signature. A metric has moved when its relative
-change exceeds its tolerance and, where both runs kept per-text statistics of the same texts, a paired bootstrap over
-texts puts zero outside its interval.
+Runs are matched by task, label, scale and seed, metrics by name and signature. A metric has changed if its relative
+change exceeds its tolerance and, where both runs stored per-text statistics of the same texts, zero lies outside the
+interval of a paired bootstrap over texts.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import override
+
 from bench.bootstrap import Array, Bootstrap, PairedResult, paired_bootstrap
 from bench.errors import BenchError
 from bench.metric import PerTextMetric
+from bench.records.comparison import Comparison, Verdict, judge
 from bench.records.schema import SPEED, Record, RecordedScore
 from bench.records.store import StoredRun
-from bench.records.verdict import Comparison, Verdict, judge
 
-Key = tuple[str, str, str, int]
+RunKey = tuple[str, str, str, int]
+"""Task, label, scale and seed."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,11 @@ class RunComparison(Comparison):
 
     Attributes:
         task: name of the task.
-        label: the system's label.
+        label: label of the system.
         scale: name of the scale.
-        seed: the run's seed.
-        metric: name of the metric; ``status`` and ``tokens_per_second`` stand for the run as a whole.
-        paired: paired bootstrap over texts (first minus second), None where statistics are missing.
+        seed: seed of the run.
+        metric: name of the metric, or ``status`` or ``tokens_per_second`` of the whole run.
+        paired: paired bootstrap over texts (first minus second), None if statistics are missing.
     """
 
     task: str
@@ -42,17 +45,17 @@ class RunComparison(Comparison):
     paired: PairedResult | None = None
 
     @property
+    @override
     def subject(self) -> str:
-        """Run and metric."""
         return f"{self.task} {self.label} {self.scale} seed {self.seed} {self.metric}"
 
     @property
+    @override
     def note(self) -> str:
-        """The p-value of the paired test."""
         return f"paired p = {self.paired.p_value:.3g}" if self.paired else ""
 
 
-def compare(
+def compare_runs(
     first: Sequence[StoredRun],
     second: Sequence[StoredRun],
     metrics: Mapping[str, PerTextMetric[Any]] | None = None,
@@ -64,47 +67,47 @@ def compare(
     Args:
         first: the reference runs.
         second: the runs under test.
-        metrics: name to per-text metric, for paired tests; without it only tolerances decide.
+        metrics: name to per-text metric, for paired tests; without it only the tolerances decide.
         bootstrap: settings of the paired test.
-        speed_tolerance: relative loss of training speed that passes, on equal machines.
+        speed_tolerance: relative change of training speed that is accepted, on equal machines.
 
     Returns:
-        One comparison per metric of each matched run, one for its status if that differs, one for its speed, and one
-        for each run that has no counterpart; in the order of the first set.
+        For each matched run one comparison per metric and one of its speed, or one of its status if that differs; one
+        for each run without a counterpart. The order is that of the first set.
 
     Raises:
-        BenchError: no run is in both sets, or a set holds a run twice.
+        BenchError: no run is in both sets, or a set contains a run twice.
     """
-    ours, theirs = _by_key(first), _by_key(second)
-    if not ours.keys() & theirs.keys():
+    in_first, in_second = _by_key(first), _by_key(second)
+    if not in_first.keys() & in_second.keys():
         raise BenchError("nothing to compare: no run has the same task, label, scale and seed in both sets")
     result: list[RunComparison] = []
-    for key in dict.fromkeys([*ours, *theirs]):
-        if key in ours and key in theirs:
-            result += _compare_runs(key, ours[key], theirs[key], metrics or {}, bootstrap, speed_tolerance)
+    for key in dict.fromkeys([*in_first, *in_second]):
+        if key in in_first and key in in_second:
+            result += _compare_pair(key, in_first[key], in_second[key], metrics or {}, bootstrap, speed_tolerance)
         else:
-            place = "first" if key in ours else "second"
-            reason = f"the run is in the {place} set only"
+            which = "first" if key in in_first else "second"
+            reason = f"the run is only in the {which} set"
             result.append(RunComparison(*key, "status", verdict="incomparable", reason=reason))
     return result
 
 
-def _by_key(runs: Sequence[StoredRun]) -> dict[Key, StoredRun]:
-    found: dict[Key, StoredRun] = {}
+def _by_key(runs: Sequence[StoredRun]) -> dict[RunKey, StoredRun]:
+    by_key: dict[RunKey, StoredRun] = {}
     for run in runs:
         record = run.record
         key = (record.task, record.label, record.scale, record.seed)
-        if key in found:
+        if key in by_key:
             raise BenchError(
                 f"two runs of {record.task} {record.label} {record.scale} seed {record.seed} in one set:"
-                f" {found[key].path} and {run.path}"
+                f" {by_key[key].path} and {run.path}"
             )
-        found[key] = run
-    return found
+        by_key[key] = run
+    return by_key
 
 
-def _compare_runs(
-    key: Key,
+def _compare_pair(
+    key: RunKey,
     first: StoredRun,
     second: StoredRun,
     metrics: Mapping[str, PerTextMetric[Any]],
@@ -129,7 +132,7 @@ def _compare_runs(
             reason = _unmatched(score, b)
             result.append(RunComparison(*key, score.name, verdict="incomparable", first=score.value, reason=reason))
             continue
-        paired = _paired(score, metrics.get(score.name), *statistics, bootstrap)
+        paired = _paired_test(score, metrics.get(score.name), *statistics, bootstrap)
         noise = paired is not None and paired.interval.low <= 0 <= paired.interval.high
         result.append(
             RunComparison(
@@ -153,7 +156,7 @@ def _unmatched(score: RecordedScore, other: Record) -> str:
     return f"not in the second run{f' ({reasons[0]})' if reasons else ''}"
 
 
-def _paired(
+def _paired_test(
     score: RecordedScore,
     metric: PerTextMetric[Any] | None,
     first: Mapping[str, Array],
@@ -166,7 +169,7 @@ def _paired(
     return paired_bootstrap(metric.aggregate, rows, other, bootstrap)
 
 
-def _compare_speed(key: Key, first: Record, second: Record, tolerance: float) -> list[RunComparison]:
+def _compare_speed(key: RunKey, first: Record, second: Record, tolerance: float) -> list[RunComparison]:
     a, b = first.training.get(SPEED), second.training.get(SPEED)
     if not isinstance(a, int | float) or not isinstance(b, int | float):
         return []

@@ -1,7 +1,6 @@
-"""Figures from papers, as printed there: one CSV per paper, its name the paper's key.
+"""Figures as printed in papers: one CSV per paper; the file's name is the key of the paper.
 
-They were measured on other data, with other token counts and other estimators; a table prints them beside ours and
-says so.
+The papers used other data, token counts and estimators; a table prints these figures beside ours and says so.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ class PublishedFigure:
 
     Attributes:
         key: short name of the paper, the stem of its file.
-        paper: how the paper is cited.
-        table: where in the paper.
-        dataset: the data, as the paper calls them.
-        model: the row's model, as printed.
-        variant: what distinguishes rows of one model, as printed.
-        metric: the column.
+        citation: how the paper is cited.
+        table: table of the paper.
+        dataset: the paper's name of the data set.
+        model: model of the row, as printed.
+        variant: what distinguishes rows of the same model, as printed.
+        metric: metric of the column, as printed.
         printed: the figure as printed, for example ``23.35``, ``100k`` or ``<=332.1``.
-        direction: which way is better, None where neither is.
-        note: what to know before believing it.
+        direction: which way is better, None if neither is.
+        note: a caveat about the figure.
     """
 
     key: str
-    paper: str
+    citation: str
     table: str
     dataset: str
     model: str
@@ -51,33 +50,33 @@ class PublishedFigure:
 
     @property
     def value(self) -> float | None:
-        """The figure as a number; None where text such as ``100k`` or a bound was printed."""
+        """The figure as a number; None for a text such as ``100k`` or a bound."""
         try:
             return float(self.printed)
         except ValueError:
             return None
 
 
-class Published:
-    """Published figures, found by paper, table, data set, row and metric."""
+class PublishedFigures:
+    """Published figures, indexed by paper, table, data set, row and metric."""
 
     def __init__(self, figures: Iterable[PublishedFigure]) -> None:
         self.figures = tuple(figures)
         self._cells = {(f.key, f.table, f.dataset, f.model, f.variant, f.metric): f for f in self.figures}
-        self._tables = {(f.key, f.table): f.paper for f in self.figures}
+        self._tables = {(f.key, f.table): f.citation for f in self.figures}
 
     @classmethod
-    def load(cls, folder: Traversable | None = None) -> Published:
-        """Reads every paper in ``folder``, by default the figures that come with the suite.
+    def load(cls, folder: Traversable | None = None) -> PublishedFigures:
+        """Reads every paper in ``folder``, by default the figures that are part of the package.
 
         Raises:
-            BenchError: a file has other columns than ``COLUMNS``, or a direction that is neither up, down nor empty.
+            BenchError: as ``read_paper``.
         """
         papers = [file for file in (folder or published_folder()).iterdir() if file.name.endswith(".csv")]
         return cls(figure for file in sorted(papers, key=lambda file: file.name) for figure in read_paper(file))
 
     def citation(self, key: str, table: str) -> str:
-        """Returns how the paper of a table is cited.
+        """Returns the citation of the paper that prints a table.
 
         Raises:
             BenchError: no such paper or table.
@@ -92,11 +91,11 @@ class Published:
         return tuple(table for k, table in self._tables if k == key)
 
     def find(self, key: str, table: str, dataset: str, model: str, variant: str, metric: str) -> PublishedFigure | None:
-        """Returns one figure, or None where the paper prints none."""
+        """Returns one figure, or None if the paper prints none."""
         return self._cells.get((key, table, dataset, model, variant, metric))
 
     def rows(self, key: str, table: str) -> tuple[tuple[str, str], ...]:
-        """Returns the (model, variant) rows of a table, in printed order.
+        """Returns (model, variant) of each row of a table, in printed order.
 
         Raises:
             BenchError: no such paper or table.
@@ -109,7 +108,7 @@ class Published:
 
 
 def published_folder() -> Traversable:
-    """Returns the folder of the published figures: inside the installed package, or ``results/`` of a checkout."""
+    """Returns the folder of the published figures: in the installed package, or else in ``results/`` of a checkout."""
     installed = files("bench.records") / "published"
     return installed if installed.is_dir() else Path(__file__).parents[2] / "results" / "published"
 
@@ -118,8 +117,7 @@ def read_paper(file: Traversable) -> list[PublishedFigure]:
     """Reads the figures of one paper.
 
     Raises:
-        BenchError: the file cannot be read, has other columns than ``COLUMNS``, or a direction that is neither up,
-            down nor empty.
+        BenchError: the file is unreadable, or has wrong columns or a wrong direction.
     """
     rows = csv.DictReader(read_text(file).splitlines())
     if tuple(rows.fieldnames or ()) != COLUMNS:
@@ -131,6 +129,7 @@ def read_paper(file: Traversable) -> list[PublishedFigure]:
         figures.append(
             PublishedFigure(
                 key=file.name.removesuffix(".csv"),
+                citation=row.pop("paper"),
                 printed=row.pop("value"),
                 direction=_DIRECTIONS[row.pop("direction")],
                 **row,

@@ -1,6 +1,6 @@
-"""The record of a run: everything a table, a comparison or a sceptic needs, and no model to get it.
+"""The record of a run: all that tables, comparisons and audits need, so that they need no model.
 
-A record is strict JSON. A score that is not finite is no score: it belongs into ``skipped`` with its reason.
+A record is strict JSON. A score that is not finite is not stored as a score but in ``skipped``, with its reason.
 ``python -m bench.records.schema > results/record.schema.json`` writes the JSON Schema.
 """
 
@@ -20,7 +20,7 @@ from bench.reading import parse_as, parse_json
 
 SCHEMA_VERSION: Final = 1
 SPEED = "tokens_per_second"
-"""The entry of a training summary that depends on the machine and not on the spec."""
+"""The entry of a training summary that depends on the machine."""
 
 Scalar = str | int | float | bool | None
 Status = Literal["finished", "diverged", "skipped"]
@@ -28,53 +28,53 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 
 UPGRADES: Mapping[int, Upgrade] = {}
-"""Schema version to the step that turns a record of it into one of the next version."""
+"""Schema version to the function that converts a record of that version into one of the next version."""
 
 
-class Part(BaseModel):
-    """A frozen piece of a record; a key it does not know is an error, and so is a number that is not finite."""
+class RecordPart(BaseModel):
+    """A frozen part of a record; unknown keys and numbers that are not finite are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
 class RecordedScore(Score):
-    """A score and the split of the data it was measured on."""
+    """A score and the split of the data on which it was computed."""
 
     split: str = "test"
 
     @classmethod
     def of(cls, score: Score, split: str = "test") -> RecordedScore:
-        """Returns ``score`` as measured on ``split``."""
+        """Returns ``score`` as computed on ``split``."""
         return cls(**{**vars(score), "split": split})
 
 
-class Skipped(Part):
-    """A metric that does not apply, and why its cell stays empty."""
+class Skipped(RecordPart):
+    """A metric that does not apply to the run, and why."""
 
     metric: str
     reason: str
 
 
-class Timing(Part):
+class Timing(RecordPart):
     """Wall-clock seconds of one phase of the run."""
 
     phase: str
     seconds: float
 
 
-class DataFacts(Part):
+class DataFacts(RecordPart):
     """The texts of the run.
 
     Attributes:
         task: registered name.
         title: name in tables.
         kind: ``unconditional`` or ``conditional``.
-        source: ``grammar``, ``files`` or another source of the task.
+        source: origin of the data, for example ``grammar`` or ``files``.
         version: version of the task's data.
-        sha256: checksum over all splits.
-        statistics: sizes, lengths and the like.
-        notes: what a reader should know, for example repeated texts between splits.
+        sha256: checksum of all splits.
+        statistics: for example sizes and lengths.
+        notes: caveats, for example texts that occur in two splits.
     """
 
     task: str
@@ -87,14 +87,14 @@ class DataFacts(Part):
     notes: tuple[str, ...] = ()
 
 
-class ModelFacts(Part):
+class ModelFacts(RecordPart):
     """The trained network.
 
     Attributes:
-        parameters: number of trained numbers.
-        weights_sha256: digest of the weights that were scored, None where none were kept.
+        parameters: number of trained parameters.
+        weights_sha256: digest of the weights that were scored, None if no weights were stored.
         vocabulary_size: number of token ids.
-        details: further figures by name.
+        details: name to value of further facts.
     """
 
     parameters: int
@@ -103,8 +103,8 @@ class ModelFacts(Part):
     details: dict[str, Scalar] = {}
 
 
-class Environment(Part):
-    """The machine and the versions that may move a number in its last digits."""
+class Environment(RecordPart):
+    """The machine and the versions of libraries; they may change the last digits of a result."""
 
     python: str
     platform: str
@@ -123,8 +123,8 @@ class _Task(BaseModel):
     name: str
 
 
-class _Key(BaseModel):
-    """The four entries of a spec that place a run in a table."""
+class _TableKey(BaseModel):
+    """The entries of a spec that determine the cells of a run in a table."""
 
     system: _System
     task: _Task
@@ -132,33 +132,33 @@ class _Key(BaseModel):
     seed: int
 
 
-def _placed(spec: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    _Key.model_validate(spec)
+def _with_table_key(spec: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    _TableKey.model_validate(spec)
     return spec
 
 
-class Record(Part):
+class Record(RecordPart):
     """One run: system x objective x task x scale x seed.
 
     Attributes:
-        schema_version: version of this layout.
+        schema_version: version of this schema.
         run_id: 12 hex digits that identify spec, components and data.
-        created: when the record was made (UTC).
+        created: time at which the record was made (UTC).
         suite_version: version of the package.
-        commit: git commit of the suite, where known.
-        dirty: whether the working tree differed from the commit, where known.
-        status: ``finished``, ``diverged`` (a loss that is not finite) or ``skipped`` (the system does not support it).
+        commit: git commit of the code, if known.
+        dirty: whether the working tree differed from the commit, if known.
+        status: ``finished``, ``diverged`` (a loss was not finite) or ``skipped`` (the system does not support the run).
         reason: why the run is not finished.
-        spec: the resolved run spec; ``system.label``, ``task.name``, ``scale`` and ``seed`` place it in a table.
-        components: name to version or content digest of what decided the result.
-        seeds: named seeds derived from the run's.
+        spec: the resolved run spec; ``system.label``, ``task.name``, ``scale`` and ``seed`` determine its table cells.
+        components: name to version or digest of the code and files that determine the result.
+        seeds: named seeds, derived from the seed of the run.
         data: the texts.
-        model: the network, None where the run was skipped.
+        model: the network, None if the run was skipped.
         metrics: scores, each with signature, interval and split.
         skipped: metrics that do not apply, with reasons.
         training: summary of the training (steps, epochs, best epoch, tokens per second).
         timings: seconds by phase.
-        peak_memory_bytes: largest memory held, where known.
+        peak_memory_bytes: peak memory, if known.
         environment: machine and versions.
     """
 
@@ -170,7 +170,7 @@ class Record(Part):
     dirty: bool | None = None
     status: Status = "finished"
     reason: str | None = None
-    spec: Annotated[dict[str, JsonValue], AfterValidator(_placed)]
+    spec: Annotated[dict[str, JsonValue], AfterValidator(_with_table_key)]
     components: dict[str, int | str] = {}
     seeds: dict[str, int] = {}
     data: DataFacts
@@ -183,12 +183,12 @@ class Record(Part):
     environment: Environment
 
     @property
-    def _key(self) -> _Key:
-        return _Key.model_validate(self.spec)
+    def _key(self) -> _TableKey:
+        return _TableKey.model_validate(self.spec)
 
     @property
     def label(self) -> str:
-        """The system as it was asked for, for example ``embed+cyclical``."""
+        """The label of the system as the user typed it, for example ``embed+cyclical``."""
         return self._key.system.label
 
     @property
@@ -203,16 +203,16 @@ class Record(Part):
 
     @property
     def seed(self) -> int:
-        """The seed all named seeds derive from."""
+        """The seed from which all named seeds derive."""
         return self._key.seed
 
     def measurement(self) -> dict[str, Any]:
-        """Returns what the same spec, data and seed give again: all but times, memory, commit and machine."""
-        kept = self.model_dump(
+        """Returns what must be equal if the run is repeated: all but times, memory, speed, commit and machine."""
+        content = self.model_dump(
             mode="json", exclude={"created", "commit", "dirty", "timings", "peak_memory_bytes", "environment"}
         )
-        kept["training"].pop(SPEED, None)
-        return kept
+        content["training"].pop(SPEED, None)
+        return content
 
     def to_json(self) -> bytes:
         """Returns the bytes of a record file."""
@@ -220,10 +220,10 @@ class Record(Part):
 
 
 def parse_record(data: bytes, where: str, upgrades: Mapping[int, Upgrade] = UPGRADES) -> Record:
-    """Reads the bytes of a record file; a record of an older schema is upgraded step by step.
+    """Reads the bytes of a record file; a record of an older schema is upgraded version by version.
 
     Raises:
-        BenchError: not JSON, not a record, or of a schema this version does not know. ``where`` is named.
+        BenchError: the data are not JSON, not a record, or of an unknown schema. The message names ``where``.
     """
     content = parse_json(data, where)
     version = content.get("schema_version") if isinstance(content, dict) else None

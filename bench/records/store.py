@@ -1,7 +1,7 @@
-"""Where records lie: a folder per run, written so that a run exists only when it is whole.
+"""Storage of records: one folder per run; the record is written last, so an incomplete run has none.
 
-``<task>.<label>.s<seed>.<run_id>/`` holds ``record.json`` and beside it ``statistics.npz`` (metric name to per-text
-sufficient statistics), ``generations.jsonl`` and ``curve.jsonl``.
+``<task>.<label>.s<seed>.<run_id>/`` contains ``record.json``, ``statistics.npz`` (metric name to per-text sufficient
+statistics), ``generations.jsonl`` and ``curve.jsonl``.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ RECORD, STATISTICS, GENERATIONS, CURVE = "record.json", "statistics.npz", "gener
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A record and the file it was read from."""
+    """A record and its file."""
 
     record: Record
     path: Path
 
     def statistics(self) -> dict[str, Array]:
-        """Returns the per-text statistics by metric name (texts x columns); empty where none were kept.
+        """Returns metric name to per-text statistics (texts x columns); empty if none were stored.
 
         Raises:
-            BenchError: the file is damaged, or not of this suite.
+            BenchError: the file is damaged or has another format.
         """
         path = self.path.with_name(STATISTICS)
         if not path.exists():
@@ -56,15 +56,15 @@ class RecordStore:
     root: Path
 
     def path(self, spec: Mapping[str, Any], run_id: str) -> Path:
-        """Returns the folder of a run, whether it exists or not."""
+        """Returns the folder of a run, which need not exist."""
         label = re.sub(r"[^\w.+-]", "_", spec["system"]["label"])
         return self.root / f"{spec['task']['name']}.{label}.s{spec['seed']}.{run_id}"
 
     def find(self, run_id: str) -> StoredRun | None:
-        """Returns the run, or None if it is not there as a whole.
+        """Returns the run, or None if it is missing or incomplete.
 
         Raises:
-            BenchError: its record cannot be read.
+            BenchError: its record is unreadable.
         """
         paths = sorted(self.root.glob(f"*.{run_id}/{RECORD}"))
         return _read(paths[0]) if paths else None
@@ -85,7 +85,7 @@ class RecordStore:
             curve: one mapping per point of the learning curve.
 
         Raises:
-            BenchError: a file cannot be written; a run that was there before stays as it was.
+            BenchError: a file cannot be written; the files of an earlier run are unchanged.
         """
         folder = self.path(record.spec, record.run_id)
         files: dict[Path, bytes] = {}
@@ -100,12 +100,12 @@ class RecordStore:
         return StoredRun(record, folder / RECORD)
 
     def read_all(self) -> list[StoredRun]:
-        """Returns every whole run, in the order of the folders' names."""
+        """Returns every complete run, sorted by the name of its folder."""
         return load_runs([self.root]) if self.root.exists() else []
 
 
 def load_runs(paths: Iterable[Path]) -> list[StoredRun]:
-    """Reads record files, and the records in folders at any depth; each file once, the paths' order kept.
+    """Reads record files, and the records in folders at any depth; each file once, in the order of the paths.
 
     Raises:
         BenchError: a path does not exist, or a file is not a record.
@@ -120,7 +120,7 @@ def load_runs(paths: Iterable[Path]) -> list[StoredRun]:
 
 
 def load_records(paths: Iterable[Path]) -> list[Record]:
-    """Reads records as ``load_runs`` does, without their files."""
+    """Returns the records of ``load_runs``."""
     return [run.record for run in load_runs(paths)]
 
 

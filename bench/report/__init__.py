@@ -1,11 +1,11 @@
-"""Tables from records alone: no model, no torch.
+"""Tables from records: without a model, without torch.
 
-``build_table`` makes one `Table` of runs, ``render`` writes it as Markdown, CSV, LaTeX, HTML or for the terminal.
+``build_table`` makes a `Table` from runs; ``render_table`` renders it as Markdown, CSV, LaTeX, HTML or terminal text.
 """
 
 from bench.report.build import build_table
 from bench.report.layout import Layout, load_layout
-from bench.report.render import FORMATS, render
+from bench.report.render import FORMATS, render_table
 from bench.report.table import Table
 
-__all__ = ["FORMATS", "Layout", "Table", "build_table", "load_layout", "render"]
+__all__ = ["FORMATS", "Layout", "Table", "build_table", "load_layout", "render_table"]

@@ -1,10 +1,9 @@
-"""From records to a table: which runs share a cell, which columns may not be mixed, what deserves bold.
+"""Builds a table from records: columns, cells, bold values, published figures, notes.
 
-A cell is the mean over seeds. Its interval is the hull of two: the bootstrap interval over texts (averaged over
-seeds), because all seeds are scored on the same texts and their spread cannot see the choice of texts; and Student's
-t interval over seeds, because resampled texts cannot see the randomness of training (two standard errors would cover
-70 % with two seeds, not 95 %). The best value of a column is bold if its interval is disjoint from that of every other
-system.
+A cell is the mean over seeds. Its interval is the hull of two intervals. The bootstrap interval over texts (averaged
+over seeds) covers the choice of texts, which is the same for all seeds; Student's t interval over seeds covers the
+randomness of training (two standard errors would cover 70 % with two seeds, not 95 %). The best value of a column is
+bold if its interval is disjoint from those of all other systems.
 """
 
 from __future__ import annotations
@@ -14,55 +13,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import fmean, stdev
-from typing import Any
 
 from bench.bootstrap import Interval
 from bench.errors import BenchError, unknown_name
-from bench.metric import Direction, Signature
-from bench.records.published import Published, PublishedFigure
+from bench.metric import Direction
+from bench.records.published import PublishedFigure, PublishedFigures
 from bench.records.schema import Record, RecordedScore
 from bench.report.layout import Layout, MetricLayout, RowLayout, TaskLayout, default_layout
-from bench.report.table import Cell, ColumnGroup, HeaderCell, Row, SignatureLine, Table
-from bench.specs import NO_IDENTITY
+from bench.report.runs import RunsOfTable, ScoreConditions
+from bench.report.table import Cell, ColumnGroup, ColumnHeader, SignatureLine, Table, TableRow
 
-FLOOR = " floor"
-"""Ends the name of a score that no valid value of the metric before it can beat, for example ``PPL floor``."""
+ENTROPY_SUFFIX = " floor"
+"""``PPL floor`` is the score of the true distribution under ``PPL``: no valid value is better."""
 
 T_QUANTILES = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
     *(2.201, 2.179, 2.16, 2.145, 2.131, 2.12, 2.11, 2.101, 2.093, 2.086),
     *(2.08, 2.074, 2.069, 2.064, 2.06, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
-"""0.975 quantiles of Student's t with 1 to 30 degrees of freedom; the last serves for more."""
-
-_MAY_DIFFER = frozenset({"seed", *(".".join(entry) for entry in NO_IDENTITY)})
-"""Entries of a spec in which the runs of one cell may differ: the seed, and what cannot change a result."""
-
-
-@dataclass(frozen=True)
-class _Basis:
-    """What all values of a column have in common; values on two bases are not comparable."""
-
-    signature: str
-    n_texts: int
-    sha256: str
-
-    def __str__(self) -> str:
-        return f"{self.signature} on {self.n_texts} texts of data {self.sha256[:12]}"
-
-    def facts(self) -> dict[str, str]:
-        """Returns everything that can tell two bases apart, by name."""
-        signature = Signature.parse(self.signature)
-        own = {"v": str(signature.version), "texts": str(self.n_texts), "data": self.sha256[:12]}
-        return {**dict(signature.fields), **own}
+"""0.975 quantiles of Student's t with 1 to 30 degrees of freedom; the last is used for more."""
 
 
 @dataclass(frozen=True)
 class _Column:
     task: TaskLayout
     metric: MetricLayout
-    header: HeaderCell
-    basis: _Basis | None = None
+    header: ColumnHeader
+    conditions: ScoreConditions | None = None
 
 
 def build_table(
@@ -71,158 +48,108 @@ def build_table(
     allow_mixed: bool = False,
     *,
     scale: str | None = None,
-    published: Published | None = None,
+    published: PublishedFigures | None = None,
 ) -> Table:
     """Builds the table of a set of runs.
 
     Args:
-        records: runs; those of tasks that the layout does not name are left out.
+        records: runs; those of tasks that are not in the layout are ignored.
         layout: rows and columns; by default all systems x all tasks x the main metrics that were measured.
-        allow_mixed: prints a column per signature where runs of one metric carry different ones.
-        scale: takes the runs of this scale only.
-        published: figures of papers; by default those that come with the suite.
+        allow_mixed: gives each signature a column of its own if runs have different signatures of one metric.
+        scale: selects the runs of this scale.
+        published: figures of papers; by default those that are part of the package.
 
     Raises:
-        BenchError: no run fits; runs of two scales; one metric under two signatures, numbers of texts or data; one
-            seed twice; runs of a cell that differ in more than the seed; a published row that does not exist.
+        BenchError: no run fits; runs have two scales; a metric has two signatures, numbers of texts or data sets; runs
+            of a cell have the same seed or differ in more than the seed; a published row does not exist.
     """
     records = [record for record in records if scale in (None, record.scale)]
     if not records:
         raise BenchError(f"no record to tabulate{f' at scale {scale}' if scale else ''}")
     keep_empty = layout is not None
-    layout = _with_others(layout, records) if layout else default_layout(records)
-    published = published or Published.load()
+    layout = _with_other_systems(layout, records) if layout else default_layout(records)
+    published = published or PublishedFigures.load()
     _check_published(layout, published)
-    runs = _Runs.choose(records, layout)
-    columns = [c for task in layout.tasks for c in _group(task, layout.metrics, runs, allow_mixed, keep_empty)]
+    runs = RunsOfTable.select(records, layout)
+    columns = [c for task in layout.tasks for c in _task_columns(task, layout.metrics, runs, allow_mixed, keep_empty)]
     rows = []
     for row in layout.rows:
-        cells = [replace(_cell(runs, row, column), published=_figure(published, row, column)) for column in columns]
-        rows.append(Row(row.label, row.title or row.label, tuple(cells)))
-    rows = _remarked(_emboldened(rows, columns))
-    floor = _floor(runs, columns)
+        cells = [
+            replace(_cell(runs, row, column), published=_published_figure(published, row, column)) for column in columns
+        ]
+        rows.append(TableRow(row.label, row.title or row.label, tuple(cells)))
+    rows = _with_footnotes(_with_bold(rows, columns))
     return Table(
         title=layout.title,
         scale=runs.scale,
         groups=_groups(layout, columns),
-        rows=(*floor, *rows),
+        rows=(*_entropy_rows(runs, columns), *rows),
         notes=tuple(_notes(layout, published, runs, columns, rows)),
         signatures=_signatures(runs, columns),
     )
 
 
-def _with_others(layout: Layout, records: Sequence[Record]) -> Layout:
-    """Adds a row for each system that has runs but none yet, so that a new one appears in every table."""
+def _with_other_systems(layout: Layout, records: Sequence[Record]) -> Layout:
+    """Adds a row for each system that has runs but no row, so that a new system appears in every table."""
     tasks = {task.name for task in layout.tasks}
     others = {record.label for record in records if record.task in tasks} - {row.label for row in layout.rows}
     added = tuple(RowLayout(label=label) for label in sorted(others)) if layout.others else ()
     return layout.model_copy(update={"rows": layout.rows + added})
 
 
-@dataclass(frozen=True)
-class _Runs:
-    """The runs that a layout names, all of one scale."""
-
-    by_cell: Mapping[tuple[str, str], Sequence[Record]]
-    scale: str
-    split: str
-
-    @classmethod
-    def choose(cls, records: Sequence[Record], layout: Layout) -> _Runs:
-        by_cell: dict[tuple[str, str], list[Record]] = {
-            (task.name, row.label): [] for task in layout.tasks for row in layout.rows
-        }
-        for record in records:
-            if (record.task, record.label) in by_cell:
-                by_cell[record.task, record.label].append(record)
-        scales = sorted({record.scale for cell in by_cell.values() for record in cell})
-        if not scales:
-            wanted = f"{', '.join(row.label for row in layout.rows)} on {', '.join(task.name for task in layout.tasks)}"
-            raise BenchError(f"no record fits the layout: looked for {wanted}")
-        if len(scales) > 1:
-            raise BenchError(f"records of several scales ({', '.join(scales)}) do not share a table; choose one")
-        for cell in by_cell.values():
-            _check_alike(cell)
-        return cls(by_cell, scales[0], layout.split)
-
-    def of_task(self, task: str) -> list[Record]:
-        return [record for (name, _), cell in self.by_cell.items() if name == task for record in cell]
-
-    def scores(self, record: Record, metric: str) -> dict[_Basis, RecordedScore]:
-        """Returns the scores of a finished run under one name, by what they are based on."""
-        scores = [s for s in record.metrics if (s.name, s.split) == (metric, self.split)]
-        return {_Basis(s.signature, s.n, record.data.sha256): s for s in scores if record.status == "finished"}
-
-
-def _check_alike(cell: Sequence[Record]) -> None:
-    """Raises unless the runs of a cell differ in the seed and in nothing else that decides a result."""
-    for one, other in pairwise(sorted(cell, key=lambda record: record.seed)):
-        where = f"{one.task} {one.label}: runs {one.run_id} and {other.run_id}"
-        if one.seed == other.seed:
-            raise BenchError(f"{where} both have seed {one.seed}")
-        first, second = (dict(_flat({"spec": r.spec, "components": r.components})) for r in (one, other))
-        for key in sorted(first.keys() | second.keys()):
-            if first.get(key) != second.get(key) and key.removeprefix("spec.") not in _MAY_DIFFER:
-                raise BenchError(f"{where} differ in {key} ({first.get(key)} and {second.get(key)})")
-
-
-def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _group(
-    task: TaskLayout, metrics: Sequence[MetricLayout], runs: _Runs, allow_mixed: bool, keep_empty: bool
+def _task_columns(
+    task: TaskLayout, metrics: Sequence[MetricLayout], runs: RunsOfTable, allow_mixed: bool, keep_empty: bool
 ) -> list[_Column]:
-    """Returns the columns of a task: all, or those measured; at least one, so that failed runs have a cell."""
-    columns = [column for metric in metrics for column in _columns(task, metric, runs, allow_mixed)]
-    return [c for c in columns if c.basis or (keep_empty and not c.metric.optional)] or columns[:1]
+    """Returns the columns of a task: all or the measured ones, but at least one, so that failed runs have a cell."""
+    columns = [column for metric in metrics for column in _metric_columns(task, metric, runs, allow_mixed)]
+    return [c for c in columns if c.conditions or (keep_empty and not c.metric.optional)] or columns[:1]
 
 
-def _columns(task: TaskLayout, metric: MetricLayout, runs: _Runs, allow_mixed: bool) -> list[_Column]:
-    """Returns the columns of a metric: one, or one per basis where every run has them all or mixing is allowed."""
+def _metric_columns(task: TaskLayout, metric: MetricLayout, runs: RunsOfTable, allow_mixed: bool) -> list[_Column]:
+    """Returns the columns of a metric: one for each kind of conditions.
+
+    Raises:
+        BenchError: there are several and some runs lack one of them, unless mixing is allowed.
+    """
     title = metric.title or metric.name
     measured = [scores for record in runs.of_task(task.name) if (scores := runs.scores(record, metric.name))]
     if not measured:
-        return [_Column(task, metric, HeaderCell(title, metric.name))]
-    for one, other in pairwise(measured):
-        if one.keys() != other.keys() and not allow_mixed:
-            first, second = (next((b for b in x if b not in y), next(iter(x))) for x, y in ((one, other), (other, one)))
+        return [_Column(task, metric, ColumnHeader(title, metric.name))]
+    for a, b in pairwise(measured):
+        if a.keys() != b.keys() and not allow_mixed:
+            first, second = (next((c for c in x if c not in y), next(iter(x))) for x, y in ((a, b), (b, a)))
             raise BenchError(f"{task.name} {metric.name}: {first} and {second} do not share a column")
-    found = {basis: score for scores in measured for basis, score in scores.items()}
-    suffixes = _telling_apart([basis.facts() for basis in found])
+    by_conditions = {conditions: score for scores in measured for conditions, score in scores.items()}
+    suffixes = _difference_suffixes([conditions.as_dict() for conditions in by_conditions])
     return [
         _Column(
             task,
             metric,
-            HeaderCell(title + suffix, metric.name, score.direction, score.unit, score.signature, score.n),
-            basis,
+            ColumnHeader(title + suffix, metric.name, score.direction, score.unit, score.signature, score.n),
+            conditions,
         )
-        for (basis, score), suffix in zip(found.items(), suffixes, strict=True)
+        for (conditions, score), suffix in zip(by_conditions.items(), suffixes, strict=True)
     ]
 
 
-def _telling_apart(facts: Sequence[Mapping[str, str]]) -> list[str]:
-    """Returns for each mapping what sets it apart from the others, for example `` [delta:0.2]``."""
-    keys = dict.fromkeys(key for fact in facts for key in fact)
-    telling = [key for key in keys if len({fact.get(key) for fact in facts}) > 1]
-    own = [", ".join(f"{key}:{fact[key]}" for key in telling if key in fact) for fact in facts]
-    return [f" [{text}]" if text else "" for text in own]
+def _difference_suffixes(mappings: Sequence[Mapping[str, str]]) -> list[str]:
+    """Returns the entries of each mapping that differ from those of another, for example `` [delta:0.2]``."""
+    keys = dict.fromkeys(key for mapping in mappings for key in mapping)
+    different = [key for key in keys if len({mapping.get(key) for mapping in mappings}) > 1]
+    texts = [", ".join(f"{key}:{mapping[key]}" for key in different if key in mapping) for mapping in mappings]
+    return [f" [{text}]" if text else "" for text in texts]
 
 
-def _cell(runs: _Runs, row: RowLayout, column: _Column) -> Cell:
+def _cell(runs: RunsOfTable, row: RowLayout, column: _Column) -> Cell:
     records = runs.by_cell[column.task.name, row.label]
     if not records:
         return Cell("missing", footnotes=("no run",))
     diverged = [f"diverged: {record.reason}" for record in records if record.status == "diverged"]
-    found = [(record, runs.scores(record, column.metric.name)) for record in records]
-    scores = {record.run_id: by_basis[column.basis] for record, by_basis in found if column.basis in by_basis}
+    by_run = {record.run_id: runs.scores(record, column.metric.name) for record in records}
+    scores = {run: of_run[column.conditions] for run, of_run in by_run.items() if column.conditions in of_run}
     if scores:
         remarks = (f"{len(diverged)} of {len(records)} seeds {diverged[0]}",) if diverged else ()
-        return _measured(list(scores.values()), tuple(scores), remarks)
+        return _measured_cell(list(scores.values()), tuple(scores), remarks)
     if len(diverged) == len(records):
         return Cell("diverged", footnotes=(diverged[0],))
     reasons = [str(record.reason) for record in records if record.status == "skipped"]
@@ -230,7 +157,7 @@ def _cell(runs: _Runs, row: RowLayout, column: _Column) -> Cell:
     return Cell("skipped", footnotes=(reasons[0],)) if reasons else Cell("missing", footnotes=("not measured",))
 
 
-def _measured(scores: Sequence[RecordedScore], run_ids: tuple[str, ...], remarks: tuple[str, ...]) -> Cell:
+def _measured_cell(scores: Sequence[RecordedScore], run_ids: tuple[str, ...], remarks: tuple[str, ...]) -> Cell:
     values = [score.value for score in scores]
     return Cell(
         "measured",
@@ -244,7 +171,7 @@ def _measured(scores: Sequence[RecordedScore], run_ids: tuple[str, ...], remarks
 
 
 def _interval(scores: Sequence[RecordedScore]) -> Interval | None:
-    """Returns the hull of the interval over texts and the interval over seeds; None where there is neither."""
+    """Returns the hull of the interval over texts and the interval over seeds; None if both are missing."""
     over_texts = [score.interval for score in scores if score.interval]
     ends = []
     if len(over_texts) == len(scores):
@@ -258,31 +185,33 @@ def _interval(scores: Sequence[RecordedScore]) -> Interval | None:
     return Interval(min(lows), max(highs), method="hull of texts and seeds") if ends else None
 
 
-def _emboldened(rows: Sequence[Row], columns: Sequence[_Column]) -> list[Row]:
-    """Marks the best cell of each column, where its interval is disjoint from that of every other row."""
-    best = [_separated([row.cells[i] for row in rows], column.header.direction) for i, column in enumerate(columns)]
+def _with_bold(rows: Sequence[TableRow], columns: Sequence[_Column]) -> list[TableRow]:
+    """Marks the best cell of each column if its interval is disjoint from those of all other rows."""
+    best = [
+        _separated_best([row.cells[i] for row in rows], column.header.direction) for i, column in enumerate(columns)
+    ]
     return [
         replace(row, cells=tuple(replace(cell, bold=best[i] == r) for i, cell in enumerate(row.cells)))
         for r, row in enumerate(rows)
     ]
 
 
-def _separated(cells: Sequence[Cell], direction: Direction | None) -> int | None:
-    """Returns the index of the cell whose interval lies beyond that of every other measured cell, if there is one."""
+def _separated_best(cells: Sequence[Cell], direction: Direction | None) -> int | None:
+    """Returns the index of the cell with an interval better than those of all other measured cells, if there is one."""
     intervals = {i: cell.interval for i, cell in enumerate(cells) if cell.value is not None}
     if direction is None or len(intervals) < 2:
         return None
 
-    def beats(one: Interval | None, other: Interval | None) -> bool:
-        if one is None or other is None:
+    def is_better(a: Interval | None, b: Interval | None) -> bool:
+        if a is None or b is None:
             return False
-        return one.low > other.high if direction == "up" else one.high < other.low
+        return a.low > b.high if direction == "up" else a.high < b.low
 
-    return next((i for i in intervals if all(beats(intervals[i], intervals[j]) for j in intervals if j != i)), None)
+    return next((i for i in intervals if all(is_better(intervals[i], intervals[j]) for j in intervals if j != i)), None)
 
 
-def _remarked(rows: Sequence[Row]) -> list[Row]:
-    """Adds the footnotes on missing seeds and on published figures."""
+def _with_footnotes(rows: Sequence[TableRow]) -> list[TableRow]:
+    """Adds the footnotes about missing seeds and published figures."""
     most = max(cell.n_seeds for row in rows for cell in row.cells)
 
     def remarks(cell: Cell) -> Iterator[str]:
@@ -297,45 +226,47 @@ def _remarked(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _floor(runs: _Runs, columns: Sequence[_Column]) -> tuple[Row, ...]:
-    """Returns the row of known bounds, if any run carries one."""
-    scores = [_floor_score(runs, column) for column in columns]
-    cells = [Cell("floor", score.value if score else None) for score in scores]
-    return (Row("floor", "floor", tuple(cells)),) if any(scores) else ()
+def _entropy_rows(runs: RunsOfTable, columns: Sequence[_Column]) -> tuple[TableRow, ...]:
+    """Returns the row of the true distribution if any run has its scores, else no row."""
+    scores = [_entropy_score(runs, column) for column in columns]
+    cells = [Cell("entropy", score.value if score else None) for score in scores]
+    return (TableRow("floor", "floor", tuple(cells)),) if any(scores) else ()
 
 
-def _floor_score(runs: _Runs, column: _Column) -> RecordedScore | None:
-    """Returns the bound on a column; it is a fact of the data, so every run that carries it carries the same."""
-    of_basis = (r for r in runs.of_task(column.task.name) if column.basis in runs.scores(r, column.metric.name))
-    return next((score for r in of_basis for score in runs.scores(r, column.metric.name + FLOOR).values()), None)
+def _entropy_score(runs: RunsOfTable, column: _Column) -> RecordedScore | None:
+    """Returns the score of the true distribution, which is the same in all runs that have it."""
+    metric = column.metric.name
+    comparable = (r for r in runs.of_task(column.task.name) if column.conditions in runs.scores(r, metric))
+    return next((score for r in comparable for score in runs.scores(r, metric + ENTROPY_SUFFIX).values()), None)
 
 
-def _figure(published: Published, row: RowLayout, column: _Column) -> PublishedFigure | None:
-    """Returns the printed figure beside a cell: of the first published row that has one for the column's data."""
+def _published_figure(published: PublishedFigures, row: RowLayout, column: _Column) -> PublishedFigure | None:
+    """Returns the published figure of a cell, from the first published row that has one for the column's data."""
     data = column.task.published
     if data is None:
         return None
     metric = column.metric.published or column.metric.name
-    places = ((own.source or data, own) for own in row.published)
-    found = (published.find(s.paper, s.table, data.dataset, own.model, own.variant, metric) for s, own in places)
-    return next((figure for figure in found if figure), None)
+    tables = ((printed.source or data, printed) for printed in row.published)
+    figures = (published.find(t.paper, t.table, data.dataset, p.model, p.variant, metric) for t, p in tables)
+    return next(filter(None, figures), None)
 
 
-def _check_published(layout: Layout, published: Published) -> None:
-    """Raises unless every table that the layout names exists, and every row in it or in another table of its paper.
+def _check_published(layout: Layout, published: PublishedFigures) -> None:
+    """Raises unless every published table and row that the layout names exists.
 
-    A layout narrowed to the tasks that were run still names rows of the tables beside the others.
+    A row without a source may be in any table of the papers beside the tasks: a layout that was narrowed to the tasks
+    of a run still names rows of the tables beside the other tasks.
     """
-    beside = [task.published for task in layout.tasks if task.published]
-    for place in beside:
-        published.citation(place.paper, place.table)
-    all_tables = dict.fromkeys((place.paper, table) for place in beside for table in published.tables(place.paper))
-    for own in (own for row in layout.rows for own in row.published):
-        places = [(own.source.paper, own.source.table)] if own.source else [*all_tables]
-        printed = dict.fromkeys(" / ".join(cells) for place in places for cells in published.rows(*place))
-        wanted = f"{own.model} / {own.variant}"
-        if places and wanted not in printed:
-            raise unknown_name(f"row of {', '.join(dict.fromkeys(paper for paper, _ in places))}", wanted, printed)
+    tables = [task.published for task in layout.tasks if task.published]
+    for table in tables:
+        published.citation(table.paper, table.table)
+    all_tables = dict.fromkeys((table.paper, name) for table in tables for name in published.tables(table.paper))
+    for row in (row for row_layout in layout.rows for row in row_layout.published):
+        sources = [(row.source.paper, row.source.table)] if row.source else [*all_tables]
+        printed = dict.fromkeys(" / ".join(names) for source in sources for names in published.rows(*source))
+        name = f"{row.model} / {row.variant}"
+        if sources and name not in printed:
+            raise unknown_name(f"row of {', '.join(dict.fromkeys(paper for paper, _ in sources))}", name, printed)
 
 
 def _groups(layout: Layout, columns: Sequence[_Column]) -> tuple[ColumnGroup, ...]:
@@ -345,19 +276,19 @@ def _groups(layout: Layout, columns: Sequence[_Column]) -> tuple[ColumnGroup, ..
     )
 
 
-def _signatures(runs: _Runs, columns: Sequence[_Column]) -> tuple[SignatureLine, ...]:
+def _signatures(runs: RunsOfTable, columns: Sequence[_Column]) -> tuple[SignatureLine, ...]:
     groups: dict[str, dict[str, None]] = {}
     for column in columns:
-        floor = _floor_score(runs, column)
-        for signature in filter(None, (column.header.signature, floor.signature if floor else None)):
+        entropy = _entropy_score(runs, column)
+        for signature in filter(None, (column.header.signature, entropy.signature if entropy else None)):
             groups.setdefault(signature, {})[column.task.title or column.task.name] = None
-    return tuple(SignatureLine(signature, tuple(titles)) for signature, titles in groups.items())
+    return tuple(SignatureLine(signature, ", ".join(titles)) for signature, titles in groups.items())
 
 
 def _notes(
-    layout: Layout, published: Published, runs: _Runs, columns: Sequence[_Column], rows: Sequence[Row]
+    layout: Layout, published: PublishedFigures, runs: RunsOfTable, columns: Sequence[_Column], rows: Sequence[TableRow]
 ) -> Iterator[str]:
-    """Yields what a reader must know before comparing two cells."""
+    """Yields what a reader must know to compare two cells."""
     cells = [cell for row in rows for cell in row.cells]
     seeds = max(cell.n_seeds for cell in cells)
     if layout.caption:
@@ -379,8 +310,8 @@ def _notes(
         )
 
 
-def _data_notes(task: TaskLayout, runs: _Runs, headers: Sequence[HeaderCell]) -> Iterator[str]:
-    """Yields a line for each data set behind a group of columns."""
+def _data_notes(task: TaskLayout, runs: RunsOfTable, headers: Sequence[ColumnHeader]) -> Iterator[str]:
+    """Yields a line for each data set of a group of columns."""
     counts: dict[int, list[str]] = {}
     for header in headers:
         if header.n_texts is not None:

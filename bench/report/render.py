@@ -1,4 +1,4 @@
-"""The formats of a table by name; another package may offer one through the entry-point group."""
+"""The formats of a table by name; another package can register one through the entry-point group."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from bench.report.table import Table
 FORMATS: Registry[Callable[[Table], str]] = Registry(
     kind="table format",
     builtin={
-        "md": "bench.report.render_markdown:render",
-        "csv": "bench.report.render_csv:render",
-        "term": "bench.report.render_terminal:render",
-        "latex": "bench.report.render_latex:render",
-        "html": "bench.report.render_html:render",
+        "md": "bench.report.render_markdown:render_markdown",
+        "csv": "bench.report.render_csv:render_csv",
+        "term": "bench.report.render_terminal:render_terminal",
+        "latex": "bench.report.render_latex:render_latex",
+        "html": "bench.report.render_html:render_html",
     },
     group="della_bench.table_formats",
 )
 
 
-def render(table: Table, table_format: str) -> str:
+def render_table(table: Table, table_format: str) -> str:
     """Returns the table as text in one of ``FORMATS``.
 
     Raises:
-        BenchError: no such format.
+        BenchError: unknown format.
     """
     return FORMATS.get(table_format)(table)

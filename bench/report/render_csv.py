@@ -1,15 +1,15 @@
-"""A table as CSV: a line per cell, unrounded, with interval, signature and the runs behind it."""
+"""A table as CSV: one line per cell, values not rounded, with interval, signature and runs."""
 
 from __future__ import annotations
 
 import csv
 import io
 
-from bench.report.table import Cell, ColumnGroup, HeaderCell, Row, Table
+from bench.report.table import Cell, ColumnGroup, ColumnHeader, Table, TableRow
 
 
-def render(table: Table) -> str:
-    """Returns a header line and a line per cell; what is missing is empty."""
+def render_csv(table: Table) -> str:
+    """Returns a header line and one line per cell; missing values are empty."""
     buffer = io.StringIO()
     lines = [
         _line(table, row, group, column, cell)
@@ -22,7 +22,7 @@ def render(table: Table) -> str:
     return buffer.getvalue()
 
 
-def _line(table: Table, row: Row, group: ColumnGroup, column: HeaderCell, cell: Cell) -> dict[str, object]:
+def _line(table: Table, row: TableRow, group: ColumnGroup, column: ColumnHeader, cell: Cell) -> dict[str, object]:
     interval, published = cell.interval, cell.published
     return {
         "scale": table.scale,
@@ -32,7 +32,7 @@ def _line(table: Table, row: Row, group: ColumnGroup, column: HeaderCell, cell: 
         "column": column.text,
         "unit": column.unit,
         "direction": column.direction,
-        "state": cell.state,
+        "state": "floor" if cell.state == "entropy" else cell.state,
         "value": cell.value,
         "sd": cell.sd,
         "n_seeds": cell.n_seeds,
@@ -41,7 +41,7 @@ def _line(table: Table, row: Row, group: ColumnGroup, column: HeaderCell, cell: 
         "half_width": interval and (interval.high - interval.low) / 2,
         "bold": cell.bold,
         "n_texts": column.n_texts,
-        "signature": None if cell.state == "floor" else column.signature,
+        "signature": None if cell.state == "entropy" else column.signature,
         "published": published and published.printed,
         "published_source": published and f"{published.key} {published.table}",
         "remarks": "; ".join(cell.footnotes),

@@ -1,4 +1,4 @@
-"""A table as one standalone HTML page, which is well-formed XML too."""
+"""A table as a standalone HTML page that is also well-formed XML."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ small { display: block; overflow-wrap: anywhere; }
 """
 
 
-def render(table: Table) -> str:
-    """Returns the page; hovering over a value shows its runs, over a heading its signature."""
+def render_html(table: Table) -> str:
+    """Returns the page; the tooltip of a value lists its runs, that of a heading its signature."""
     return "\n".join(_lines(table)) + "\n"
 
 
@@ -34,11 +34,11 @@ def _lines(table: Table) -> Iterator[str]:
     yield f'<div class="scroll">\n<table>\n<caption>{escape(table.title)}</caption>\n<thead>'
     groups = [f'<th colspan="{len(group.columns)}">{escape(group.title)}</th>' for group in table.groups]
     yield f'<tr><td rowspan="2"></td>{"".join(groups)}</tr>'
-    heads = [
+    headers = [
         f'<th scope="col" title="{escape(column.signature or "")}">{escape(column.caption)}</th>'
         for _, column in table.columns
     ]
-    yield f"<tr>{''.join(heads)}</tr>\n</thead>\n<tbody>"
+    yield f"<tr>{''.join(headers)}</tr>\n</thead>\n<tbody>"
     for row in table.rows:
         cells = "".join(_cell(table, cell) for cell in row.cells)
         yield f'<tr><th scope="row">{escape(row.title)}</th>{cells}</tr>'
@@ -48,13 +48,13 @@ def _lines(table: Table) -> Iterator[str]:
     for note in table.notes:
         yield f"<p>{escape(note)}</p>"
     for line in table.signatures:
-        yield f"<small><code>{escape(line.signature)}</code> ({escape(', '.join(line.groups))})</small>"
+        yield f"<small><code>{escape(line.signature)}</code> ({escape(line.groups)})</small>"
     yield "</body>\n</html>"
 
 
 def _cell(table: Table, cell: Cell) -> str:
     text = f"<b>{escape(cell.text)}</b>" if cell.bold else escape(cell.text)
-    aside = f' <span class="published">{escape(cell.aside)}</span>' if cell.aside else ""
-    marks = table.marks(cell)
+    published = f' <span class="published">{escape(cell.published_text)}</span>' if cell.published else ""
+    markers = f"<sup>{table.markers(cell)}</sup>" if cell.footnotes else ""
     runs = f' title="{" ".join(cell.run_ids)}"' if cell.run_ids else ""
-    return f"<td{runs}>{text}{aside}{f'<sup>{marks}</sup>' if marks else ''}</td>"
+    return f"<td{runs}>{text}{published}{markers}</td>"

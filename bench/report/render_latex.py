@@ -1,4 +1,4 @@
-r"""A table as LaTeX; needs ``\usepackage{booktabs}`` and nothing else."""
+r"""A table as LaTeX; it needs only ``\usepackage{booktabs}``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ESCAPED = str.maketrans(
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "|": r"\textbar\allowbreak{}",
-        "[": "{[}",  # not the optional argument of the line break before it
+        "[": "{[}",  # a "[" after a line break would begin its optional argument
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "±": r"$\pm$",
@@ -24,13 +24,13 @@ _ESCAPED = str.maketrans(
 )
 
 
-def render(table: Table) -> str:
+def render_latex(table: Table) -> str:
     """Returns a ``table*`` environment; footnotes, notes and signatures follow the tabular."""
     return "\n".join(_lines(table)) + "\n"
 
 
 def escape(text: str) -> str:
-    """Returns the LaTeX that prints ``text``."""
+    """Returns the LaTeX code that prints ``text``."""
     return text.translate(_ESCAPED)
 
 
@@ -56,7 +56,7 @@ def _lines(table: Table) -> Iterator[str]:
     for note in table.notes:
         yield rf"{escape(note)}\par"
     for line in table.signatures:
-        yield rf"\texttt{{{escape(line.signature)}}} ({escape(', '.join(line.groups))})\par"
+        yield rf"\texttt{{{escape(line.signature)}}} ({escape(line.groups)})\par"
     yield r"\end{table*}"
 
 
@@ -66,5 +66,5 @@ def _group(group: ColumnGroup) -> str:
 
 def _cell(table: Table, cell: Cell) -> str:
     text = rf"\textbf{{{escape(cell.text)}}}" if cell.bold else escape(cell.text)
-    marks = table.marks(cell)
-    return " ".join(filter(None, (text, escape(cell.aside)))) + (rf"\textsuperscript{{{marks}}}" if marks else "")
+    markers = rf"\textsuperscript{{{table.markers(cell)}}}" if cell.footnotes else ""
+    return " ".join(filter(None, (text, escape(cell.published_text)))) + markers

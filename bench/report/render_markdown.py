@@ -7,17 +7,17 @@ from collections.abc import Iterator, Sequence
 from bench.report.table import Cell, Table
 
 
-def render(table: Table) -> str:
+def render_markdown(table: Table) -> str:
     """Returns heading, table, footnotes, notes and signatures."""
     return "\n".join(_lines(table)) + "\n"
 
 
 def _lines(table: Table) -> Iterator[str]:
-    heads = [_escape(f"{group.title} {column.caption}") for group, column in table.columns]
+    headers = [_escape(f"{group.title} {column.caption}") for group, column in table.columns]
     if table.title:
         yield from (f"### {_escape(table.title)}", "")
-    yield _row(["", *heads])
-    yield _row(["---", *["---:" for _ in heads]])
+    yield _row(["", *headers])
+    yield _row(["---", *["---:" for _ in headers]])
     for row in table.rows:
         yield _row([_escape(row.title), *(_cell(table, cell) for cell in row.cells)])
     for text, marker in table.footnotes.items():
@@ -27,7 +27,7 @@ def _lines(table: Table) -> Iterator[str]:
     if table.signatures:
         yield from ("", "Signatures:", "")
     for line in table.signatures:
-        yield f"- `{line.signature}` ({_escape(', '.join(line.groups))})"
+        yield f"- `{line.signature}` ({_escape(line.groups)})"
 
 
 def _escape(text: str) -> str:
@@ -40,5 +40,5 @@ def _row(cells: Sequence[str]) -> str:
 
 def _cell(table: Table, cell: Cell) -> str:
     text = f"**{cell.text}**" if cell.bold else cell.text
-    marks = table.marks(cell)
-    return " ".join(filter(None, (text, cell.aside))) + (f"<sup>{marks}</sup>" if marks else "")
+    markers = f"<sup>{table.markers(cell)}</sup>" if cell.footnotes else ""
+    return " ".join(filter(None, (text, cell.published_text))) + markers

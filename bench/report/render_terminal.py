@@ -1,4 +1,4 @@
-"""A table for the terminal: one block per task, at its natural width; bold is an ANSI attribute."""
+"""A table for the terminal: one block per task; bold is an ANSI attribute."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from rich.text import Text
 
 from bench.report.table import Cell, Table
 
-_WIDEST = 10_000
+_MAX_WIDTH = 10_000
 
 
-def render(table: Table) -> str:
-    """Returns the blocks, then footnotes, notes and signatures; lines are never wrapped or cut."""
-    console = Console(file=io.StringIO(), width=_WIDEST, force_terminal=True, color_system="standard", highlight=False)
+def render_terminal(table: Table) -> str:
+    """Returns the blocks, then footnotes, notes and signatures; lines are not wrapped."""
+    console = Console(
+        file=io.StringIO(), width=_MAX_WIDTH, force_terminal=True, color_system="standard", highlight=False
+    )
     with console.capture() as capture:
         for block in _blocks(table):
             width = Measurement.get(console, console.options, block).maximum
             console.print(block, width=width)
-        for line in _below(table):
+        for line in _footer(table):
             console.out(line)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
@@ -43,11 +45,10 @@ def _blocks(table: Table) -> Iterator[RichTable]:
 
 
 def _cell(table: Table, cell: Cell) -> Text:
-    marks = table.marks(cell)
-    after = "".join(f" {part}" for part in (cell.aside, marks) if part)
-    return Text.assemble((cell.text, "bold" if cell.bold else ""), after)
+    suffix = "".join(f" {text}" for text in (cell.published_text, table.markers(cell)) if text)
+    return Text.assemble((cell.text, "bold" if cell.bold else ""), suffix)
 
 
-def _below(table: Table) -> Iterator[str]:
+def _footer(table: Table) -> Iterator[str]:
     yield from (f"{marker}  {text}" for text, marker in table.footnotes.items())
-    yield from ("", *table.notes, "", *map(str, table.signatures))
+    yield from ("", *table.notes, "", *(f"{line.signature} ({line.groups})" for line in table.signatures))

@@ -1,4 +1,4 @@
-"""The one model of a table that every format renders: cells with their spread, provenance and footnotes."""
+"""A table as every format renders it: cells with spread, runs and footnotes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from bench.bootstrap import Interval
 from bench.metric import Direction
 from bench.records.published import PublishedFigure
 
-State = Literal["measured", "floor", "skipped", "diverged", "missing"]
-_UNITS_SHOWN = ("nats", "bits", "%")
-_WITHOUT_VALUE: dict[State, str] = {"diverged": "diverged", "floor": ""}
+CellState = Literal["measured", "entropy", "skipped", "diverged", "missing"]
+"""``entropy``: the value of the true distribution, in the row "floor"."""
+
+_PRINTED_UNITS = ("nats", "bits", "%")
+_TEXT_WITHOUT_VALUE: dict[CellState, str] = {"diverged": "diverged", "entropy": ""}
 _ARROWS: dict[Direction | None, str] = {"up": "↑", "down": "↓", None: ""}
 
 
 @dataclass(frozen=True)
-class HeaderCell:
-    """The head of a column; all values below it carry the same signature.
+class ColumnHeader:
+    """The header of a column; all values of a column have the same signature.
 
     Attributes:
         text: heading.
         metric: name of the metric.
-        direction: which way is better, None where neither is.
+        direction: which way is better, None if neither is.
         unit: unit of the values.
-        signature: long form, None where no run has a value.
-        n_texts: texts behind every value, None where no run has a value.
+        signature: long form, None if no run has a value.
+        n_texts: number of texts behind each value, None if no run has a value.
     """
 
     text: str
@@ -40,15 +42,10 @@ class HeaderCell:
     n_texts: int | None = None
 
     @property
-    def arrow(self) -> str:
-        """An arrow to the better values."""
-        return _ARROWS[self.direction]
-
-    @property
     def caption(self) -> str:
-        """Heading, unit and arrow, for example ``ELBO (nats) ↓``."""
-        unit = f" ({self.unit})" if self.unit in _UNITS_SHOWN else ""
-        return f"{self.text}{unit} {self.arrow}".rstrip()
+        """Heading, unit and an arrow towards better values, for example ``ELBO (nats) ↓``."""
+        unit = f" ({self.unit})" if self.unit in _PRINTED_UNITS else ""
+        return f"{self.text}{unit} {_ARROWS[self.direction]}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -57,26 +54,26 @@ class ColumnGroup:
 
     task: str
     title: str
-    columns: tuple[HeaderCell, ...]
+    columns: tuple[ColumnHeader, ...]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One value of the table, or why there is none.
+    """One value of the table, or the reason why there is none.
 
     Attributes:
         state: whether there is a value, and if not, why.
         value: mean over seeds.
         sd: sample standard deviation over seeds, None with one seed.
-        n_seeds: runs behind the value.
-        interval: what bold is decided by (see ``bench.report.build``), None where neither texts nor seeds give one.
+        n_seeds: number of runs behind the value.
+        interval: decides about bold (see ``bench.report.build``); None without intervals over texts and seeds.
         published: the figure of the paper.
         run_ids: the runs behind the value.
-        bold: whether the interval separates this best value from all others.
-        footnotes: remarks; the table gives each a marker.
+        bold: whether this is the best value and its interval overlaps no other.
+        footnotes: remarks; the table gives a marker to each.
     """
 
-    state: State
+    state: CellState
     value: float | None = None
     sd: float | None = None
     n_seeds: int = 0
@@ -88,18 +85,18 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """The value with its spread, rounded to two digits of the spread; without one, what there is instead."""
-        return _WITHOUT_VALUE.get(self.state, "—") if self.value is None else format_spread(self.value, self.sd)
+        """The value and its spread; without a value, a replacement such as "—"."""
+        return _TEXT_WITHOUT_VALUE.get(self.state, "—") if self.value is None else format_spread(self.value, self.sd)
 
     @property
-    def aside(self) -> str:
-        """The published figure in parentheses, or nothing."""
+    def published_text(self) -> str:
+        """The published figure in parentheses, or an empty text."""
         return f"({self.published.printed})" if self.published else ""
 
 
 @dataclass(frozen=True)
-class Row:
-    """A system's cells, in the order of the columns of all groups."""
+class TableRow:
+    """The cells of a system, in the order of the columns of all groups."""
 
     label: str
     title: str
@@ -108,48 +105,45 @@ class Row:
 
 @dataclass(frozen=True)
 class SignatureLine:
-    """A signature and the groups whose columns carry it."""
+    """A signature and the titles of the groups with a column of that signature, for example ``PTB, SNLI``."""
 
     signature: str
-    groups: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.signature} ({', '.join(self.groups)})"
+    groups: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table and all that belongs under it.
+    """A table with its notes and signatures.
 
     Attributes:
         title: heading.
-        scale: scale of all its runs.
+        scale: scale of all runs.
         groups: groups of columns, one per task.
-        rows: systems.
-        notes: sentences that apply to the whole table.
-        signatures: each signature once.
+        rows: one per system.
+        notes: sentences about the whole table.
+        signatures: the signatures of all columns, without repetition.
     """
 
     title: str
     scale: str
     groups: tuple[ColumnGroup, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     notes: tuple[str, ...]
     signatures: tuple[SignatureLine, ...]
 
     @property
-    def columns(self) -> Iterator[tuple[ColumnGroup, HeaderCell]]:
-        """Every column with its group, left to right: the order of a row's cells."""
+    def columns(self) -> Iterator[tuple[ColumnGroup, ColumnHeader]]:
+        """Each column with its group, in the order of the cells of a row."""
         return ((group, column) for group in self.groups for column in group.columns)
 
     @cached_property
     def footnotes(self) -> dict[str, str]:
-        """Every remark once, in reading order, with its marker: a to z, then aa, ab and so on."""
+        """Each remark, in reading order, to its marker: a to z, then aa, ab and so on."""
         remarks = dict.fromkeys(text for row in self.rows for cell in row.cells for text in cell.footnotes)
         return {text: _marker(number) for number, text in enumerate(remarks)}
 
-    def marks(self, cell: Cell) -> str:
-        """Returns the markers of a cell's remarks, or nothing."""
+    def markers(self, cell: Cell) -> str:
+        """Returns the footnote markers of a cell, for example ``a,c``."""
         return ",".join(self.footnotes[remark] for remark in cell.footnotes)
 
 
@@ -159,7 +153,7 @@ def _marker(number: int) -> str:
 
 
 def format_spread(value: float, sd: float | None) -> str:
-    """Returns ``value ± sd`` to two significant digits of the spread, without spread to four of the value."""
+    """Returns ``value ± sd`` to two significant digits of the spread; without spread, four digits of the value."""
     if abs(value) >= 1e6:
         return f"{value:.3e}" + (f" ± {sd:.1e}" if sd is not None else "")
     leading = math.floor(math.log10(sd or abs(value) or 1.0))

@@ -1,4 +1,4 @@
-"""The audit of the published figures: it finds every contradiction that is known of them, and the page says so."""
+"""The audit finds every known contradiction among the published figures, and the page lists them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.audit import Finding, Place, audit, load_rows, render
-from bench.audit.render import MARKS
+from bench.audit import Finding, Location, audit, read_rows, render_findings
+from bench.audit.render import BLOCK_COMMENTS
 from bench.errors import BenchError
 from bench.records.published import COLUMNS
 
@@ -36,60 +36,60 @@ KNOWN = {
 
 @pytest.fixture(scope="module")
 def findings() -> list[Finding]:
-    return audit(load_rows([ROOT / "results" / "published"]))
+    return audit(read_rows([ROOT / "results" / "published"]))
 
 
 @pytest.mark.parametrize(("rule", "table", "dataset", "row", "figures"), KNOWN.values(), ids=KNOWN)
-def test_what_is_known_of_the_published_tables_is_found(findings, rule, table, dataset, row, figures):
-    found = [
-        one
-        for one in findings
-        if (one.rule, one.place.source, one.place.table, one.place.dataset) == (rule, "della-2022", table, dataset)
-    ]
-    assert any(row in one.place.row and figures in one.figures for one in found)
+def test_every_known_contradiction_is_reported(findings, rule, table, dataset, row, figures):
+    assert any(
+        (f.rule, f.location.source, f.location.table, f.location.dataset) == (rule, "della-2022", table, dataset)
+        and row in f.location.row
+        and figures in f.figures
+        for f in findings
+    )
 
 
 @pytest.mark.parametrize(
     ("table", "dataset", "tokens"), [("1", "Yelp", 109.2), ("1", "Yahoo", 92.4), ("8", "SNLI", 12.5)]
 )
-def test_the_rows_that_agree_need_as_many_tokens_as_the_texts_have(findings, table, dataset, tokens):
-    """The released Yahoo texts have 89.8 byte-pair tokens on average; the code counts begin and end too, 91.8."""
-    place = Place("della-2022", f"Table {table}", dataset)
-    (one,) = (finding for finding in findings if (finding.rule, finding.place) == ("token-counts", place))
-    low, high = map(float, one.figures.split("; ")[-1].partition(" tokens")[0].split(" to "))
+def test_rows_that_agree_need_the_true_number_of_tokens(findings, table, dataset, tokens):
+    """The released Yahoo texts have 89.8 byte-pair tokens on average; the code also counts begin and end: 91.8."""
+    location = Location("della-2022", f"Table {table}", dataset)
+    (finding,) = (f for f in findings if (f.rule, f.location) == ("token-counts", location))
+    low, high = map(float, finding.figures.split("; ")[-1].partition(" tokens")[0].split(" to "))
     assert low - 0.2 <= tokens <= high + 0.2
 
 
-def test_a_quotation_that_is_right_is_left_alone(findings):
-    misquoted = {one.place.dataset for one in findings if one.rule == "misquoted"}
+def test_a_correct_quotation_is_not_reported(findings):
+    misquoted = {f.location.dataset for f in findings if f.rule == "misquoted"}
     assert misquoted == {"PTB"}
 
 
-def test_papers_whose_figures_fit_have_no_impossible_one(findings):
-    assert {one.place.source for one in findings if one.severity == "impossible"} == {"della-2022"}
+def test_consistent_papers_have_no_impossible_figure(findings):
+    assert {f.location.source for f in findings if f.severity == "impossible"} == {"della-2022"}
 
 
-def test_what_an_estimator_at_its_ceiling_gives_is_not_called_impossible(findings):
-    saturated = [one for one in findings if one.place.source == "optimus-2020"]
-    assert {(one.rule, one.severity, one.figures) for one in saturated} == {
+def test_a_saturated_estimate_is_only_suspicious(findings):
+    saturated = [f for f in findings if f.location.source == "optimus-2020"]
+    assert {(f.rule, f.severity, f.figures) for f in saturated} == {
         ("mi-above-ln-n", "suspicious", "MI 9.24"),
         ("mi-above-ln-n", "suspicious", "MI 9.26"),
     }
 
 
 def test_our_reference_records_hold_nothing_impossible():
-    rows = load_rows([ROOT / "results" / "reference"])
+    rows = read_rows([ROOT / "results" / "reference"])
     assert len(rows) >= 12
-    assert all(row.recorded and row.per_text for row in rows)
+    assert all(row.from_record and row.per_text for row in rows)
     assert audit(rows) == []
 
 
-def test_the_page_is_what_the_command_makes(findings):
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(f"{MARKS[0]}\n")
-    block, mark, _ = rest.partition(MARKS[1])
+def test_the_page_contains_the_output_of_the_command(findings):
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(f"{BLOCK_COMMENTS[0]}\n")
+    block, mark, _ = rest.partition(BLOCK_COMMENTS[1])
     assert before
     assert mark
-    assert block == render(findings, "md")
+    assert block == render_findings(findings, "md")
 
 
 HEAD = f"{','.join(COLUMNS)}\n"
@@ -97,15 +97,15 @@ HEAD = f"{','.join(COLUMNS)}\n"
 
 def test_any_csv_of_published_figures_can_be_audited(tmp_path):
     (tmp_path / "mine.csv").write_text(f"{HEAD}Mine,Table 1,PTB,VAE,,KL,1.0,,\nMine,Table 1,PTB,VAE,,MI,12.0,up,\n")
-    (finding,) = audit(load_rows([tmp_path / "mine.csv"]))
-    assert (finding.rule, finding.severity, str(finding.place)) == (
+    (finding,) = audit(read_rows([tmp_path / "mine.csv"]))
+    assert (finding.rule, finding.severity, str(finding.location)) == (
         "mi-above-kl",
         "suspicious",
         "mine, Table 1, PTB: VAE",
     )
     (tmp_path / "mine.facts.yaml").write_text("datasets: {PTB: {texts: 3761}}\nrows: [{latent_size: 32}]\n")
-    findings = audit(load_rows([tmp_path]))
-    assert {(one.rule, one.severity) for one in findings} == {
+    findings = audit(read_rows([tmp_path]))
+    assert {(f.rule, f.severity) for f in findings} == {
         ("mi-above-kl", "impossible"),
         ("mi-above-ln-n", "impossible"),
     }
@@ -121,18 +121,18 @@ def test_any_csv_of_published_figures_can_be_audited(tmp_path):
         ({"mine.csv": HEAD, "mine.facts.yaml": "datasets: ["}, "mine.facts.yaml: not YAML"),
     ],
 )
-def test_what_cannot_be_audited_is_named(tmp_path, files, complaint):
+def test_the_error_names_what_cannot_be_audited(tmp_path, files, complaint):
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     with pytest.raises(BenchError) as caught:
-        load_rows([tmp_path])
+        read_rows([tmp_path])
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_the_error_names_an_unreadable_file(tmp_path):
     with pytest.raises(BenchError, match=r"cannot read .*mine\.csv: No such file"):
-        load_rows([tmp_path / "mine.csv"])
+        read_rows([tmp_path / "mine.csv"])
     (tmp_path / "mine.csv").write_bytes(HEAD.encode() + b"caf\xe9")
     with pytest.raises(BenchError, match=r"mine\.csv: not UTF-8"):
-        load_rows([tmp_path / "mine.csv"])
+        read_rows([tmp_path / "mine.csv"])

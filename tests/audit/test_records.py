@@ -1,4 +1,4 @@
-"""Records as the audit reads them, and findings as it prints them."""
+"""Audit rows of records, and the formats of findings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.audit import Finding, Place, audit, put_into, render, rows_of_runs
+from bench.audit import Finding, Location, audit, render_findings, replace_block, rows_of_runs
 from bench.bootstrap import Interval
 from bench.errors import BenchError
 from bench.metric import Score
@@ -31,7 +31,7 @@ def stored(tmp_path, make_record):
     """Stores a record with these scores."""
 
     def store(*scores, statistics=None, **changes):
-        metrics = [{**vars(one), "interval": one.interval and vars(one.interval)} for one in scores]
+        metrics = [{**vars(s), "interval": s.interval and vars(s.interval)} for s in scores]
         record = make_record(metrics=metrics, **changes)
         return RecordStore(tmp_path).write(record, statistics)
 
@@ -44,10 +44,10 @@ def test_a_record_is_a_row(stored, make_record):
     model = {"parameters": 1, "details": {"latent_groups": 2, "latent_dimensions": 64}}
     run = stored(score("PPL", math.exp(4.0)), score("AU", 3.0), statistics=STATISTICS, data=data, model=model)
     (row,) = rows_of_runs([run])
-    assert str(row.place) == f"records, smoke, ptb: della seed 0 ({run.record.run_id})"
+    assert str(row.location) == f"records, smoke, ptb: della seed 0 ({run.record.run_id})"
     assert row.figures["NLL"].value == pytest.approx(4.0 * 7.5)
     assert (row.n_texts, row.n_samples, row.n_groups, row.latent_size, row.max_units) == (2, 30, 2, 64, 64)
-    assert (row.recorded, row.conditional) == (True, False)
+    assert (row.from_record, row.conditional) == (True, False)
     assert {name: rows.tolist() for name, rows in row.per_text.items()} == {
         "NLL": [20.0, 40.0],
         "ELBO": [21.0, 40.5],
@@ -56,39 +56,39 @@ def test_a_record_is_a_row(stored, make_record):
     }
 
 
-def test_a_perplexity_that_is_none_is_found_and_not_tripped_over(stored, make_record):
+def test_a_perplexity_of_zero_is_out_of_range(stored, make_record):
     data = {**make_record().data.model_dump(mode="json"), "statistics": {"tokens": {"test": 15}, "test": {"texts": 2}}}
     (finding,) = audit(rows_of_runs([stored(score("PPL", 0.0), data=data)]))
     assert (finding.rule, finding.figures) == ("out-of-range", "PPL 0")
 
 
-def test_runs_without_figures_are_no_rows(stored):
+def test_a_diverged_run_has_no_row(stored):
     assert rows_of_runs([stored(status="diverged", reason="the loss was not finite by step 3")]) == []
 
 
-def test_a_record_without_statistics_is_judged_by_its_intervals(stored):
+def test_a_record_without_statistics_is_audited_by_its_intervals(stored):
     apart = [score("MI", 9.0, interval=Interval(8.9, 9.1)), score("KL", 1.0, interval=Interval(0.9, 1.1))]
     model = {"parameters": 1, "details": {"latent_groups": 1, "latent_dimensions": 2}}
-    assert "mi-above-kl" in {one.rule for one in audit(rows_of_runs([stored(*apart, model=model)]))}
+    assert "mi-above-kl" in {finding.rule for finding in audit(rows_of_runs([stored(*apart, model=model)]))}
     wide = [apart[0], score("KL", 8.0, interval=Interval(0.0, 20.0))]
-    assert "mi-above-kl" not in {one.rule for one in audit(rows_of_runs([stored(*wide, model=model)]))}
+    assert "mi-above-kl" not in {finding.rule for finding in audit(rows_of_runs([stored(*wide, model=model)]))}
 
 
-def test_other_protocols_are_not_held_to_the_rules(stored):
-    """Numbers that bound nothing carry other names."""
+def test_rules_do_not_apply_to_other_protocols(stored):
+    """Their figures are no bounds, and have other names."""
     released = [score("PPL@della-2022", 2.0), score("KL@della-2022", 0.1), score("MI", 0.2), score("KL", 0.3)]
     assert audit(rows_of_runs([stored(*released)])) == []
 
 
 FINDINGS = [
-    Finding("mi-above-kl", "impossible", Place("paper", "Table 1", "PTB", "VAE"), "MI 2, KL 1", "it | cannot"),
-    Finding("token-counts", "impossible", Place("paper", "Table 2", "PTB"), "1 token: a; 2 tokens: b", "no number"),
-    Finding("copied-row", "suspicious", Place("paper", "Table 2", "PTB", "LM"), "PPL 3", "the same"),
+    Finding("mi-above-kl", "impossible", Location("paper", "Table 1", "PTB", "VAE"), "MI 2, KL 1", "it | cannot"),
+    Finding("token-counts", "impossible", Location("paper", "Table 2", "PTB"), "1 token: a; 2 tokens: b", "no number"),
+    Finding("copied-row", "suspicious", Location("paper", "Table 2", "PTB", "LM"), "PPL 3", "the same"),
 ]
 
 
 def test_text():
-    assert render(FINDINGS, "term").splitlines() == [
+    assert render_findings(FINDINGS, "term").splitlines() == [
         "impossible (mi-above-kl) paper, Table 1, PTB: VAE",
         "    MI 2, KL 1: it | cannot",
         "impossible (token-counts) paper, Table 2, PTB",
@@ -97,11 +97,11 @@ def test_text():
         "    PPL 3: the same",
         "2 impossible, 1 suspicious",
     ]
-    assert render([], "term") == "0 impossible, 0 suspicious\n"
+    assert render_findings([], "term") == "0 impossible, 0 suspicious\n"
 
 
 def test_json():
-    (first, *_) = json.loads(render(FINDINGS, "json"))
+    (first, *_) = json.loads(render_findings(FINDINGS, "json"))
     assert first == {
         "rule": "mi-above-kl",
         "severity": "impossible",
@@ -115,7 +115,7 @@ def test_json():
 
 
 def test_markdown():
-    text = render(FINDINGS, "md")
+    text = render_findings(FINDINGS, "md")
     assert text.startswith("2 impossible, 1 suspicious.\n\n### Impossible\n\n**paper, Table 1**\n")
     assert r"| PTB: VAE | MI 2, KL 1 | it \| cannot | `mi-above-kl` |" in text
     assert "| PTB | 1 token: a<br>2 tokens: b | no number | `token-counts` |" in text
@@ -123,18 +123,18 @@ def test_markdown():
     assert "- `below-floor`" not in text
 
 
-def test_an_unknown_format_is_named():
+def test_the_error_names_an_unknown_format():
     with pytest.raises(BenchError, match=r"unknown format 'mdd'\. Did you mean 'md'\?"):
-        render([], "mdd")
+        render_findings([], "mdd")
 
 
-def test_findings_are_put_into_a_page(tmp_path):
+def test_findings_replace_a_block_of_a_page(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("Before\n<!-- audit -->\nold\n<!-- /audit -->\nAfter\n")
-    put_into(page, "new\n")
+    replace_block(page, "new\n")
     assert page.read_text() == "Before\n<!-- audit -->\nnew\n<!-- /audit -->\nAfter\n"
     page.write_text("Before\n<!-- audit -->\nAfter\n")
     with pytest.raises(BenchError, match=r"page\.md: no line <!-- audit --> with a line <!-- /audit --> after it\."):
-        put_into(page, "new\n")
+        replace_block(page, "new\n")
     with pytest.raises(BenchError, match=r"cannot read .*nowhere\.md"):
-        put_into(tmp_path / "nowhere.md", "new\n")
+        replace_block(tmp_path / "nowhere.md", "new\n")

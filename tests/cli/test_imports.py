@@ -46,8 +46,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "record.json").write_bytes(RECORD.read_bytes())
     benchmark = {"fullname": "test_x", "stats": {"median": 1.0}, "extra_info": {"ratio": 1.0}}
-    artefact = {"machine_info": {"python_version": "3.11"}, "benchmarks": [benchmark]}
-    (tmp_path / "benchmark.json").write_text(json.dumps(artefact))
+    benchmark_file = {"machine_info": {"python_version": "3.11"}, "benchmarks": [benchmark]}
+    (tmp_path / "benchmark.json").write_text(json.dumps(benchmark_file))
     return tmp_path
 
 

@@ -82,7 +82,7 @@ PATHS = {
     "records to compare": (("compare", "nowhere", "."), "nowhere: no such record file or folder"),
     "benchmarks beside a folder": (
         ("compare", ".", "benchmark.json"),
-        ".: not an artefact of pytest-benchmark, which is compared with another such (a folder)",
+        ".: not a benchmark file; it can only be compared with another file of pytest-benchmark (a folder)",
     ),
     "benchmarks beside nothing": (("compare", "nowhere", "benchmark.json"), "cannot read nowhere: No such file"),
     "benchmarks beside a suite": (("compare", "mine.yaml", "benchmark.json"), "mine.yaml: not JSON"),

@@ -145,7 +145,7 @@ def test_from_a_suite_to_its_table(della_bench: DellaBench, workplace: Path) -> 
     )
 
 
-def test_compare_two_artefacts_of_the_benchmarks(della_bench: DellaBench, workplace: Path) -> None:
+def test_compare_two_benchmark_files(della_bench: DellaBench, workplace: Path) -> None:
     def write(name: str, ratios: list[float]) -> None:
         benchmarks = [
             {"fullname": f"test_{place}", "stats": {"median": 0.5}, "extra_info": {"ratio": ratio}}

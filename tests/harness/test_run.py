@@ -22,7 +22,7 @@ from bench.harness.run import run
 from bench.harness.scoring import score_texts
 from bench.records.schema import Record
 from bench.records.store import RecordStore, StoredRun
-from bench.report import build_table, load_layout, render
+from bench.report import build_table, load_layout, render_table
 from bench.seeds import SEED_NAMES, named_seeds
 from bench.specs import RunSpec
 from bench.systems import SYSTEMS
@@ -159,7 +159,7 @@ def test_an_unsupported_run_is_recorded_with_its_reason_and_shown(
     assert record.metrics == ()
     assert record.model is None
     assert files_of(tmp_path / "picky") == {"record.json"}
-    text = render(build_table([run(micro("lm"), tmp_path / "lm"), record]), "md")
+    text = render_table(build_table([run(micro("lm"), tmp_path / "lm"), record]), "md")
     assert "no captions, please" in text
     assert "—" in text
 

@@ -15,7 +15,7 @@ from bench.harness.model_folder import weights
 from bench.harness.run import run
 from bench.records.schema import Record
 from bench.records.store import RecordStore
-from bench.report import build_table, render
+from bench.report import build_table, render_table
 from bench.specs import RunSpec
 from tests.harness.learning_curves import curve
 
@@ -162,7 +162,7 @@ def test_a_diverged_run_is_shown_as_such(diverged: Record, micro: MakeSpec, tmp_
     finished = run(micro("embed"), tmp_path / "finished")
     table = build_table([finished, diverged])
     for form in ("md", "term", "csv"):
-        text = render(table, form)
+        text = render_table(table, form)
         assert "diverged" in text
         assert "nan" not in text.lower().replace("nan-loss", "")
 

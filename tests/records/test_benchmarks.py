@@ -1,4 +1,4 @@
-"""The artefact of the benchmarks as `compare` reads it: verdicts on ratios, and what stands in the way of one."""
+"""Comparison of two benchmark files: verdicts on ratios, and ratios that are not comparable."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from bench.errors import BenchError
-from bench.records.benchmarks import Artefact, compare, is_artefact, load_artefact
-from bench.records.verdict import exit_code
+from bench.records.benchmarks import BenchmarkFile, compare_benchmarks, is_benchmark_file, read_benchmark_file
+from bench.records.comparison import exit_code
 
 MACHINE = {"cpu": {"brand_raw": "A CPU", "flags": []}, "python_version": "3.11.7", "threads": 1, "torch": "2.13.0"}
 
@@ -34,75 +34,75 @@ def content(*benchmarks, machine=MACHINE):
     return {"machine_info": machine, "commit_info": {}, "benchmarks": benchmarks, "version": "5.3.1"}
 
 
-def artefact(*benchmarks, machine=MACHINE):
-    return Artefact.model_validate(content(*benchmarks, machine=machine))
+def benchmark_file(*benchmarks, machine=MACHINE):
+    return BenchmarkFile.model_validate(content(*benchmarks, machine=machine))
 
 
 def lines(first, second):
-    return list(map(str, compare(first, second)))
+    return list(map(str, compare_benchmarks(first, second)))
 
 
 @pytest.mark.parametrize(
     ("second", "verdict"), [(2.0, "ok"), (2.5, "ok"), (2.51, "regression"), (1.5, "ok"), (1.49, "improvement")]
 )
 def test_a_ratio_that_moves_by_more_than_a_quarter_is_judged(second, verdict):
-    comparisons = compare(artefact(benchmark(2.0)), artefact(benchmark(second)))
+    comparisons = compare_benchmarks(benchmark_file(benchmark(2.0)), benchmark_file(benchmark(second)))
     (comparison,) = comparisons
     assert comparison.verdict == verdict
     assert comparison.change == pytest.approx(second / 2 - 1, abs=1e-15)
     assert exit_code(comparisons) == (verdict == "regression")
 
 
-def test_seconds_are_told_and_not_judged():
-    both = artefact(benchmark(2.0, seconds=0.5)), artefact(benchmark(2.1, seconds=50.0))
+def test_seconds_are_printed_but_not_judged():
+    both = benchmark_file(benchmark(2.0, seconds=0.5)), benchmark_file(benchmark(2.1, seconds=50.0))
     assert lines(*both) == ["ok: test_x ratio 2 -> 2.1 (+5.00%, tolerance 25.00%, seconds 0.5 -> 50)"]
 
 
-def test_a_benchmark_in_one_artefact_only_is_incomparable():
+def test_a_benchmark_in_one_file_only_is_incomparable():
     both = benchmark(1.0)
-    first, second = artefact(both, benchmark(1.0, "test_old")), artefact(benchmark(1.0, "test_new"), both)
-    assert [(c.benchmark, c.verdict, c.reason) for c in compare(first, second)] == [
+    first, second = benchmark_file(both, benchmark(1.0, "test_old")), benchmark_file(benchmark(1.0, "test_new"), both)
+    assert [(c.benchmark, c.verdict, c.reason) for c in compare_benchmarks(first, second)] == [
         ("test_x", "ok", ""),
-        ("test_old", "incomparable", "the benchmark is in the first artefact only"),
-        ("test_new", "incomparable", "the benchmark is in the second artefact only"),
+        ("test_old", "incomparable", "the benchmark is only in the first file"),
+        ("test_new", "incomparable", "the benchmark is only in the second file"),
     ]
-    with pytest.raises(BenchError, match="nothing to compare: no benchmark is in both artefacts"):
-        compare(artefact(benchmark(1.0, "test_old")), second)
+    with pytest.raises(BenchError, match="nothing to compare: no benchmark is in both files"):
+        compare_benchmarks(benchmark_file(benchmark(1.0, "test_old")), second)
 
 
-def test_other_sizes_are_incomparable():
-    first = artefact(benchmark(1.0, sizes={"texts": 64, "tokens": 8}))
-    second = artefact(benchmark(9.0, sizes={"texts": 128, "tokens": 8, "layers": 4}))
+def test_different_sizes_are_incomparable():
+    first = benchmark_file(benchmark(1.0, sizes={"texts": 64, "tokens": 8}))
+    second = benchmark_file(benchmark(9.0, sizes={"texts": 128, "tokens": 8, "layers": 4}))
     assert lines(first, second) == [
         "incomparable: test_x ratio: sizes differ: texts 64 and 128, layers None and 4",
     ]
 
 
-def test_a_ratio_on_one_side_only_is_incomparable_and_none_at_all_is_passed_over():
+def test_a_ratio_in_one_file_only_is_incomparable():
     timed = benchmark(None, "test_timed", seconds=3.0)
-    first, second = artefact(benchmark(1.0), timed), artefact(benchmark(None), timed)
-    assert lines(first, second) == ["incomparable: test_x ratio: the second artefact has no ratio"]
-    assert lines(second, first) == ["incomparable: test_x ratio: the first artefact has no ratio"]
+    first, second = benchmark_file(benchmark(1.0), timed), benchmark_file(benchmark(None), timed)
+    assert lines(first, second) == ["incomparable: test_x ratio: the second file has no ratio"]
+    assert lines(second, first) == ["incomparable: test_x ratio: the first file has no ratio"]
 
 
-def test_other_machines_are_told_and_their_ratios_compared():
-    first = artefact(benchmark(1.0))
-    second = artefact(benchmark(1.5), machine={**MACHINE, "threads": 2, "node": "elsewhere"})
+def test_ratios_of_different_machines_are_compared():
+    first = benchmark_file(benchmark(1.0))
+    second = benchmark_file(benchmark(1.5), machine={**MACHINE, "threads": 2, "node": "elsewhere"})
     assert lines(first, second) == [
         "incomparable: seconds: machines differ: A CPU, threads 1, torch 2.13.0, Python 3.11.7"
         " and A CPU, threads 2, torch 2.13.0, Python 3.11.7",
         "regression: test_x ratio 1 -> 1.5 (+50.00%, tolerance 25.00%, seconds 1 -> 1)",
     ]
-    assert len(compare(first, artefact(benchmark(1.0), machine={**MACHINE, "node": "elsewhere"}))) == 1
+    assert len(compare_benchmarks(first, benchmark_file(benchmark(1.0), machine={**MACHINE, "node": "elsewhere"}))) == 1
 
 
 BROKEN = {
     "not JSON": ("{", "not JSON"),
     "a list": ("[]", "expected keys and values, got list."),
-    "another JSON": ('{"schema_version": 1}', "not an artefact of pytest-benchmark"),
+    "another JSON": ('{"schema_version": 1}', "not a benchmark file"),
     "no benchmark": (content(), "no benchmark has a ratio"),
     "no ratio": (content(benchmark(None)), "no benchmark has a ratio, and seconds are not compared"),
-    "one twice": (content(benchmark(1.0), benchmark(1.1)), "the benchmark test_x is there more than once"),
+    "duplicate": (content(benchmark(1.0), benchmark(1.1)), "the benchmark test_x occurs more than once"),
     "ratio zero": (content(benchmark(0.0)), "benchmarks.0.extra_info.ratio: Input should be greater than 0"),
     "ratio not finite": (
         content(benchmark(math.inf)),
@@ -113,23 +113,23 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("text", "complaint"), BROKEN.values(), ids=BROKEN)
-def test_what_is_no_artefact_is_named(tmp_path, text, complaint):
+def test_the_error_names_an_invalid_file(tmp_path, text, complaint):
     path = tmp_path / "benchmark.json"
     path.write_text(text if isinstance(text, str) else json.dumps(text))
     with pytest.raises(BenchError) as error:
-        load_artefact(path)
+        read_benchmark_file(path)
     assert str(error.value).startswith(f"{path}: ")
     assert complaint in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_what_is_meant_to_be_an_artefact(tmp_path):
+def test_is_benchmark_file(tmp_path):
     path = tmp_path / "benchmark.json"
-    assert not is_artefact(tmp_path)
-    assert not is_artefact(path)
+    assert not is_benchmark_file(tmp_path)
+    assert not is_benchmark_file(path)
     for text, expected in (('{"benchmarks": 0}', True), ('{"schema_version": 1}', False), ("[]", False), ("{", False)):
         path.write_text(text)
-        assert is_artefact(path) == expected
+        assert is_benchmark_file(path) == expected
 
 
 BENCHMARKS = """
@@ -145,8 +145,8 @@ def test_quadratic(growth):
 """
 
 
-def test_what_pytest_benchmark_writes(tmp_path):
-    """The fixtures of the benchmarks, their summary and their artefact; the targets are past doubt on any machine."""
+def test_a_file_that_pytest_benchmark_wrote(tmp_path):
+    """The fixtures of the benchmarks, their summary and their file; every machine reaches or misses these targets."""
     tests = Path(__file__).parents[1]
     copy = tmp_path / "tests"
     (copy / "benchmarks").mkdir(parents=True)
@@ -166,15 +166,15 @@ def test_what_pytest_benchmark_writes(tmp_path):
     )
     assert done.returncode == 0, done.stdout
 
-    found = load_artefact(tmp_path / "benchmark.json")
-    assert found.machine.threads == 1
-    assert found.machine.torch == torch.__version__
-    ratio, _ = found.benchmarks
+    file = read_benchmark_file(tmp_path / "benchmark.json")
+    assert file.machine.threads == 1
+    assert file.machine.torch == torch.__version__
+    ratio, _ = file.benchmarks
     assert ratio.name == "tests/benchmarks/test_sleep.py::test_twice"
     assert ratio.stats.median > 0.02
     assert ratio.figures.ratio == pytest.approx(ratio.stats.median / ratio.figures.reference_seconds, rel=1e-12)
     assert ratio.figures.sizes == {"texts": 2}
-    assert [c.verdict for c in compare(found, found)] == ["ok"]
+    assert [c.verdict for c in compare_benchmarks(file, file)] == ["ok"]
 
     extra_info = json.loads((tmp_path / "benchmark.json").read_text())["benchmarks"][1]["extra_info"]
     grown = extra_info["growth"]

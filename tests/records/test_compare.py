@@ -9,10 +9,10 @@ import pytest
 from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
 from bench.metric import PerTextMetric, Signature, signature
-from bench.records.compare import compare
+from bench.records.compare import compare_runs
+from bench.records.comparison import exit_code
 from bench.records.schema import RecordedScore
 from bench.records.store import RecordStore
-from bench.records.verdict import exit_code
 
 RNG = np.random.default_rng(7)
 TEXTS = RNG.normal(20.0, 4.0, size=(300, 1))
@@ -48,7 +48,7 @@ def stored(tmp_path, make_record):
 
 
 def verdicts(first, second, **options):
-    return [(c.metric, c.verdict) for c in compare([first], [second], **options)]
+    return [(c.metric, c.verdict) for c in compare_runs([first], [second], **options)]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def verdicts(first, second, **options):
 def test_a_move_past_the_tolerance_is_judged_by_direction(stored, direction, second, verdict):
     runs = [stored([("X", value)], direction=direction) for value in (20.0, second)]
     assert verdicts(*runs) == [("X", verdict)]
-    (comparison,) = compare(runs[:1], runs[1:])
+    (comparison,) = compare_runs(runs[:1], runs[1:])
     assert comparison.change == pytest.approx(second / 20 - 1, abs=1e-15)
     assert exit_code([comparison]) == (verdict == "regression")
 
@@ -76,7 +76,7 @@ def test_a_move_past_the_tolerance_is_judged_by_direction(stored, direction, sec
 def test_negative_values_and_zero(stored):
     assert verdicts(stored([("X", -20.0)]), stored([("X", -19.0)])) == [("X", "regression")]
     assert verdicts(stored([("X", 0.0)]), stored([("X", 0.0)])) == [("X", "ok")]
-    (comparison,) = compare([stored([("X", 0.0)])], [stored([("X", 1e-9)])])
+    (comparison,) = compare_runs([stored([("X", 0.0)])], [stored([("X", 1e-9)])])
     assert (comparison.change, comparison.verdict) == (math.inf, "regression")
 
 
@@ -89,7 +89,7 @@ def test_a_paired_test_tells_noise_from_a_move(stored):
     first = stored([("Loss", TEXTS.mean())], {"Loss": TEXTS})
     for rows, verdict in ((shifted, "regression"), (noisy, "ok")):
         second = stored([("Loss", rows.mean())], {"Loss": rows})
-        (comparison,) = compare([first], [second], {"Loss": Mean()}, Bootstrap(samples=500))
+        (comparison,) = compare_runs([first], [second], {"Loss": Mean()}, Bootstrap(samples=500))
         assert comparison.verdict == verdict
         assert comparison.paired.difference == pytest.approx(TEXTS.mean() - rows.mean(), rel=1e-12)
         assert (comparison.paired.p_value < 0.05) == (verdict == "regression")
@@ -99,7 +99,7 @@ def test_a_paired_test_tells_noise_from_a_move(stored):
 @pytest.mark.parametrize("rows", [None, {"Loss": TEXTS[:10]}, {"Other": TEXTS}], ids=["none", "fewer", "other"])
 def test_without_statistics_of_the_same_texts_there_is_no_paired_test(stored, rows):
     first, second = stored([("Loss", 20.0)], {"Loss": TEXTS}), stored([("Loss", 20.0)], rows)
-    (comparison,) = compare([first], [second], {"Loss": Mean()})
+    (comparison,) = compare_runs([first], [second], {"Loss": Mean()})
     assert comparison.paired is None
     assert comparison.verdict == "ok"
 
@@ -109,7 +109,7 @@ def test_two_signatures_are_incomparable(stored):
     second = stored([("PPL", 20.0)])
     other = RecordedScore(**{**vars(second.record.metrics[0]), "signature": "PPL|K:30|v:2"})
     second = replace(second, record=second.record.model_copy(update={"metrics": (other,)}))
-    (comparison,) = compare([first], [second])
+    (comparison,) = compare_runs([first], [second])
     assert comparison.verdict == "incomparable"
     assert comparison.reason == "signatures differ: PPL|v:1 and PPL|K:30|v:2"
     assert exit_code([comparison]) == 0
@@ -117,14 +117,14 @@ def test_two_signatures_are_incomparable(stored):
 
 def test_other_data_are_incomparable(stored, make_record):
     data = {**make_record().data.model_dump(), "sha256": "b" * 64}
-    (comparison,) = compare([stored([("X", 1.0)])], [stored([("X", 9.0)], data=data)])
+    (comparison,) = compare_runs([stored([("X", 1.0)])], [stored([("X", 9.0)], data=data)])
     assert comparison.verdict == "incomparable"
     assert comparison.reason == "the data differ: sha256 5ca1ab1e5ca1 and bbbbbbbbbbbb"
 
 
 def test_a_metric_that_is_gone_says_why(stored):
     skipped = [{"metric": "X", "reason": "no latent variable"}]
-    (gone,) = compare([stored([("X", 1.0)])], [stored([], skipped=skipped)])
+    (gone,) = compare_runs([stored([("X", 1.0)])], [stored([], skipped=skipped)])
     assert (gone.verdict, gone.reason) == ("incomparable", "not in the second run (no latent variable)")
 
 
@@ -139,7 +139,7 @@ def test_a_metric_that_is_gone_says_why(stored):
 )
 def test_a_change_of_status_counts(stored, statuses, verdict):
     first, second = (stored([], status=status, reason="because") for status in statuses)
-    (comparison,) = compare([first], [second])
+    (comparison,) = compare_runs([first], [second])
     assert (comparison.metric, comparison.verdict) == ("status", verdict)
     assert comparison.reason == f"{statuses[0]}, then {statuses[1]} (because)"
 
@@ -147,16 +147,16 @@ def test_a_change_of_status_counts(stored, statuses, verdict):
 @pytest.mark.parametrize(("speed", "verdict"), [(800.0, "ok"), (700.0, "regression"), (1300.0, "improvement")])
 def test_speed_has_a_tolerance_of_its_own(stored, speed, verdict):
     first, second = (stored([], training={"tokens_per_second": value}) for value in (1000.0, speed))
-    (comparison,) = compare([first], [second])
+    (comparison,) = compare_runs([first], [second])
     assert (comparison.metric, comparison.verdict) == ("tokens_per_second", verdict)
-    assert compare([first], [second], speed_tolerance=0.5)[0].verdict == "ok"
+    assert compare_runs([first], [second], speed_tolerance=0.5)[0].verdict == "ok"
 
 
 def test_speed_of_two_machines_is_incomparable(stored, make_record):
     elsewhere = {**make_record().environment.model_dump(), "device": "a GPU"}
     first = stored([], training={"tokens_per_second": 1000.0})
     second = stored([], training={"tokens_per_second": 10.0}, environment=elsewhere)
-    (comparison,) = compare([first], [second])
+    (comparison,) = compare_runs([first], [second])
     assert comparison.verdict == "incomparable"
     assert comparison.reason.startswith("machines differ: ")
 
@@ -164,20 +164,20 @@ def test_speed_of_two_machines_is_incomparable(stored, make_record):
 def test_runs_are_matched_and_those_without_counterpart_named(stored):
     first = [stored([("X", 1.0)], seed=seed) for seed in (0, 1)]
     second = [stored([("X", 1.0)], seed=seed) for seed in (1, 2)]
-    result = [(c.seed, c.metric, c.verdict, c.reason) for c in compare(first, second)]
+    result = [(c.seed, c.metric, c.verdict, c.reason) for c in compare_runs(first, second)]
     assert result == [
-        (0, "status", "incomparable", "the run is in the first set only"),
+        (0, "status", "incomparable", "the run is only in the first set"),
         (1, "X", "ok", ""),
-        (2, "status", "incomparable", "the run is in the second set only"),
+        (2, "status", "incomparable", "the run is only in the second set"),
     ]
     with pytest.raises(BenchError, match="nothing to compare"):
-        compare(first[:1], second)
+        compare_runs(first[:1], second)
     with pytest.raises(BenchError, match="two runs of ptb della smoke seed 0 in one set"):
-        compare([first[0], first[0]], second)
+        compare_runs([first[0], first[0]], second)
 
 
 def test_a_comparison_reads_as_one_line(stored):
-    moved = compare([stored([("X", 20.0)])], [stored([("X", 25.0)])])[0]
+    moved = compare_runs([stored([("X", 20.0)])], [stored([("X", 25.0)])])[0]
     assert str(moved) == "regression: ptb della smoke seed 0 X 20 -> 25 (+25.00%, tolerance 2.00%)"
-    alone = compare([stored([("X", 20.0)])], [stored([])])[0]
+    alone = compare_runs([stored([("X", 20.0)])], [stored([])])[0]
     assert str(alone) == "incomparable: ptb della smoke seed 0 X: not in the second run"

@@ -5,12 +5,12 @@ from collections import Counter
 import pytest
 
 from bench.errors import BenchError
-from bench.records.published import COLUMNS, Published, published_folder
+from bench.records.published import COLUMNS, PublishedFigures, published_folder
 
 
 @pytest.fixture(scope="module")
 def published():
-    return Published.load()
+    return PublishedFigures.load()
 
 
 def test_every_figure_is_there(published):
@@ -87,5 +87,5 @@ def test_the_installed_folder_goes_before_the_checkout(tmp_path, monkeypatch):
 def test_a_bad_file_is_named(tmp_path, content, complaint):
     (tmp_path / "mine.csv").write_text(content)
     with pytest.raises(BenchError, match=complaint) as caught:
-        Published.load(tmp_path)
+        PublishedFigures.load(tmp_path)
     assert "mine.csv" in str(caught.value)

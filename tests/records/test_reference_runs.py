@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.records.store import GENERATIONS, StoredRun, load_records, load_runs
-from bench.report import build_table, load_layout, render
+from bench.report import build_table, load_layout, render_table
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 RUNS = load_runs([REFERENCE])
@@ -34,7 +34,9 @@ def test_tables_are_those_that_the_records_give(folder: Path, form: str) -> None
     suite = folder.name.rpartition("-")[0]
     table = build_table(load_records([folder]), load_layout(suite))
     command = f"della-bench table results/reference/{folder.name} --layout {suite} --format {form}"
-    assert (folder / f"table.{form}").read_text(encoding="utf-8") == render(table, form), f"out of date; run: {command}"
+    assert (folder / f"table.{form}").read_text(encoding="utf-8") == render_table(table, form), (
+        f"out of date; run: {command}"
+    )
 
 
 def keys(run: StoredRun) -> list[tuple[str, ...]]:

@@ -30,11 +30,11 @@ def test_mean_and_sd_over_seeds_are_numpys(make_run, make_score):
     assert cell.run_ids == tuple(run.run_id for run in runs)
 
 
-def test_t_quantiles_are_scipys():
+def test_t_quantiles_equal_scipy():
     assert pytest.approx(student.ppf(0.975, np.arange(1, 31)), abs=5e-4) == np.array(T_QUANTILES)  # three decimals
 
 
-def test_the_interval_over_seeds_is_students(make_run, make_score):
+def test_the_interval_over_seeds_is_student_t(make_run, make_score):
     values = np.array([20.0, 21.0, 23.0])
     runs = [make_run("della", seed=seed, scores=[make_score("PPL", value)]) for seed, value in enumerate(values)]
     low, high = student.interval(0.95, 2, loc=values.mean(), scale=values.std(ddof=1) / np.sqrt(3))
@@ -43,7 +43,7 @@ def test_the_interval_over_seeds_is_students(make_run, make_score):
 
 
 def test_the_interval_covers_texts_and_seeds(make_run, make_score):
-    """Three seeds that agree: what is left is the choice of texts; one seed: its bootstrap interval as it is."""
+    """Three equal seeds: only the interval over texts remains; one seed: its bootstrap interval is unchanged."""
     runs = [make_run("della", seed=seed, scores=[make_score("PPL", 20.0, 1.0 + seed)]) for seed in range(3)]
     interval = cells(build_table(runs))["della"].interval
     assert (interval.low, interval.high) == pytest.approx((18.0, 22.0), rel=1e-12)
@@ -64,7 +64,9 @@ def test_the_interval_covers_texts_and_seeds(make_run, make_score):
     ],
     ids=["least", "most", "overlap", "a wide third overlaps", "no direction", "no interval", "alone"],
 )
-def test_bold_is_the_best_whose_interval_is_disjoint_from_all_others(make_run, make_score, direction, values, best):
+def test_bold_is_the_best_value_if_its_interval_is_disjoint_from_all_others(
+    make_run, make_score, direction, values, best
+):
     runs = [make_run(k, scores=[make_score("PPL", v, half, direction=direction)]) for k, (v, half) in values.items()]
     table = build_table([*runs, make_run("failed", status="diverged", reason="x")])
     assert [label for label, cell in cells(table).items() if cell.bold] == ([best] if best else [])
@@ -74,14 +76,14 @@ def test_bold_is_the_best_whose_interval_is_disjoint_from_all_others(make_run, m
     st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), min_size=1, max_size=5), st.sampled_from(["up", "down"])
 )
 def test_bold_agrees_with_its_definition(pairs, direction):
-    from bench.report.build import _separated
+    from bench.report.build import _separated_best
     from bench.report.table import Cell
 
     row = [Cell("measured", value, interval=Interval(value - half, value + half)) for value, half in pairs]
     ranked = sorted(range(len(row)), key=lambda i: row[i].value, reverse=direction == "up")
     best, others = row[ranked[0]], [row[i] for i in ranked[1:]]
     disjoint = all(o.interval.high < best.interval.low or o.interval.low > best.interval.high for o in others)
-    assert _separated(row, direction) == (ranked[0] if others and disjoint else None)
+    assert _separated_best(row, direction) == (ranked[0] if others and disjoint else None)
 
 
 def test_two_signatures_do_not_share_a_column(make_run, make_score):
@@ -107,22 +109,22 @@ def test_seeds_under_two_signatures_do_not_share_a_cell(make_run, make_score):
         build_table(runs)
 
 
-def test_other_texts_or_fewer_are_not_the_same_column(make_run, make_score):
-    one = make_run("della", scores=[make_score("PPL", 20)])
+def test_scores_on_different_texts_do_not_share_a_column(make_run, make_score):
+    run = make_run("della", scores=[make_score("PPL", 20)])
     fewer = make_run("lm", scores=[make_score("PPL", 30, n=100)])
-    data = {**one.data.model_dump(), "sha256": "b" * 64, "source": "files"}
+    data = {**run.data.model_dump(), "sha256": "b" * 64, "source": "files"}
     other = make_run("lm", scores=[make_score("PPL", 30)], data=data)
     with pytest.raises(BenchError, match=r"on 200 texts .* on 100 texts"):
-        build_table([one, fewer])
+        build_table([run, fewer])
     with pytest.raises(BenchError, match="data bbbbbbbbbbbb"):
-        build_table([one, other])
-    table = build_table([one, other], allow_mixed=True)
+        build_table([run, other])
+    table = build_table([run, other], allow_mixed=True)
     assert heads(table)[1] == "PPL [data:bbbbbbbbbbbb]"
     assert any("files data" in note for note in table.notes)
     assert any("grammar data" in note for note in table.notes)
 
 
-def test_a_metric_that_every_run_has_twice_makes_two_columns(make_run, make_score):
+def test_a_metric_with_two_signatures_in_every_run_has_two_columns(make_run, make_score):
     scores = [make_score("AU", 3, est="0.01", direction="up"), make_score("AU", 2, est="0.2", direction="up")]
     table = build_table([make_run("della", scores=scores), make_run("embed", scores=scores[::-1])])
     assert heads(table) == ["AU [est:0.01]", "AU [est:0.2]"]
@@ -165,7 +167,7 @@ def test_only_scores_of_the_split_count(make_run, make_score):
     assert cells(build_table([run], layout))["della"].value == 10
 
 
-def test_every_empty_cell_says_why(make_run, make_score):
+def test_every_empty_cell_has_a_reason(make_run, make_score):
     runs = [
         make_run("lm", scores=[make_score("PPL", 30)], skipped=[{"metric": "MI", "reason": "no latent variable"}]),
         make_run("della", scores=[make_score("MI", 3, direction="up")]),
@@ -178,27 +180,27 @@ def test_every_empty_cell_says_why(make_run, make_score):
         rows=("lm", "della", "embed", "softmax", "memory", "optimus"), tasks=("ptb",), metrics=("PPL", "MI", "CND")
     )
     table = build_table(runs, layout)
-    shown = {row.label: [(cell.text, "; ".join(cell.footnotes)) for cell in row.cells] for row in table.rows}
-    assert shown["lm"] == [("30", ""), ("—", "no latent variable"), ("—", "not measured")]
-    assert shown["della"] == [("—", "not measured"), ("3", ""), ("—", "not measured")]
-    assert shown["embed"] == [("—", "needs a decoder")] * 3
-    assert shown["softmax"] == [("diverged", "diverged: loss is nan at step 7")] * 3
-    assert shown["memory"][0] == ("31", "1 of 2 seeds diverged: loss is nan at step 9")
-    assert shown["optimus"] == [("—", "no run")] * 3
+    texts = {row.label: [(cell.text, "; ".join(cell.footnotes)) for cell in row.cells] for row in table.rows}
+    assert texts["lm"] == [("30", ""), ("—", "no latent variable"), ("—", "not measured")]
+    assert texts["della"] == [("—", "not measured"), ("3", ""), ("—", "not measured")]
+    assert texts["embed"] == [("—", "needs a decoder")] * 3
+    assert texts["softmax"] == [("diverged", "diverged: loss is nan at step 7")] * 3
+    assert texts["memory"][0] == ("31", "1 of 2 seeds diverged: loss is nan at step 9")
+    assert texts["optimus"] == [("—", "no run")] * 3
     assert list(table.footnotes.values()) == list("abcdef")
-    assert table.marks(table.rows[3].cells[0]) == table.footnotes["diverged: loss is nan at step 7"]
+    assert table.markers(table.rows[3].cells[0]) == table.footnotes["diverged: loss is nan at step 7"]
 
 
-def test_fewer_seeds_than_elsewhere_are_marked(make_run, make_score):
+def test_missing_seeds_have_a_footnote(make_run, make_score):
     runs = [make_run("della", seed=seed, scores=[make_score("PPL", 20)]) for seed in range(3)]
     table = build_table([*runs, make_run("lm", scores=[make_score("PPL", 30)])])
     assert cells(table)["lm"].footnotes == ("1 of 3 seeds",)
     assert cells(table)["della"].footnotes == ()
 
 
-def test_the_floor_is_the_first_row(make_run, make_score):
-    floor = make_score("PPL floor", 9.75, direction=None, est="exact")
-    scores = [make_score("PPL", 20, 0.5), make_score("KL", 3, direction=None), floor]
+def test_the_entropy_is_the_first_row(make_run, make_score):
+    entropy = make_score("PPL floor", 9.75, direction=None, est="exact")
+    scores = [make_score("PPL", 20, 0.5), make_score("KL", 3, direction=None), entropy]
     table = build_table([make_run(label, scores=scores) for label in ("della", "embed")])
     assert table.rows[0].label == "floor"
     assert [cell.value for cell in table.rows[0].cells] == [9.75, None]
@@ -206,23 +208,23 @@ def test_the_floor_is_the_first_row(make_run, make_score):
     assert "PPL floor|est:exact|n:200|v:1" in {line.signature for line in table.signatures}
 
 
-def test_a_grid_in_which_everything_failed_still_is_a_table(make_run):
+def test_a_grid_without_finished_runs_has_a_table(make_run):
     table = build_table(
         [make_run("della", status="diverged", reason="x"), make_run("lm", status="skipped", reason="y")]
     )
     assert {label: cell.text for label, cell in cells(table).items()} == {"della": "diverged", "lm": "—"}
 
 
-def test_signatures_are_grouped_where_equal(make_run, make_score):
+def test_equal_signatures_are_one_line(make_run, make_score):
     runs = [make_run("della", task, scores=[make_score("PPL", 20), make_score("KL", 2)]) for task in ("ptb", "snli")]
     table = build_table(runs)
     assert [(line.signature, line.groups) for line in table.signatures] == [
-        ("PPL|est:iw|n:200|v:1", ("PTB", "SNLI")),
-        ("KL|est:iw|n:200|v:1", ("PTB", "SNLI")),
+        ("PPL|est:iw|n:200|v:1", "PTB, SNLI"),
+        ("KL|est:iw|n:200|v:1", "PTB, SNLI"),
     ]
 
 
-def test_the_notes_say_texts_scale_and_data(make_run, make_score):
+def test_the_notes_name_texts_scale_and_data(make_run, make_score):
     run = make_run("della", scores=[make_score("PPL", 20), make_score("BLEU", 20, n=50)])
     run = run.model_copy(update={"data": run.data.model_copy(update={"notes": ("3 texts repeat",)})})
     notes = build_table([run]).notes

@@ -10,10 +10,10 @@ import sys, time
 start = time.process_time()
 from pathlib import Path
 from bench.records.store import load_records
-from bench.report import FORMATS, build_table, load_layout, render
+from bench.report import FORMATS, build_table, load_layout, render_table
 records = load_records([Path(sys.argv[1])])
 for name in FORMATS.names():
-    render(build_table(records, load_layout("table8")), name)
+    render_table(build_table(records, load_layout("table8")), name)
 print(time.process_time() - start)
 heavy = {"torch", "transformers", "pandas"} & set(sys.modules)
 sys.exit(f"imported {heavy}" if heavy else 0)

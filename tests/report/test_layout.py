@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bench.errors import BenchError
-from bench.records.published import Published
+from bench.records.published import PublishedFigures
 from bench.report import Layout, build_table, load_layout
 from bench.report.layout import MAIN_METRICS, default_layout
 from bench.resources import names
@@ -35,12 +35,12 @@ def test_every_figure_of_a_printed_table_has_a_place_in_its_suite(suite, printed
     layout = load_layout(suite)
     table = build_table([make_run("mine", layout.tasks[0].name)], layout)
     shown = [cell.published for row in table.rows for cell in row.cells if cell.published]
-    wanted = [f for f in Published.load().figures if (f.key, f.table) == (PAPER, printed)]
+    wanted = [f for f in PublishedFigures.load().figures if (f.key, f.table) == (PAPER, printed)]
     assert sorted(shown, key=repr) == sorted(wanted, key=repr)
 
 
 def test_every_printed_table_is_a_suite_or_there_is_a_reason():
-    printed = {figure.table for figure in Published.load().figures if figure.key == PAPER}
+    printed = {figure.table for figure in PublishedFigures.load().figures if figure.key == PAPER}
     assert printed == {*TABLES.values(), *NO_SUITE}
 
 
@@ -61,7 +61,7 @@ def test_optimus_has_its_published_figures_for_every_free_target(make_run):
 def test_the_published_figure_stands_beside_a_missing_run(make_run):
     table = build_table([make_run("della", "ptb")], load_layout("table8"))
     column = [column.metric for _, column in table.columns].index("PPL")
-    shown = {row.label: f"{row.cells[column].text} {row.cells[column].aside}" for row in table.rows}
+    shown = {row.label: f"{row.cells[column].text} {row.cells[column].published_text}" for row in table.rows}
     assert shown == {
         "lm": "— (25.80)",
         "optimus": "— (22.79)",
@@ -81,7 +81,7 @@ def test_a_row_may_stand_beside_another_paper(make_run, make_score):
         {"rows": [{"label": "optimus", "published": optimus}], "tasks": [ptb], "metrics": ["PPL"]}
     )
     table = build_table([make_run("optimus", scores=[make_score("PPL", 20)])], layout)
-    assert table.rows[0].cells[0].aside == "(26.69)"  # Table 8 of the DELLA paper misquotes it as 22.79
+    assert table.rows[0].cells[0].published_text == "(26.69)"  # Table 8 of the DELLA paper misquotes it as 22.79
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Golden renders: one synthetic grid in every format.
 
-Regenerate after a wanted change, and read the difference: ``REGENERATE_GOLDENS=1 pytest tests/report``.
+Regenerate after an intended change and read the diff: ``REGENERATE_GOLDENS=1 pytest tests/report``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
-from bench.report import FORMATS, Layout, build_table, render
+from bench.report import FORMATS, Layout, build_table, render_table
 from bench.report.render_latex import escape
 from bench.report.table import format_spread
 
@@ -51,8 +51,8 @@ LAYOUT = Layout.model_validate(
 
 @pytest.fixture
 def table(make_run, make_score):
-    """Seeds, a floor, a published figure with a note, and every way in which a cell can be empty."""
-    floor = make_score("PPL floor", 9.75, direction=None, est="exact")
+    """Several seeds, the entropy, a published figure with a note, and every kind of empty cell."""
+    entropy = make_score("PPL floor", 9.75, direction=None, est="exact")
 
     def kl(value):
         return make_score("KL", value, 0.2, direction=None, unit="nats")
@@ -66,9 +66,11 @@ def table(make_run, make_score):
     no_latent = [{"metric": name, "reason": "no latent variable"} for name in ("KL", "AU")]
     nan = "the loss was not finite by step 40"
     embed = "embed+free_bits:0.5"
-    lms = [make_run("lm", "ptb", seed, [ppl(30.5 + seed / 2), floor], skipped=no_latent) for seed in range(3)]
-    embeds = [make_run(embed, "ptb", seed, [ppl(25 + seed / 8), floor, kl(2.5), au(3 + seed)]) for seed in range(2)]
-    dellas = [make_run("della", "ptb", seed, [ppl(20 + seed / 8), floor, kl(6 + seed / 4), au(6)]) for seed in range(3)]
+    lms = [make_run("lm", "ptb", seed, [ppl(30.5 + seed / 2), entropy], skipped=no_latent) for seed in range(3)]
+    embeds = [make_run(embed, "ptb", seed, [ppl(25 + seed / 8), entropy, kl(2.5), au(3 + seed)]) for seed in range(2)]
+    dellas = [
+        make_run("della", "ptb", seed, [ppl(20 + seed / 8), entropy, kl(6 + seed / 4), au(6)]) for seed in range(3)
+    ]
     others = [
         make_run(embed, "ptb", 2, status="diverged", reason=nan),
         make_run("lm", "snli", 0, [make_score("PPL", 12.3456, 0.25)], skipped=no_latent),
@@ -81,7 +83,7 @@ def table(make_run, make_score):
 @pytest.mark.parametrize("table_format", FORMATS.names())
 def test_render_equals_its_golden(table, table_format):
     path = GOLDENS / f"synthetic.{table_format}"
-    text = render(table, table_format)
+    text = render_table(table, table_format)
     if os.environ.get("REGENERATE_GOLDENS"):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(text.encode())
@@ -89,7 +91,7 @@ def test_render_equals_its_golden(table, table_format):
 
 
 def test_csv_holds_the_unrounded_table(table):
-    lines = list(csv.DictReader(io.StringIO(render(table, "csv"))))
+    lines = list(csv.DictReader(io.StringIO(render_table(table, "csv"))))
     assert len(lines) == sum(len(row.cells) for row in table.rows)
     cells = [cell for row in table.rows for cell in row.cells]
     for line, cell in zip(lines, cells, strict=True):
@@ -104,7 +106,7 @@ def test_csv_holds_the_unrounded_table(table):
 
 
 def test_html_is_well_formed_and_complete(table):
-    page = render(table, "html").removeprefix("<!DOCTYPE html>\n")
+    page = render_table(table, "html").removeprefix("<!DOCTYPE html>\n")
     root = ET.fromstring(page)  # noqa: S314
     body = root.findall(".//tbody/tr")
     assert [row.findtext("th") for row in body] == [row.title for row in table.rows]
@@ -113,12 +115,12 @@ def test_html_is_well_formed_and_complete(table):
 
 
 def test_markdown_rows_have_equally_many_cells(table):
-    rows = [line for line in render(table, "md").splitlines() if line.startswith("|")]
+    rows = [line for line in render_table(table, "md").splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {8}
 
 
 def test_latex_rows_have_equally_many_cells(table):
-    lines = render(table, "latex").splitlines()
+    lines = render_table(table, "latex").splitlines()
     body = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {6}
     assert all(line.endswith(r" \\") for line in body)
@@ -139,20 +141,20 @@ def test_latex_escapes(text, printed):
 
 
 @given(st.text(alphabet=r"ab&%$#_{}\~^[]"))
-def test_nothing_special_is_left_unescaped(text):
-    """Every special character that is left belongs to a command of the escape table."""
+def test_every_special_character_is_escaped(text):
+    """After the commands of the escape table are removed, no special character is left."""
     commands = r"\\(text(backslash|asciitilde|asciicircum)\{\}|[&%$#_{}])|\{\[\}"
     assert not re.search(r"[&%$#_{}\\~^\[]", re.sub(commands, "", escape(text)))
 
 
-def test_bold_reaches_the_terminal_as_an_attribute(table):
-    assert "\x1b[1m20.12 ± 0.12\x1b[0m" in render(table, "term")
-    assert render(table, "term").count("31.00 ± 0.50") == 1
+def test_bold_is_an_attribute_in_the_terminal(table):
+    assert "\x1b[1m20.12 ± 0.12\x1b[0m" in render_table(table, "term")
+    assert render_table(table, "term").count("31.00 ± 0.50") == 1
 
 
-def test_an_unknown_format_is_named_with_the_nearest(table):
+def test_the_error_names_an_unknown_format_and_the_nearest(table):
     with pytest.raises(BenchError, match=r"unknown table format 'htm'. Did you mean 'html'\?"):
-        render(table, "htm")
+        render_table(table, "htm")
 
 
 @pytest.mark.parametrize(

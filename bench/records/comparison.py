@@ -1,4 +1,4 @@
-"""What comparing two of a kind comes to: a verdict on every figure, a line that says it, an exit code for all."""
+"""The result of comparing two sets: a verdict and a line for each value, one exit code for all values."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Verdict = Literal["ok", "regression", "improvement", "incomparable"]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(ABC):
-    """One figure, before and after.
+    """One value in the first and in the second set.
 
     Attributes:
-        verdict: ``ok`` within tolerance or noise, otherwise what happened.
-        first: value in the first of the two, None where there is none.
-        second: value in the second, None where there is none.
-        tolerance: relative change that passes.
-        reason: why the verdict is what it is, where figures do not say it.
+        verdict: ``ok`` if the change is within the tolerance or is noise.
+        first: value in the first set, None if it has none.
+        second: value in the second set, None if it has none.
+        tolerance: relative change that is accepted.
+        reason: explains a verdict that the values do not explain.
     """
 
     verdict: Verdict
@@ -34,22 +34,21 @@ class Comparison(ABC):
     @property
     @abstractmethod
     def subject(self) -> str:
-        """Which figure of what it is."""
+        """What is compared, for example task, label and metric."""
 
     @property
     def note(self) -> str:
-        """What is told beside the values and decides nothing, or all there is to tell."""
+        """Printed beside the values; has no influence on the verdict."""
         return ""
 
     @property
     def change(self) -> float | None:
-        """Relative change from first to second, infinite from zero; None where a value is missing."""
+        """Relative change from first to second, infinite if first is zero; None if a value is missing."""
         if self.first is None or self.second is None:
             return None
         return relative_change(self.first, self.second)
 
     def __str__(self) -> str:
-        """One line: verdict, subject, both values, and why."""
         line = f"{self.verdict}: {self.subject}"
         if self.change is not None:
             line += f" {self.first:.5g} -> {self.second:.5g} ({self.change:+.2%}, tolerance {self.tolerance:.2%}"
@@ -58,14 +57,14 @@ class Comparison(ABC):
 
 
 def judge(first: float, second: float, tolerance: float, direction: Direction | None, noise: bool = False) -> Verdict:
-    """Returns what a move from ``first`` to ``second`` is.
+    """Returns the verdict on a change from ``first`` to ``second``.
 
     Args:
         first: value before.
         second: value after.
-        tolerance: relative change that passes.
-        direction: which way is better; where neither is, a move is a regression: nobody asked for it.
-        noise: whether a test found that the move may be none.
+        tolerance: relative change that is accepted.
+        direction: which way is better; if neither is, a change beyond the tolerance is a regression.
+        noise: whether a test attributes the change to chance.
     """
     change = relative_change(first, second)
     if abs(change) <= tolerance or noise:
@@ -76,12 +75,12 @@ def judge(first: float, second: float, tolerance: float, direction: Direction | 
 
 
 def relative_change(first: float, second: float) -> float:
-    """Returns (second - first) / ``|first|``, infinite from zero."""
+    """Returns (second - first) / ``|first|``, infinite if first is zero."""
     if first == second:
         return 0.0
     return (second - first) / abs(first) if first else math.copysign(math.inf, second)
 
 
 def exit_code(comparisons: Iterable[Comparison]) -> int:
-    """Returns 1 if anything regressed, else 0."""
+    """Returns 1 if there is a regression, else 0."""
     return int(any(comparison.verdict == "regression" for comparison in comparisons))
