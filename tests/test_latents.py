@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from bench.interface import LatentPath
 from bench.latents import Gaussian, GaussianPosterior, draw_noise, path_of, sample_gaussian_prior, standard_gaussian
 
-EXACT = {"rtol": 1e-12, "atol": 1e-12}
+EXACT: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
 
 
 def gaussian(*shape: int, seed: int = 0) -> Gaussian:

@@ -26,7 +26,7 @@ from bench.batch import Batch
 from bench.specs import BackboneSpec, DecodingSpec
 from bench.tokenizers import Tokenizer
 
-EXACT = {"rtol": 1e-10, "atol": 1e-10}
+EXACT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-10}
 GATED = (0, 2)
 PARTS = ("nothing", "embedding", "memory", "logits", "gate", "shift", "values", "everything", "maps")
 GREEDY, BEAM = DecodingSpec(strategy="greedy", max_tokens=8), DecodingSpec(strategy="beam", beams=3, max_tokens=8)
@@ -245,7 +245,7 @@ class TestLikelihood:
         monkeypatch.setattr(likelihood, "LOGITS_AT_ONCE", 4 * backbone.vocabulary_size)
 
         class Largest(TorchDispatchMode):
-            def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[no-untyped-def]
                 nonlocal largest
                 result = func(*args, **(kwargs or {}))
                 made = [one for one in tree_leaves(result) if isinstance(one, torch.Tensor) and one.dim() > 1]

@@ -25,7 +25,7 @@ from tests.pretrained_models import BYTES, POSITIONS, SPECIAL
 SOURCES = ("where is the cat ?", "who", "what does a dog do all day ?")
 TARGETS = ("on the mat", "nobody knows", "it runs")
 # The same float32 weights through another attention kernel.
-CLOSE = {"rtol": 0, "atol": 1e-5}
+CLOSE: dict[str, Any] = {"rtol": 0, "atol": 1e-5}
 
 KINDS: tuple[BackboneKind, ...] = ("decoder-only", "encoder-decoder")
 MODELS: dict[BackboneKind, type[PreTrainedModel]] = {

@@ -7,6 +7,7 @@ output layer at every predicted token. docs/performance.md says how far from it 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from tests.benchmarks.figures import Beside, Growth
 from tests.benchmarks.workloads import BASE, BATCH, DEVICE, SMALL, Workload, each_alone, gpt2, take_steps
 
 # Losses of some 700 nats in float32: sums over 100 tokens and, in the KL, over 4 or 12 layers.
-CLOSE = {"rtol": 1e-5, "atol": 1e-3}
+CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-3}
 
 
 @pytest.mark.parametrize("workload", [SMALL, BASE], ids=["small", "base"])

@@ -21,7 +21,7 @@ for line in json.load(sys.stdin):
         try:
             cli.main()
         except SystemExit as end:
-            heavy = [name for name in ("torch", "transformers", "tokenizers") if name in sys.modules]
+            heavy = [name for name in ("torch", "transformers", "tokenizers", "pandas") if name in sys.modules]
             print(json.dumps([end.code, bool(printed.getvalue()), heavy]), file=sys.__stdout__)
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from bench.objectives import build_objective, build_stages, resolve_objective
 from bench.objectives.batch_norm import BatchNorm, NormalisedMean
 
 # Two ways of the same few float64 operations.
-EXACT = {"rtol": 1e-12, "atol": 1e-12}
+EXACT: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
 
 
 def pair(

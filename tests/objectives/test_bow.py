@@ -19,7 +19,7 @@ from bench.objectives import Objective, StageStep, build_objective, resolve_obje
 from bench.objectives.bow import BagOfWords
 from bench.objectives.schedules import Constant
 
-EXACT = {"rtol": 1e-12, "atol": 1e-12}
+EXACT: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
 PAD, VOCABULARY, WIDTH, SIZES = 0, 7, 5, (2, 3)
 TEXTS = ([1, 3, 3, 6, 2], [1, 4, 2], [1, 5, 4, 3, 5, 5, 2])
 

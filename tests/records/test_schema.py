@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,36 +14,36 @@ from pydantic import ValidationError
 from bench.bootstrap import Interval
 from bench.errors import BenchError
 from bench.metric import Score
-from bench.records.schema import SCHEMA_VERSION, RecordedScore, json_schema, parse_record
+from bench.records.schema import SCHEMA_VERSION, Record, RecordedScore, json_schema, parse_record
 
 ROOT = Path(__file__).parents[2]
 HISTORIC = sorted((Path(__file__).parent / "historic").glob("*.json"))
 SCORE = Score("PPL", 21.5, "1", "down", 200, "PPL|est:iw|v:1", 0.02, Interval(20.0, 23.0))
 
 
-def test_json_schema_is_current():
+def test_json_schema_is_current() -> None:
     """Regenerate with: python -m bench.records.schema > results/record.schema.json."""
     assert (ROOT / "results" / "record.schema.json").read_text(encoding="utf-8") == json_schema()
 
 
 @pytest.mark.parametrize("path", HISTORIC, ids=lambda path: path.stem)
-def test_every_historic_record_still_loads(path):
+def test_every_historic_record_still_loads(path: Path) -> None:
     record = parse_record(path.read_bytes(), str(path))
     assert (record.task, record.label, record.scale, record.seed) == ("ptb", "della", "smoke", 0)
     assert record.metrics[0].interval == Interval(20.25, 22.75, 0.95, "bootstrap:1000:12345")
 
 
-def test_there_is_a_historic_record_of_the_current_schema():
+def test_there_is_a_historic_record_of_the_current_schema() -> None:
     assert f"v{SCHEMA_VERSION}" in {path.stem for path in HISTORIC}
 
 
-def test_bytes_round_trip(make_record):
+def test_bytes_round_trip(make_record: Callable[..., Record]) -> None:
     record = make_record()
     assert parse_record(record.to_json(), "memory") == record
     assert parse_record(record.to_json(), "memory").to_json() == record.to_json()
 
 
-def test_an_older_record_is_upgraded_step_by_step(make_record):
+def test_an_older_record_is_upgraded_step_by_step(make_record: Callable[..., Record]) -> None:
     content = json.loads(make_record().to_json())
     content["schema_version"] = -1
     content["identity"] = content.pop("run_id")
@@ -65,7 +67,7 @@ def test_an_older_record_is_upgraded_step_by_step(make_record):
         (b'{"schema_version": 1}', r"run_id: Field required"),
     ],
 )
-def test_what_is_no_record_is_named_in_one_line(data, complaint):
+def test_what_is_no_record_is_named_in_one_line(data: Any, complaint: str) -> None:
     with pytest.raises(BenchError, match=complaint) as caught:
         parse_record(data, "runs/x/record.json")
     assert str(caught.value).startswith("runs/x/record.json: ")
@@ -73,7 +75,7 @@ def test_what_is_no_record_is_named_in_one_line(data, complaint):
 
 
 @pytest.mark.parametrize("missing", [("system", "label"), ("task", "name"), ("scale",), ("seed",)])
-def test_a_spec_must_place_the_run_in_a_table(make_record, missing):
+def test_a_spec_must_place_the_run_in_a_table(make_record: Callable[..., Record], missing: tuple[str, ...]) -> None:
     spec = json.loads(json.dumps(make_record().spec))
     place = spec
     for key in missing[:-1]:
@@ -94,18 +96,20 @@ def test_a_spec_must_place_the_run_in_a_table(make_record, missing):
     ],
     ids=["nan summary", "infinite score", "unknown key of a score", "bad id", "unknown key"],
 )
-def test_what_does_not_belong_into_a_record_is_refused(make_record, changes):
+def test_what_does_not_belong_into_a_record_is_refused(
+    make_record: Callable[..., Record], changes: dict[str, Any]
+) -> None:
     with pytest.raises(ValidationError):
         make_record(**changes)
 
 
-def test_a_score_keeps_everything_when_its_split_is_added():
+def test_a_score_keeps_everything_when_its_split_is_added() -> None:
     recorded = RecordedScore.of(SCORE, "valid")
     assert recorded.split == "valid"
     assert {**vars(recorded)} == {**vars(SCORE), "split": "valid"}
 
 
-def test_measurement_ignores_time_machine_and_speed_and_nothing_else(make_record):
+def test_measurement_ignores_time_machine_and_speed_and_nothing_else(make_record: Callable[..., Record]) -> None:
     record = make_record()
     elsewhere = make_record(
         created="2031-01-01T00:00:00Z",
@@ -128,7 +132,7 @@ def test_measurement_ignores_time_machine_and_speed_and_nothing_else(make_record
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_every_finite_value_survives_exactly(value):
+def test_every_finite_value_survives_exactly(value: float) -> None:
     content = json.loads(HISTORIC[0].read_text())
     content["metrics"][0]["value"] = value
     record = parse_record(json.dumps(content).encode(), "memory")

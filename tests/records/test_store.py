@@ -5,12 +5,14 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.errors import BenchError
+from bench.records.schema import Record
 from bench.records.store import RecordStore, load_records, load_runs
 from bench.storage import atomic_write
 
@@ -18,7 +20,7 @@ HISTORIC = Path(__file__).parent / "historic" / "v1.json"
 STATISTICS = {"PPL": np.array([[1.5, 2.0], [0.1, 3.0]]), "KL": np.array([[0.25], [0.5]])}
 
 
-def test_a_run_is_a_folder_with_four_files(tmp_path, make_record):
+def test_a_run_is_a_folder_with_four_files(tmp_path: Path, make_record: Callable[..., Record]) -> None:
     record = make_record()
     stored = RecordStore(tmp_path).write(record, STATISTICS, [{"text": "naïve"}], [{"step": 1, "loss": 2.5}])
     folder = tmp_path / f"ptb.della.s0.{record.run_id}"
@@ -36,7 +38,7 @@ def test_a_run_is_a_folder_with_four_files(tmp_path, make_record):
     }
 
 
-def test_the_same_statistics_are_the_same_bytes(tmp_path, make_record):
+def test_the_same_statistics_are_the_same_bytes(tmp_path: Path, make_record: Callable[..., Record]) -> None:
     files = []
     for place in ("a", "b"):
         stored = RecordStore(tmp_path / place).write(make_record(), STATISTICS)
@@ -44,7 +46,7 @@ def test_the_same_statistics_are_the_same_bytes(tmp_path, make_record):
     assert files[0] == files[1]
 
 
-def test_a_label_cannot_leave_the_store(tmp_path, make_record):
+def test_a_label_cannot_leave_the_store(tmp_path: Path, make_record: Callable[..., Record]) -> None:
     spec = make_record().spec
     spec["system"]["label"] = "../embed+free_bits:0.5"
     record = make_record(spec=spec)
@@ -53,7 +55,7 @@ def test_a_label_cannot_leave_the_store(tmp_path, make_record):
     assert RecordStore(tmp_path).find(record.run_id) == stored
 
 
-def test_find_sees_whole_runs_only(tmp_path, make_record):
+def test_find_sees_whole_runs_only(tmp_path: Path, make_record: Callable[..., Record]) -> None:
     store, record = RecordStore(tmp_path), make_record()
     assert store.find(record.run_id) is None
     store.path(record.spec, record.run_id).mkdir()
@@ -63,7 +65,9 @@ def test_find_sees_whole_runs_only(tmp_path, make_record):
     assert store.find(record.run_id).record == record
 
 
-def test_loading_is_recursive_ordered_and_reads_each_file_once(tmp_path, make_record):
+def test_loading_is_recursive_ordered_and_reads_each_file_once(
+    tmp_path: Path, make_record: Callable[..., Record]
+) -> None:
     records = [make_record(run_id=f"{i:012x}") for i in (3, 1, 2)]
     for record in records:
         RecordStore(tmp_path / "deep" / "er").write(record)
@@ -76,7 +80,7 @@ def test_loading_is_recursive_ordered_and_reads_each_file_once(tmp_path, make_re
         load_runs([tmp_path / "nowhere"])
 
 
-def test_a_damaged_file_is_named(tmp_path, make_record):
+def test_a_damaged_file_is_named(tmp_path: Path, make_record: Callable[..., Record]) -> None:
     stored = RecordStore(tmp_path).write(make_record(), STATISTICS)
     statistics = stored.path.with_name("statistics.npz")
     statistics.write_bytes(statistics.read_bytes()[:40])
@@ -87,7 +91,7 @@ def test_a_damaged_file_is_named(tmp_path, make_record):
         load_runs([tmp_path])
 
 
-def test_pickled_statistics_are_refused(tmp_path, make_record):
+def test_pickled_statistics_are_refused(tmp_path: Path, make_record: Callable[..., Record]) -> None:
     stored = RecordStore(tmp_path).write(make_record())
     np.savez(stored.path.with_name("statistics.npz"), PPL=np.array([{"a": 1}], dtype=object))
     with pytest.raises(BenchError, match="allow_pickle"):
@@ -112,7 +116,7 @@ while True:
 """
 
 
-def test_neither_a_reader_nor_a_kill_in_mid_write_meets_an_unreadable_record(tmp_path):
+def test_neither_a_reader_nor_a_kill_in_mid_write_meets_an_unreadable_record(tmp_path: Path) -> None:
     steps = set()
     for attempt in range(4):
         with subprocess.Popen(  # noqa: S603
@@ -148,7 +152,9 @@ except BenchError as error:
 """
 
 
-def test_a_full_disk_is_one_clear_error_and_leaves_the_earlier_run(tmp_path, make_record):
+def test_a_full_disk_is_one_clear_error_and_leaves_the_earlier_run(
+    tmp_path: Path, make_record: Callable[..., Record]
+) -> None:
     """A limit on the size of a file fails in the middle of a write, as a full disk does."""
     stored = RecordStore(tmp_path).write(make_record(), STATISTICS)
     before = {path.name: path.read_bytes() for path in stored.path.parent.iterdir()}
@@ -160,7 +166,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_the_earlier_run(tmp_path, mak
     assert {path.name: path.read_bytes() for path in stored.path.parent.iterdir()} == before
 
 
-def test_a_failed_write_of_one_file_replaces_none(tmp_path, make_record):
+def test_a_failed_write_of_one_file_replaces_none(tmp_path: Path, make_record: Callable[..., Record]) -> None:
     """The record fails after the statistics are on disk: both keep their earlier content."""
     stored = RecordStore(tmp_path).write(make_record(), STATISTICS)
     before = {path.name: path.read_bytes() for path in stored.path.parent.iterdir()}
@@ -176,7 +182,7 @@ def test_a_failed_write_of_one_file_replaces_none(tmp_path, make_record):
     assert {path.name: path.read_bytes() for path in stored.path.parent.iterdir()} == before
 
 
-def test_a_place_that_is_no_folder_is_a_clear_error(tmp_path):
+def test_a_place_that_is_no_folder_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("here")
     with pytest.raises(BenchError, match=r"cannot write .*record\.json: "):
         atomic_write(tmp_path / "file" / "record.json", b"{}")

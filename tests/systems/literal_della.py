@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,7 @@ def attend(query: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], head
 class LiteralGPT2:
     """One stack for both passes; a source stands in front of its target."""
 
-    def __init__(self, model) -> None:
+    def __init__(self, model: Any) -> None:
         self.gpt2, self.head, self.heads = model.transformer, model.lm_head, model.config.n_head
 
     def states(self, ids: list[int], causal: bool, fusion: Unfused) -> list[list[Tensor]]:
@@ -101,15 +102,15 @@ class LiteralGPT2:
 class LiteralBart:
     """An encoder of its own; the decoder attends to the source; layer norms come after each part."""
 
-    def __init__(self, model) -> None:
+    def __init__(self, model: Any) -> None:
         self.bart, self.head, self.heads = model.model, model.lm_head, model.config.decoder_attention_heads
 
-    def embed(self, stack, ids: list[int]) -> list[Tensor]:
+    def embed(self, stack: Any, ids: list[int]) -> list[Tensor]:
         rows = [stack.embed_tokens.weight[t] + stack.embed_positions.weight[p + 2] for p, t in enumerate(ids)]
         return [layer_norm(stack.layernorm_embedding, row) for row in rows]
 
     def attention(
-        self, part, queries: list[Tensor], seen: list[Tensor], causal: bool, fusion: Unfused, number: int
+        self, part: Any, queries: list[Tensor], seen: list[Tensor], causal: bool, fusion: Unfused, number: int
     ) -> list[Tensor]:
         keys = [linear(part.k_proj, h) for h in seen]
         values = [fusion.value(number, linear(part.v_proj, h)) for h in seen]
@@ -122,7 +123,7 @@ class LiteralBart:
             result.append(linear(part.out_proj, attended))
         return result
 
-    def feed_forward(self, block, states: list[Tensor]) -> list[Tensor]:
+    def feed_forward(self, block: Any, states: list[Tensor]) -> list[Tensor]:
         return [layer_norm(block.final_layer_norm, h + linear(block.fc2, gelu(linear(block.fc1, h)))) for h in states]
 
     def encode(self, ids: list[int]) -> list[list[Tensor]]:

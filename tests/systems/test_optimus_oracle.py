@@ -6,7 +6,7 @@ BERT reads the text in its own tokens. The memory is a cache of one position fil
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import pytest
@@ -30,7 +30,7 @@ each_injection = pytest.mark.parametrize("injection", ["both", "memory", "embedd
 
 
 @pytest.fixture(autouse=True)
-def _double():
+def _double() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

@@ -37,22 +37,22 @@ def train(folder: Path, **file: bytes | str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["train_txt", "train_txt_gz"])
-def test_a_line_is_a_text_and_keeps_its_white_space(tmp_path, name):
+def test_a_line_is_a_text_and_keeps_its_white_space(tmp_path: Path, name: str) -> None:
     content = "a  b \r\n\tc\n x\u2028y\x0bz\x85w \nlast\rone"
     assert train(tmp_path, **{name: content}) == ["a  b ", "\tc", " x\u2028y\x0bz\x85w ", "last\rone"]
 
 
-def test_a_byte_order_mark_is_no_text(tmp_path):
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     assert train(tmp_path, train_txt=b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n") == ["a", "\ufeffb"]
 
 
 @pytest.mark.parametrize("name", ["train_jsonl", "train_jsonl_gz"])
-def test_an_object_per_line_is_a_text(tmp_path, name):
+def test_an_object_per_line_is_a_text(tmp_path: Path, name: str) -> None:
     content = pairs({"target": " a\nb ", "id": 7}, {"label": "x", "target": "\u00e9 \U0001f600"})
     assert train(tmp_path, **{name: content}) == [" a\nb ", "\u00e9 \U0001f600"]
 
 
-def test_pairs_are_read_for_a_conditional_task(tmp_path):
+def test_pairs_are_read_for_a_conditional_task(tmp_path: Path) -> None:
     two = pairs({"source": "s 1", "target": "t 1"}, {"target": "t 2", "source": " s 2", "more": None})
     folder = write(tmp_path / "quora", train_jsonl=two, **GOOD_PAIRS)
     splits, notes = read_folder(folder, "quora", "conditional", {})
@@ -60,7 +60,7 @@ def test_pairs_are_read_for_a_conditional_task(tmp_path):
     assert notes == ()
 
 
-def test_labels_are_dropped_where_the_first_line_has_one(tmp_path):
+def test_labels_are_dropped_where_the_first_line_has_one(tmp_path: Path) -> None:
     folder = write(tmp_path / "yelp", train_txt="0\tgood food .\n4\tbad .\n", **GOOD)
     splits, notes = read_folder(folder, "yelp", "unconditional", {})
     assert splits["train"] == (Example("good food ."), Example("bad ."))
@@ -71,11 +71,11 @@ def test_labels_are_dropped_where_the_first_line_has_one(tmp_path):
     "first",
     ["no tab", "two words\ttext", "a\tb\tc", "averyveryverylonglabel\ttext", "\ttext"],
 )
-def test_tabs_are_text_where_the_first_line_has_no_label(tmp_path, first):
+def test_tabs_are_text_where_the_first_line_has_no_label(tmp_path: Path, first: str) -> None:
     assert train(tmp_path, train_txt=f"{first}\n0\tb\n") == [first, "0\tb"]
 
 
-def test_the_folder_may_hold_the_task_or_be_its_own(tmp_path):
+def test_the_folder_may_hold_the_task_or_be_its_own(tmp_path: Path) -> None:
     write(tmp_path / "yelp", train_txt="a\n", **GOOD)
     inner, outer = (load_task("yelp", source="files", folder=folder) for folder in (tmp_path / "yelp", tmp_path))
     assert inner == outer
@@ -84,7 +84,7 @@ def test_the_folder_may_hold_the_task_or_be_its_own(tmp_path):
     assert inner.splits == {"train": (Example("a"),), "valid": (Example("c"),), "test": (Example("d"),)}
 
 
-def test_a_folder_of_another_name_is_taken_as_it_is_and_named(tmp_path):
+def test_a_folder_of_another_name_is_taken_as_it_is_and_named(tmp_path: Path) -> None:
     folder = write(tmp_path / "dialogues", train_jsonl=pairs({"source": "s 1", "target": "t 1"}), **GOOD_PAIRS)
     data = load_task("cnn_dailymail", source="files", folder=folder)
     assert (data.task, data.kind, data.log_p) == ("cnn_dailymail", "conditional", None)
@@ -92,19 +92,19 @@ def test_a_folder_of_another_name_is_taken_as_it_is_and_named(tmp_path):
     assert data.notes == ("texts of the folder 'dialogues'", "test repeats 1 of the texts of valid")
 
 
-def test_limits_keep_the_first_texts_and_read_no_further(tmp_path):
+def test_limits_keep_the_first_texts_and_read_no_further(tmp_path: Path) -> None:
     folder = write(tmp_path, train_txt="a\nb\n\nc\n", **GOOD)
     data = load_task("yelp", source="files", folder=folder, limits={"train": 2, "valid": 9})
     assert [example.target for example in data.splits["train"]] == ["a", "b"]
     assert len(data.splits["valid"]) == 1
 
 
-def test_repeated_texts_are_noted(tmp_path):
+def test_repeated_texts_are_noted(tmp_path: Path) -> None:
     folder = write(tmp_path / "yelp", train_txt="a\nb\n", valid_txt="b\nc\nb\n", test_txt="d\n")
     assert load_task("yelp", source="files", folder=folder).notes == ("valid repeats 2 of the texts of train",)
 
 
-def test_the_checksum_is_of_the_texts_not_of_the_files(tmp_path):
+def test_the_checksum_is_of_the_texts_not_of_the_files(tmp_path: Path) -> None:
     plain = write(tmp_path / "plain", train_txt="a\nb\n", **GOOD)
     other = write(tmp_path / "other", train_jsonl_gz=pairs({"target": "a"}, {"target": "b"}), **GOOD)
     sums = {load_task("yelp", source="files", folder=folder).sha256 for folder in (plain, other)}
@@ -203,7 +203,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("kind", "name", "content", "message"), BAD.values(), ids=BAD)
-def test_bad_data_is_named_with_file_and_line(tmp_path, kind, name, content, message):
+def test_bad_data_is_named_with_file_and_line(tmp_path: Path, kind: str, name: str, content: str, message: str) -> None:
     write(tmp_path, **(GOOD if kind == TEXT else GOOD_PAIRS))
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BenchError, match=message) as error:
@@ -212,12 +212,12 @@ def test_bad_data_is_named_with_file_and_line(tmp_path, kind, name, content, mes
     assert str(tmp_path) in str(error.value)
 
 
-def test_a_missing_folder_is_named(tmp_path):
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=f"task 'yelp': no folder {tmp_path / 'none'}"):
         load_task("yelp", source="files", folder=tmp_path / "none")
 
 
-def test_a_missing_split_is_named_with_what_was_looked_for(tmp_path):
+def test_a_missing_split_is_named_with_what_was_looked_for(tmp_path: Path) -> None:
     write(tmp_path / "yelp", train_txt="a\n", test_txt="b\n")
     looked_for = r"valid\.txt, valid\.txt\.gz, valid\.jsonl, valid\.jsonl\.gz"
     with pytest.raises(BenchError, match=f"no valid split: looked for {looked_for} in {tmp_path / 'yelp'}"):
@@ -226,7 +226,7 @@ def test_a_missing_split_is_named_with_what_was_looked_for(tmp_path):
         load_task("snli", source="files", folder=tmp_path)
 
 
-def test_two_files_of_a_split_are_one_too_many(tmp_path):
+def test_two_files_of_a_split_are_one_too_many(tmp_path: Path) -> None:
     folder = write(tmp_path, train_txt="a\n", train_txt_gz="a\n", **GOOD)
     with pytest.raises(BenchError, match=r"more than one train split: .*train\.txt, .*train\.txt\.gz\. Keep one"):
         load_task("yelp", source="files", folder=folder)
@@ -249,7 +249,7 @@ REAL_PAIRS = {
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(("name", "sizes"), REAL.items(), ids=REAL)
-def test_real_texts_load_in_full(real_data, name, sizes):
+def test_real_texts_load_in_full(real_data: Path, name: str, sizes: dict[str, int]) -> None:
     data = load_task(name, source="files", folder=real_data)
     assert tuple(len(data.splits[split]) for split in SPLITS) == sizes
     # The standard split of PTB shares short sentences; the other folders were split without repeats.
@@ -259,7 +259,7 @@ def test_real_texts_load_in_full(real_data, name, sizes):
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(("where", "sizes"), REAL_PAIRS.items(), ids=["-".join(where) for where in REAL_PAIRS])
-def test_real_pairs_load_in_full(real_data, where, sizes):
+def test_real_pairs_load_in_full(real_data: Path, where: tuple[str, ...], sizes: dict[str, int]) -> None:
     name, folder = where
     data = load_task(name, source="files", folder=real_data / folder)
     assert tuple(len(data.splits[split]) for split in SPLITS) == sizes

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy import stats
 
 from bench.errors import BenchError
 from bench.tasks import Example
-from bench.tasks.factors import Draw, Factor, Factors, normalised
+from bench.tasks.factors import Assignments, Draw, Factor, Factors, normalised
 from bench.tasks.grammar import Choice, Grammar, Series, Words, inside
 from bench.tasks.notation import build, by, distinct
 from tests.tasks.brute_force import conditional, count, derivations, distribution, prior, texts, total
@@ -21,12 +22,12 @@ from tests.tasks.brute_force import conditional, count, derivations, distributio
 EXACT = 1e-13
 
 
-def grammar_of(text, *factors, source=None, **rules):
+def grammar_of(text: Any, *factors: Factor, source: Any = None, **rules: Any) -> Grammar:
     roots = {"text": text} if source is None else {"text": text, "source": source}
     return build(factors or (Factor("f", {"x": 1}),), {**roots, **rules}, source=source and "source")
 
 
-def probabilities(grammar):
+def probabilities(grammar: Grammar) -> dict[Example, float]:
     """The distribution of targets or pairs by brute force, after checking that the chart gives the same."""
     joint = distribution(grammar)
     assert math.fsum(joint.values()) == pytest.approx(1, abs=1e-12)
@@ -37,7 +38,7 @@ def probabilities(grammar):
     return {each.target if grammar.source is None else (each.source, each.target): p for each, p in joint.items()}
 
 
-def log_p(grammar, *targets):
+def log_p(grammar: Grammar, *targets: str) -> list[float]:
     return grammar.log_p(list(map(Example, targets)))
 
 
@@ -91,48 +92,48 @@ COMBINATORS = {
 
 
 @pytest.mark.parametrize(("grammar", "expected"), COMBINATORS.values(), ids=COMBINATORS)
-def test_each_combinator_is_exact(grammar, expected):
+def test_each_combinator_is_exact(grammar: Grammar, expected: dict[str, float]) -> None:
     assert probabilities(grammar) == pytest.approx(expected, abs=EXACT)
 
 
 @pytest.mark.parametrize(
     "text", ["", "a", "a b c", "b", "a  b", " a b", "a b ", "A b", "a c d e", "x", "d d", "a\tb"], ids=repr
 )
-def test_an_impossible_text_has_no_probability(text):
+def test_an_impossible_text_has_no_probability(text: Any) -> None:
     grammar = grammar_of("a b | a c d | (d | ) x y")
     assert log_p(grammar, text)[0] == -math.inf
 
 
-def test_a_text_that_no_single_assignment_can_draw_is_impossible():
+def test_a_text_that_no_single_assignment_can_draw_is_impossible() -> None:
     grammar, _ = COMBINATORS["by twice"]
     assert log_p(grammar, "a b", "b a").tolist() == [-math.inf, -math.inf]
 
 
-def test_a_pair_that_no_single_assignment_can_draw_is_impossible():
+def test_a_pair_that_no_single_assignment_can_draw_is_impossible() -> None:
     grammar, _ = COMBINATORS["pair"]
     assert grammar.log_p([Example("a", "d"), Example("a", "x"), Example("x", "c")]).tolist() == [-math.inf] * 3
 
 
-def test_the_target_of_a_pair_is_scored_given_its_source():
+def test_the_target_of_a_pair_is_scored_given_its_source() -> None:
     grammar, _ = COMBINATORS["pair"]
     pairs = [Example("a", "c"), Example("b", "c"), Example("b", "d")]
     np.testing.assert_allclose(np.exp(grammar.log_p(pairs)), [6 / 7, 1 / 7, 1], rtol=EXACT)
 
 
-def test_evidence_sums_out_what_is_not_given():
+def test_evidence_sums_out_what_is_not_given() -> None:
     grammar, _ = COMBINATORS["pair"]
     given = [{}, {"source": "c"}, {"source": "d"}, {"target": "a"}, {"target": "b"}, {"source": "c", "target": "b"}]
     evidence = [math.exp(grammar.evidence(**texts)) for texts in given]
     assert evidence == pytest.approx([1, 7 / 8, 1 / 8, 3 / 4, 1 / 4, 1 / 8], abs=EXACT)
 
 
-def test_a_grammar_of_single_texts_takes_no_source():
+def test_a_grammar_of_single_texts_takes_no_source() -> None:
     grammar, _ = COMBINATORS["by"]
     with pytest.raises(BenchError, match="a source is given to a grammar that has none"):
         grammar.log_p([Example("yes", "source")])
 
 
-def test_inside_is_the_likelihood_of_every_assignment():
+def test_inside_is_the_likelihood_of_every_assignment() -> None:
     grammar, _ = COMBINATORS["dependent factors"]
     every = grammar.factors.listed(grammar.factors.everything)
     assert list(map(grammar.factors.named, every.values)) == [("good", "inn"), ("bad", "inn"), ("bad", "den")]
@@ -140,7 +141,7 @@ def test_inside_is_the_likelihood_of_every_assignment():
     assert inside(grammar.target, ["no", "such", "text"], every).tolist() == [-math.inf] * 3
 
 
-def test_the_factors_have_the_joint_distribution_of_their_definitions():
+def test_the_factors_have_the_joint_distribution_of_their_definitions() -> None:
     factors = Factors([MOOD, PLACE, Factor("size", {"big": 1, "huge": 0, "small": 3})])
     rooms = {("good", "inn"): 3 / 4, ("bad", "inn"): 1 / 16, ("bad", "den"): 3 / 16}
     sizes = {"big": 1 / 4, "small": 3 / 4}
@@ -152,11 +153,11 @@ def test_the_factors_have_the_joint_distribution_of_their_definitions():
     assert stats.chisquare([drawn[v] for v in expected], [20_000 * p for p in expected.values()]).pvalue > 1e-3
 
 
-def test_only_the_assignments_within_a_set_of_values_are_listed():
+def test_only_the_assignments_within_a_set_of_values_are_listed() -> None:
     factors = Factors([MOOD, PLACE])
     bad, den = factors.restricted(0, [1]), factors.restricted(1, [1])
 
-    def listed(values):
+    def listed(values: Assignments) -> Any:
         return list(map(factors.named, factors.listed(values).values))
 
     assert listed(bad) == [("bad", "inn"), ("bad", "den")]
@@ -168,7 +169,7 @@ def test_only_the_assignments_within_a_set_of_values_are_listed():
     assert [factors.contradictory(values) for values in sets] == [False, False, True, True]
 
 
-def test_millions_of_assignments_are_not_listed():
+def test_millions_of_assignments_are_not_listed() -> None:
     # 20 to the power of 12 assignments, of which a text leaves 20.
     names = [f"f{i}" for i in range(12)]
     factors = [Factor(name, {f"{name}w{i}": 1 + i for i in range(20)}) for name in names]
@@ -178,7 +179,7 @@ def test_millions_of_assignments_are_not_listed():
     assert log_p(grammar, text)[0] == pytest.approx(11 * math.log(10 / 210) - math.log(2), abs=1e-9)
 
 
-def test_a_long_text_does_not_underflow():
+def test_a_long_text_does_not_underflow() -> None:
     grammar = grammar_of("{w} " * 400, w=" | ".join(f"w{i}" for i in range(100)))
     text = " ".join(["w7"] * 400)
     # 400 additions of a number near 4.6: rounding below 400 * 2000 * 2e-16.
@@ -191,12 +192,12 @@ FACTORS = Factors(
 LEAVES = st.lists(st.sampled_from("ab"), max_size=2).map(Words)
 
 
-def _series(nodes):
+def _series(nodes: Any) -> Any:
     return st.lists(nodes, min_size=1, max_size=3).map(Series)
 
 
 @st.composite
-def _choices(draw, nodes):
+def _choices(draw: Any, nodes: Any) -> Any:
     alternatives = draw(st.lists(nodes, min_size=1, max_size=3))
     weights = st.lists(st.integers(0, 3), min_size=len(alternatives), max_size=len(alternatives)).filter(any)
     factor = draw(st.sampled_from([None, 0, 1]))
@@ -209,7 +210,7 @@ NODES = st.recursive(LEAVES, lambda nodes: _series(nodes) | _choices(nodes), max
 
 @settings(max_examples=150, deadline=None)
 @given(NODES, st.none() | NODES)
-def test_any_grammar_scores_as_the_sum_of_its_derivations(target, source):
+def test_any_grammar_scores_as_the_sum_of_its_derivations(target: Any, source: Any) -> None:
     # Two letters only, so that most texts have several derivations. The last word keeps texts from being empty.
     target, source = (node and Series([node, Words(["end"])]) for node in (target, source))
     grammar = Grammar(FACTORS, target, source)
@@ -222,7 +223,7 @@ def test_any_grammar_scores_as_the_sum_of_its_derivations(target, source):
         np.testing.assert_allclose(likelihood, np.log(list(expected.values())), rtol=0, atol=1e-10)
 
 
-def test_draws_follow_the_distribution():
+def test_draws_follow_the_distribution() -> None:
     grammar, expected = COMBINATORS["dependent factors"]
     rng = random.Random(1)
     drawn = Counter(grammar.draw(rng)[0].target for _ in range(20_000))
@@ -231,7 +232,7 @@ def test_draws_follow_the_distribution():
     assert stats.chisquare(observed, [20_000 * p for p in expected.values()]).pvalue > 1e-3
 
 
-def test_mean_information_of_draws_is_the_entropy():
+def test_mean_information_of_draws_is_the_entropy() -> None:
     grammar = grammar_of(
         "{m} ({w} | ) {w} (a | a a) (a | )",
         MOOD,
@@ -246,7 +247,7 @@ def test_mean_information_of_draws_is_the_entropy():
     assert abs(mean - entropy) < 4 * deviation / math.sqrt(4000)
 
 
-def test_a_draw_names_the_values_it_was_made_under():
+def test_a_draw_names_the_values_it_was_made_under() -> None:
     grammar, _ = COMBINATORS["dependent factors"]
     rng = random.Random(3)
     for _ in range(50):
@@ -255,23 +256,23 @@ def test_a_draw_names_the_values_it_was_made_under():
         assert values == ({"fine": "good", "poor": "bad"}[mood], place)
 
 
-def test_the_highest_draw_takes_the_last_possible_outcome():
+def test_the_highest_draw_takes_the_last_possible_outcome() -> None:
     class Highest(random.Random):
-        def random(self):
+        def random(self) -> float:
             return 1 - 2**-53
 
     assert Draw(enumerate([0.1, 0.2, 0.7, 0.0]))(Highest()) == 2
     assert Draw(enumerate([0.0, 1.0]))(random.Random(0)) == 1
 
 
-def test_a_certain_draw_uses_no_randomness():
+def test_a_certain_draw_uses_no_randomness() -> None:
     rng = random.Random(5)
     state = rng.getstate()
     assert Draw(enumerate([0.0, 3.0, 0.0]))(rng) == 1
     assert rng.getstate() == state
 
 
-def test_weights_are_summed_in_order():
+def test_weights_are_summed_in_order() -> None:
     # Left to right in doubles; math.fsum, and sum() since Python 3.12, give 0.1 for the first weight exactly.
     total = 0.0
     for _ in range(10):
@@ -280,12 +281,12 @@ def test_weights_are_summed_in_order():
 
 
 @pytest.mark.parametrize("weights", [[], [0, 0], [1, -1], [2, -1]], ids=str)
-def test_weights_without_a_distribution_are_refused(weights):
+def test_weights_without_a_distribution_are_refused(weights: list[float]) -> None:
     with pytest.raises(BenchError, match="non-negative with a positive total"):
         normalised(weights)
 
 
-def test_a_choice_needs_a_weight_for_each_alternative():
+def test_a_choice_needs_a_weight_for_each_alternative() -> None:
     with pytest.raises(BenchError, match="a choice of 2 alternatives"):
         Choice([Words("a"), Words("b")], [[1, 1], [1]])
 
@@ -306,7 +307,7 @@ BAD_RULES = {
 
 
 @pytest.mark.parametrize(("rules", "message"), BAD_RULES.values(), ids=BAD_RULES)
-def test_a_mistake_in_the_rules_is_named(rules, message):
+def test_a_mistake_in_the_rules_is_named(rules: Any, message: str) -> None:
     with pytest.raises(BenchError, match=message) as error:
         build([MOOD], rules)
     assert "\n" not in str(error.value)
@@ -321,11 +322,11 @@ def test_a_mistake_in_the_rules_is_named(rules, message):
     ],
     ids=["unknown", "incomplete", "impossible"],
 )
-def test_a_mistake_in_a_factor_is_named(factor, message):
+def test_a_mistake_in_a_factor_is_named(factor: Any, message: str) -> None:
     with pytest.raises(BenchError, match=message):
         Factors([MOOD, factor])
 
 
-def test_brute_force_counts_what_it_lists():
+def test_brute_force_counts_what_it_lists() -> None:
     grammar, _ = COMBINATORS["ambiguous division"]
     assert count(grammar.target, (0,)) == len(derivations(grammar.target, (0,))) == 4

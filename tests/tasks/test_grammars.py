@@ -10,6 +10,7 @@ import sys
 import time
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,12 +36,12 @@ def corpus(name: str) -> TaskData:
 
 
 @pytest.fixture(params=EMBEDDED)
-def name(request) -> str:
+def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture(params=PAIRED)
-def paired(request) -> str:
+def paired(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
@@ -56,31 +57,31 @@ def sides(name: str) -> tuple[str, ...]:
     return ("source", "target") if name in PAIRED else ("target",)
 
 
-def test_tasks_need_no_torch():
+def test_tasks_need_no_torch() -> None:
     code = "import sys; from bench.tasks import load_task; load_task('snli'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603
 
 
-def test_every_embedded_task_is_registered():
+def test_every_embedded_task_is_registered() -> None:
     assert set(EMBEDDED) <= set(task_names())
     assert {name: get_task(name).title for name in EMBEDDED} == EMBEDDED
 
 
-def test_conditional_tasks_have_sources_and_the_others_none(name):
+def test_conditional_tasks_have_sources_and_the_others_none(name: str) -> None:
     kind = "conditional" if name in PAIRED else "unconditional"
     assert (get_task(name).kind, corpus(name).kind) == (kind, kind)
     assert {example.source is not None for example in examples(name)} == {name in PAIRED}
     assert (get_task(name).grammar().source is not None) == (name in PAIRED)
 
 
-def test_the_default_corpus_is_what_its_version_says(name):
+def test_the_default_corpus_is_what_its_version_says(name: str) -> None:
     golden = read()[name]
     assert {"version": corpus(name).version, "sha256": corpus(name).sha256} == golden, (
         "the texts or the version moved; see tests/tasks/write_golden.py"
     )
 
 
-def test_other_texts_need_another_version():
+def test_other_texts_need_another_version() -> None:
     golden = {"ptb": {"version": 1, "sha256": "a"}}
     assert problems(golden, {"ptb": {"version": 1, "sha256": "b"}}) == [
         "ptb: other texts under version 1; raise the version in its grammar file"
@@ -88,7 +89,7 @@ def test_other_texts_need_another_version():
     assert problems(golden, {"ptb": {"version": 2, "sha256": "b"}, "new": {"version": 1, "sha256": "c"}}) == []
 
 
-def test_the_default_sizes_are_those_of_the_task(name):
+def test_the_default_sizes_are_those_of_the_task(name: str) -> None:
     assert {split: len(corpus(name).splits[split]) for split in SPLITS} == {"train": 4000, "valid": 500, "test": 500}
     assert {split: len(corpus(name).splits[split]) for split in SPLITS} == dict(get_task(name).sizes)
 
@@ -100,7 +101,7 @@ def part(name: str, seed: int) -> Grammar:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_probabilities_are_exact_on_a_part_of_each_grammar(name, seed):
+def test_probabilities_are_exact_on_a_part_of_each_grammar(name: str, seed: int) -> None:
     grammar = part(name, seed)
     joint = distribution(grammar)
     assert len(joint) > 20
@@ -111,7 +112,7 @@ def test_probabilities_are_exact_on_a_part_of_each_grammar(name, seed):
     np.testing.assert_allclose(evidence, np.log(list(joint.values())), rtol=0, atol=1e-10)
 
 
-def test_mean_information_is_the_entropy_on_a_part_of_each_grammar(name):
+def test_mean_information_is_the_entropy_on_a_part_of_each_grammar(name: str) -> None:
     """Of a target given its source, where there are sources."""
     grammar = part(name, 2)
     joint = distribution(grammar)
@@ -123,7 +124,7 @@ def test_mean_information_is_the_entropy_on_a_part_of_each_grammar(name):
     assert abs(mean - entropy) < 4 * deviation / math.sqrt(500) + 1e-10
 
 
-def test_every_text_is_possible_and_a_changed_one_is_not(name):
+def test_every_text_is_possible_and_a_changed_one_is_not(name: str) -> None:
     data = corpus(name)
     drawn = data.splits["test"][:100]
     log_p = data.log_p(drawn)
@@ -136,13 +137,13 @@ def test_every_text_is_possible_and_a_changed_one_is_not(name):
     assert np.isneginf(data.log_p(changed)).all()
 
 
-def test_log_p_of_a_text_does_not_depend_on_the_others(name):
+def test_log_p_of_a_text_does_not_depend_on_the_others(name: str) -> None:
     data = corpus(name)
     drawn = data.splits["test"][:5]
     assert [data.log_p([one])[0] for one in drawn] == data.log_p(drawn).tolist()
 
 
-def test_factors_are_recorded_for_every_text(name):
+def test_factors_are_recorded_for_every_text(name: str) -> None:
     data, grammar = corpus(name), get_task(name).grammar()
     assert len(grammar.factors.names) >= 4
     for split in SPLITS:
@@ -160,7 +161,7 @@ def under(factors: Factors, labels: tuple[str, ...]) -> Assignments:
     return factors.listed(values)
 
 
-def test_factors_decide_the_words_and_leave_much_open(name):
+def test_factors_decide_the_words_and_leave_much_open(name: str) -> None:
     """What a text, or a pair, and its factors tell of each other is most of the factors' entropy and a part of its."""
     data, grammar = corpus(name), get_task(name).grammar()
     drawn = data.splits["test"][:200]
@@ -184,7 +185,7 @@ SHARED = {
 }
 
 
-def test_a_source_tells_much_of_its_target_and_leaves_some_open(paired):
+def test_a_source_tells_much_of_its_target_and_leaves_some_open(paired: str) -> None:
     grammar, drawn = get_task(paired).grammar(), corpus(paired).splits["test"][:100]
     conditional = grammar.log_p(drawn)
     shared = (conditional - [grammar.evidence(target=one.target) for one in drawn]).mean()
@@ -193,13 +194,13 @@ def test_a_source_tells_much_of_its_target_and_leaves_some_open(paired):
     assert least_shared < shared < most_shared
 
 
-def test_a_target_does_not_go_with_the_source_of_another(paired):
+def test_a_target_does_not_go_with_the_source_of_another(paired: str) -> None:
     drawn = corpus(paired).splits["test"][:100]
     strangers = [Example(one.target, other.source) for one, other in pairwise(drawn)]
     assert np.isneginf(corpus(paired).log_p(strangers)).mean() > 0.95
 
 
-def test_no_target_is_certain(paired):
+def test_no_target_is_certain(paired: str) -> None:
     assert (corpus(paired).log_p(corpus(paired).splits["test"]) < math.log(0.5)).all()
 
 
@@ -207,14 +208,14 @@ def test_no_target_is_certain(paired):
 NAMED_IN_BOTH = {"cnn_dailymail": "object", "quora": "thing", "writingprompts": "object"}
 
 
-def test_source_and_target_name_the_same_things(paired):
+def test_source_and_target_name_the_same_things(paired: str) -> None:
     values = corpus(paired).factors["test"][NAMED_IN_BOTH[paired]]
     for example, value in zip(corpus(paired).splits["test"], values, strict=True):
         assert f" {value} " in f" {example.source} "
         assert f" {value} " in f" {example.target} "
 
 
-def test_a_paraphrase_is_another_question():
+def test_a_paraphrase_is_another_question() -> None:
     assert not any(example.source == example.target for example in examples("quora"))
 
 
@@ -248,18 +249,18 @@ CASED = ("quora", "writingprompts")
 
 
 @pytest.fixture(params=LENGTHS, ids="-".join)
-def named_side(request) -> tuple[str, str]:
+def named_side(request: pytest.FixtureRequest) -> tuple[str, str]:
     return request.param
 
 
-def test_texts_have_the_length_of_their_domain(named_side):
+def test_texts_have_the_length_of_their_domain(named_side: tuple[str, str]) -> None:
     (shortest_mean, longest_mean), (shortest, longest) = LENGTHS[named_side]
     lengths = [len(text.split(" ")) for text in texts(*named_side)]
     assert shortest_mean < np.mean(lengths) < longest_mean
     assert shortest <= min(lengths) <= max(lengths) <= longest
 
 
-def test_texts_have_the_alphabet_of_their_domain(named_side):
+def test_texts_have_the_alphabet_of_their_domain(named_side: tuple[str, str]) -> None:
     letters = "A-Za-z" if named_side[0] in CASED else "a-z"
     plain = re.compile(rf"[{letters}]+(['.&-][{letters}]+)*\.?")
     words = {word for text in texts(*named_side) for word in text.split(" ")}
@@ -267,23 +268,23 @@ def test_texts_have_the_alphabet_of_their_domain(named_side):
     assert 150 < len(words) < 1000
 
 
-def test_articles_agree_with_the_next_word(named_side):
+def test_articles_agree_with_the_next_word(named_side: tuple[str, str]) -> None:
     wrong = re.compile(r"\b(a (?!use|one|uni)[aeiou]\w*|an (?!hour|honest)[^aeiou\W]\w*)", re.IGNORECASE)
     assert [match[0] for text in texts(*named_side) if (match := wrong.search(text))] == []
 
 
 @pytest.mark.parametrize("name", CASED)
-def test_sentences_begin_with_a_capital_letter(name):
+def test_sentences_begin_with_a_capital_letter(name: str) -> None:
     small = re.compile(r"(?:^|[.?!] )(?!'')[a-z]\w*")
     assert [match[0] for side in sides(name) for text in texts(name, side) if (match := small.search(text))] == []
 
 
-def test_texts_hardly_repeat(name):
+def test_texts_hardly_repeat(name: str) -> None:
     drawn = examples(name)
     assert 1 - len(set(drawn)) / len(drawn) < (0.05 if name == "snli" else 0.001)
 
 
-def test_a_larger_corpus_begins_with_the_smaller(name):
+def test_a_larger_corpus_begins_with_the_smaller(name: str) -> None:
     small = load_task(name, limits=SMALL)
     assert {split: len(small.splits[split]) for split in SPLITS} == SMALL
     for split in SPLITS:
@@ -292,18 +293,18 @@ def test_a_larger_corpus_begins_with_the_smaller(name):
             assert values == corpus(name).factors[split][factor][: SMALL[split]]
 
 
-def test_a_limit_may_exceed_the_default_size():
+def test_a_limit_may_exceed_the_default_size() -> None:
     assert len(load_task("snli", limits={"train": 1, "valid": 1, "test": 600}).splits["test"]) == 600
 
 
-def test_another_seed_draws_other_texts(name):
+def test_another_seed_draws_other_texts(name: str) -> None:
     first, again, second = (load_task(name, limits=SMALL, seed=seed) for seed in (1, 1, 2))
     assert first.sha256 == again.sha256
     assert len({first.sha256, second.sha256, corpus(name).sha256}) == 3
     assert not set(first.splits["train"]) & set(second.splits["train"])
 
 
-def test_building_and_scoring_are_quick(name):
+def test_building_and_scoring_are_quick(name: str) -> None:
     """Seconds of processor time, with room for a slow machine."""
     start = time.process_time()
     data = load_task(name)
@@ -313,7 +314,7 @@ def test_building_and_scoring_are_quick(name):
     assert time.process_time() - built < 5
 
 
-def test_statistics_describe_the_texts():
+def test_statistics_describe_the_texts() -> None:
     splits = {
         "train": (Example("a b b"), Example("a"), Example("a")),
         "valid": (Example("c d"),),
@@ -330,7 +331,7 @@ def test_statistics_describe_the_texts():
     assert json.loads(json.dumps(data.statistics())) == data.statistics()
 
 
-def test_statistics_of_pairs_describe_the_sources_too():
+def test_statistics_of_pairs_describe_the_sources_too() -> None:
     splits = dict.fromkeys(SPLITS, (Example("a b", "q r s"), Example("a", "q")))
     data = TaskData("t", "conditional", 1, "files", "", splits, {split: {} for split in SPLITS}, None, ())
     assert data.statistics()["test"]["source"] == {
@@ -341,7 +342,7 @@ def test_statistics_of_pairs_describe_the_sources_too():
     }
 
 
-def test_the_checksum_sees_every_change():
+def test_the_checksum_sees_every_change() -> None:
     splits = {"train": (Example("a"), Example("b")), "valid": (Example("c"),), "test": (Example("d"),)}
     others = [
         {**splits, "train": (Example("b"), Example("a"))},
@@ -356,7 +357,7 @@ def test_the_checksum_sees_every_change():
     assert checksum(splits) == "3d0900c096c47878aa6f5f2f7fbc1d9db84c456046286df4dc5bbb6e2b1cd32e"
 
 
-def test_repeated_texts_are_counted():
+def test_repeated_texts_are_counted() -> None:
     a, b, c = Example("a"), Example("b"), Example("c")
     assert repetitions({"train": (a, b, b), "valid": (b, b, c), "test": (c, a)}) == (
         "valid repeats 2 of the texts of train",
@@ -377,7 +378,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("call", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_in_the_call_is_named(call, message):
+def test_a_mistake_in_the_call_is_named(call: Any, message: str) -> None:
     name, options = call
     with pytest.raises(BenchError, match=message) as error:
         load_task(name, **options)
