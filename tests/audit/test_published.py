@@ -40,7 +40,9 @@ def findings() -> list[Finding]:
 
 
 @pytest.mark.parametrize(("rule", "table", "dataset", "row", "figures"), KNOWN.values(), ids=KNOWN)
-def test_every_known_contradiction_is_reported(findings, rule, table, dataset, row, figures):
+def test_every_known_contradiction_is_reported(
+    findings: list[Finding], rule: str, table: str, dataset: str, row: str, figures: set[str]
+) -> None:
     assert any(
         (f.rule, f.location.source, f.location.table, f.location.dataset) == (rule, "della-2022", table, dataset)
         and row in f.location.row
@@ -52,7 +54,9 @@ def test_every_known_contradiction_is_reported(findings, rule, table, dataset, r
 @pytest.mark.parametrize(
     ("table", "dataset", "tokens"), [("1", "Yelp", 109.2), ("1", "Yahoo", 92.4), ("8", "SNLI", 12.5)]
 )
-def test_rows_that_agree_need_the_true_number_of_tokens(findings, table, dataset, tokens):
+def test_rows_that_agree_need_the_true_number_of_tokens(
+    findings: list[Finding], table: str, dataset: str, tokens: float
+) -> None:
     """The released Yahoo texts have 89.8 byte-pair tokens on average; the code also counts begin and end: 91.8."""
     location = Location("della-2022", f"Table {table}", dataset)
     (finding,) = (f for f in findings if (f.rule, f.location) == ("token-counts", location))
@@ -60,16 +64,16 @@ def test_rows_that_agree_need_the_true_number_of_tokens(findings, table, dataset
     assert low - 0.2 <= tokens <= high + 0.2
 
 
-def test_a_correct_quotation_is_not_reported(findings):
+def test_a_correct_quotation_is_not_reported(findings: list[Finding]) -> None:
     misquoted = {f.location.dataset for f in findings if f.rule == "misquoted"}
     assert misquoted == {"PTB"}
 
 
-def test_consistent_papers_have_no_impossible_figure(findings):
+def test_consistent_papers_have_no_impossible_figure(findings: list[Finding]) -> None:
     assert {f.location.source for f in findings if f.severity == "impossible"} == {"della-2022"}
 
 
-def test_a_saturated_estimate_is_only_suspicious(findings):
+def test_a_saturated_estimate_is_only_suspicious(findings: list[Finding]) -> None:
     saturated = [f for f in findings if f.location.source == "optimus-2020"]
     assert {(f.rule, f.severity, f.figures) for f in saturated} == {
         ("mi-above-ln-n", "suspicious", "MI 9.24"),
@@ -77,14 +81,14 @@ def test_a_saturated_estimate_is_only_suspicious(findings):
     }
 
 
-def test_our_reference_records_hold_nothing_impossible():
+def test_our_reference_records_hold_nothing_impossible() -> None:
     rows = read_rows([ROOT / "results" / "reference"])
     assert len(rows) >= 12
     assert all(row.from_record and row.per_text for row in rows)
     assert audit(rows) == []
 
 
-def test_the_page_contains_the_output_of_the_command(findings):
+def test_the_page_contains_the_output_of_the_command(findings: list[Finding]) -> None:
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(f"{BLOCK_COMMENTS[0]}\n")
     block, mark, _ = rest.partition(BLOCK_COMMENTS[1])
     assert before
@@ -95,7 +99,7 @@ def test_the_page_contains_the_output_of_the_command(findings):
 HEAD = f"{','.join(COLUMNS)}\n"
 
 
-def test_any_csv_of_published_figures_can_be_audited(tmp_path):
+def test_any_csv_of_published_figures_can_be_audited(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text(f"{HEAD}Mine,Table 1,PTB,VAE,,KL,1.0,,\nMine,Table 1,PTB,VAE,,MI,12.0,up,\n")
     (finding,) = audit(read_rows([tmp_path / "mine.csv"]))
     assert (finding.rule, finding.severity, str(finding.location)) == (
@@ -121,7 +125,7 @@ def test_any_csv_of_published_figures_can_be_audited(tmp_path):
         ({"mine.csv": HEAD, "mine.facts.yaml": "datasets: ["}, "mine.facts.yaml: not YAML"),
     ],
 )
-def test_the_error_names_what_cannot_be_audited(tmp_path, files, complaint):
+def test_the_error_names_what_cannot_be_audited(tmp_path: Path, files: dict[str, str], complaint: str) -> None:
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     with pytest.raises(BenchError) as caught:
@@ -130,7 +134,7 @@ def test_the_error_names_what_cannot_be_audited(tmp_path, files, complaint):
     assert "\n" not in str(caught.value)
 
 
-def test_the_error_names_an_unreadable_file(tmp_path):
+def test_the_error_names_an_unreadable_file(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"cannot read .*mine\.csv: No such file"):
         read_rows([tmp_path / "mine.csv"])
     (tmp_path / "mine.csv").write_bytes(HEAD.encode() + b"caf\xe9")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bench.audit import Finding, Location, audit, render_findings, replace_block, rows_of_runs
-from bench.bootstrap import Interval
+from bench.bootstrap import Array, Interval
 from bench.errors import BenchError
 from bench.metric import Score
-from bench.records.store import RecordStore
+from bench.records.schema import Record
+from bench.records.store import RecordStore, StoredRun
 
 STATISTICS = {
     "PPL": np.array([[20.0, 5.0], [40.0, 10.0]]),
@@ -27,10 +31,10 @@ def score(name: str, value: float, fields: str = "K:30", interval: Interval | No
 
 
 @pytest.fixture
-def stored(tmp_path, make_record):
+def stored(tmp_path: Path, make_record: Callable[..., Record]) -> Callable[..., StoredRun]:
     """Stores a record with these scores."""
 
-    def store(*scores, statistics=None, **changes):
+    def store(*scores: Score, statistics: dict[str, Array] | None = None, **changes: Any) -> StoredRun:
         metrics = [{**vars(s), "interval": s.interval and vars(s.interval)} for s in scores]
         record = make_record(metrics=metrics, **changes)
         return RecordStore(tmp_path).write(record, statistics)
@@ -38,7 +42,7 @@ def stored(tmp_path, make_record):
     return store
 
 
-def test_a_record_is_a_row(stored, make_record):
+def test_a_record_is_a_row(stored: Callable[..., StoredRun], make_record: Callable[..., Record]) -> None:
     data = make_record().data.model_dump(mode="json")
     data["statistics"] = {"tokens": {"test": 15}, "test": {"texts": 2}}
     model = {"parameters": 1, "details": {"latent_groups": 2, "latent_dimensions": 64}}
@@ -56,17 +60,19 @@ def test_a_record_is_a_row(stored, make_record):
     }
 
 
-def test_a_perplexity_of_zero_is_out_of_range(stored, make_record):
+def test_a_perplexity_of_zero_is_out_of_range(
+    stored: Callable[..., StoredRun], make_record: Callable[..., Record]
+) -> None:
     data = {**make_record().data.model_dump(mode="json"), "statistics": {"tokens": {"test": 15}, "test": {"texts": 2}}}
     (finding,) = audit(rows_of_runs([stored(score("PPL", 0.0), data=data)]))
     assert (finding.rule, finding.figures) == ("out-of-range", "PPL 0")
 
 
-def test_a_diverged_run_has_no_row(stored):
+def test_a_diverged_run_has_no_row(stored: Callable[..., StoredRun]) -> None:
     assert rows_of_runs([stored(status="diverged", reason="the loss was not finite by step 3")]) == []
 
 
-def test_a_record_without_statistics_is_audited_by_its_intervals(stored):
+def test_a_record_without_statistics_is_audited_by_its_intervals(stored: Callable[..., StoredRun]) -> None:
     apart = [score("MI", 9.0, interval=Interval(8.9, 9.1)), score("KL", 1.0, interval=Interval(0.9, 1.1))]
     model = {"parameters": 1, "details": {"latent_groups": 1, "latent_dimensions": 2}}
     assert "mi-above-kl" in {finding.rule for finding in audit(rows_of_runs([stored(*apart, model=model)]))}
@@ -74,7 +80,7 @@ def test_a_record_without_statistics_is_audited_by_its_intervals(stored):
     assert "mi-above-kl" not in {finding.rule for finding in audit(rows_of_runs([stored(*wide, model=model)]))}
 
 
-def test_rules_do_not_apply_to_other_protocols(stored):
+def test_rules_do_not_apply_to_other_protocols(stored: Callable[..., StoredRun]) -> None:
     """Their figures are no bounds, and have other names."""
     released = [score("PPL@della-2022", 2.0), score("KL@della-2022", 0.1), score("MI", 0.2), score("KL", 0.3)]
     assert audit(rows_of_runs([stored(*released)])) == []
@@ -87,7 +93,7 @@ FINDINGS = [
 ]
 
 
-def test_text():
+def test_text() -> None:
     assert render_findings(FINDINGS, "term").splitlines() == [
         "impossible (mi-above-kl) paper, Table 1, PTB: VAE",
         "    MI 2, KL 1: it | cannot",
@@ -100,7 +106,7 @@ def test_text():
     assert render_findings([], "term") == "0 impossible, 0 suspicious\n"
 
 
-def test_json():
+def test_json() -> None:
     (first, *_) = json.loads(render_findings(FINDINGS, "json"))
     assert first == {
         "rule": "mi-above-kl",
@@ -114,7 +120,7 @@ def test_json():
     }
 
 
-def test_markdown():
+def test_markdown() -> None:
     text = render_findings(FINDINGS, "md")
     assert text.startswith("2 impossible, 1 suspicious.\n\n### Impossible\n\n**paper, Table 1**\n")
     assert r"| PTB: VAE | MI 2, KL 1 | it \| cannot | `mi-above-kl` |" in text
@@ -123,12 +129,12 @@ def test_markdown():
     assert "- `below-floor`" not in text
 
 
-def test_the_error_names_an_unknown_format():
+def test_the_error_names_an_unknown_format() -> None:
     with pytest.raises(BenchError, match=r"unknown format 'mdd'\. Did you mean 'md'\?"):
         render_findings([], "mdd")
 
 
-def test_findings_replace_a_block_of_a_page(tmp_path):
+def test_findings_replace_a_block_of_a_page(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("Before\n<!-- audit -->\nold\n<!-- /audit -->\nAfter\n")
     replace_block(page, "new\n")

@@ -36,7 +36,7 @@ def broken(*rows: AuditRow) -> list[tuple[str, str]]:
     return [(finding.rule, finding.severity) for finding in audit(rows)]
 
 
-def test_every_rule_explains_itself_and_is_tested_here():
+def test_every_rule_explains_itself_and_is_tested_here() -> None:
     assert len({rule.name for rule in RULES}) == len(RULES)
     for rule in RULES:
         assert rule.explanation.endswith(".")
@@ -47,18 +47,18 @@ def test_every_rule_explains_itself_and_is_tested_here():
 @pytest.mark.parametrize(
     ("text", "low", "high"), [("16.58", 16.57, 16.59), ("0.00", -0.01, 0.01), ("32", 31, 33), ("-1.5", -1.6, -1.4)]
 )
-def test_a_printed_figure_is_exact_to_one_unit_in_the_last_place(text, low, high):
+def test_a_printed_figure_is_exact_to_one_unit_in_the_last_place(text: str, low: float, high: float) -> None:
     figure = AuditFigure.from_text(text)
     assert (figure.text, figure.value) == (text, float(text))
     assert (figure.low, figure.high) == pytest.approx((low, high))
 
 
 @pytest.mark.parametrize("text", ["100k", "<=332.1", "", "nan", "inf", "—"])
-def test_what_is_no_number_is_no_figure(text):
+def test_what_is_no_number_is_no_figure(text: str) -> None:
     assert AuditFigure.from_text(text) is None
 
 
-def test_mi_above_kl():
+def test_mi_above_kl() -> None:
     assert broken(row(MI="7.15", KL="5.04")) == [("mi-above-kl", "impossible")]
     assert broken(row(MI="5.04", KL="7.15")) == []
     assert broken(row(MI="0.01", KL="0.00")) == []
@@ -70,15 +70,15 @@ def test_mi_above_kl():
     assert broken(row(MI="5.30", KL="5.00", known={"n_texts": 1000})) == []
 
 
-def test_mi_above_kl_is_only_suspicious_if_the_noise_is_not_known():
+def test_mi_above_kl_is_only_suspicious_if_the_noise_is_not_known() -> None:
     assert broken(row(MI="7.15", KL="5.04", known={"latent_size": None})) == [("mi-above-kl", "suspicious")]
 
 
-def test_mi_may_exceed_kl_if_the_prior_depends_on_the_source():
+def test_mi_may_exceed_kl_if_the_prior_depends_on_the_source() -> None:
     assert broken(row(MI="7.15", KL="5.04", known={"conditional": True})) == []
 
 
-def test_mi_above_kl_text_by_text():
+def test_mi_above_kl_text_by_text() -> None:
     noise = np.random.default_rng(0).normal(size=1000)
     kl = np.full(1000, 5.0)
     # one standard error is 0.03
@@ -86,18 +86,18 @@ def test_mi_above_kl_text_by_text():
     assert broken(recorded({"MI": kl + 0.1 + noise, "KL": kl})) == []
 
 
-def test_mi_above_elbo():
+def test_mi_above_elbo() -> None:
     findings = broken(row(MI="9.0", KL="9.5", ELBO="5.13", PPL="2.00"))
     assert ("mi-above-elbo", "impossible") in findings
     assert broken(row(MI="9.0", KL="9.5", ELBO="50.00", PPL="5.00")) == []
 
 
-def test_kl_above_elbo():
+def test_kl_above_elbo() -> None:
     assert broken(row(KL="5.86", ELBO="5.13")) == [("kl-above-elbo", "impossible")]
     assert broken(row(KL="5.13", ELBO="5.13")) == []
 
 
-def test_bound_above_elbo():
+def test_bound_above_elbo() -> None:
     assert broken(row(NLL="330.0", ELBO="327.3", KL="4.77")) == [("bound-above-elbo", "impossible")]
     assert broken(row(NLL="327.4", ELBO="327.3", KL="4.77")) == []
     noise = np.random.default_rng(0).normal(size=500)
@@ -107,7 +107,7 @@ def test_bound_above_elbo():
     assert broken(recorded({"NLL": elbo, "ELBO": elbo})) == []
 
 
-def test_below_floor():
+def test_below_floor() -> None:
     truth = np.random.default_rng(0).gamma(9.0, 3.0, size=200)
     # over 200 texts, 0.1 nats per text are 20 nats in total
     assert broken(recorded({"NLL": truth - 0.11, "NLL floor": truth})) == [("below-floor", "impossible")]
@@ -118,7 +118,7 @@ def test_below_floor():
     assert broken(recorded({"NLL": truth - ratio, "NLL floor": truth})) == []
 
 
-def test_below_floor_by_intervals_without_per_text_statistics():
+def test_below_floor_by_intervals_without_per_text_statistics() -> None:
     entropy = AuditFigure(20.0, "20", interval=(19.0, 21.0))
     for nll, expected in ((17.0, [("below-floor", "impossible")]), (18.5, []), (25.0, [])):
         figures = {"NLL floor": entropy, "NLL": AuditFigure(nll, str(nll), interval=(nll - 1, nll + 1))}
@@ -126,7 +126,7 @@ def test_below_floor_by_intervals_without_per_text_statistics():
 
 
 @given(st.integers(2, 50), st.integers(0, 2**32 - 1))
-def test_no_model_is_ever_impossibly_better_than_the_true_distribution(n, seed):
+def test_no_model_is_ever_impossibly_better_than_the_true_distribution(n: int, seed: int) -> None:
     """Random distributions over five texts as truth and model: no draw of texts breaks the rule."""
     rng = np.random.default_rng(seed)
     truth, model = rng.dirichlet(np.full(5, 0.3), size=2)
@@ -136,7 +136,7 @@ def test_no_model_is_ever_impossibly_better_than_the_true_distribution(n, seed):
     assert ("below-floor", "impossible") not in broken(recorded(nll))
 
 
-def test_mi_above_ln_n():
+def test_mi_above_ln_n() -> None:
     assert broken(row(MI="12.31", KL="27.84")) == [("mi-above-ln-n", "impossible")]
     assert broken(row(MI="9.20", KL="27.84")) == []
     # an entropy in closed form has noise of its own: 5 sqrt((32 / 2 + 2 * 27.85) / 10,000) = 0.42
@@ -149,14 +149,14 @@ def test_mi_above_ln_n():
     ]
 
 
-def test_mi_negative():
+def test_mi_negative() -> None:
     assert broken(row(MI="-0.50", KL="0.10")) == [("mi-negative", "impossible")]
     assert broken(row(MI="-0.10", KL="0.10")) == []
     assert broken(recorded({"MI": np.full(1000, -0.021)})) == [("mi-negative", "impossible")]
     assert broken(recorded({"MI": np.full(1000, -0.019)})) == []
 
 
-def test_sum_of_parts():
+def test_sum_of_parts() -> None:
     assert broken(row(ELBO="100.0", Rec="90.0", KL="5.0")) == [("sum-of-parts", "impossible")]
     assert broken(row(ELBO="95.1", Rec="90.0", KL="5.0")) == []
     groups = {"KL": 3.0, "KL[1]": 1.0, "KL[2]": 2.0, "AU": 4.0, "AU[1]": 4.0, "AU[2]": 0.0}
@@ -185,7 +185,7 @@ def test_sum_of_parts():
         ("ESS", 30.0, 31.0),
     ],
 )
-def test_out_of_range(name, allowed, forbidden):
+def test_out_of_range(name: str, allowed: list[str], forbidden: list[str]) -> None:
     for value, expected in ((allowed, []), (forbidden, [("out-of-range", "impossible")])):
         assert broken(AuditRow(LOCATION, {name: AuditFigure(value, str(value))}, n_samples=30)) == expected
 
@@ -202,11 +202,11 @@ def test_out_of_range(name, allowed, forbidden):
         ("CND", "1", 1.95, True),
     ],
 )
-def test_out_of_range_of_a_unit(name, unit, value, inside):
+def test_out_of_range_of_a_unit(name: str, unit: str, value: str, inside: bool) -> None:
     assert bool(broken(AuditRow(LOCATION, {name: AuditFigure(value, str(value), unit)}))) is not inside
 
 
-def test_active_units():
+def test_active_units() -> None:
     assert broken(row(AU="34")) == [("active-units", "impossible")]
     assert broken(row(AU="32")) == []
     assert broken(row(AU="3.5", known={"n_groups": 1})) == [("active-units", "suspicious")]
@@ -230,7 +230,7 @@ def baselines(**changes: str) -> list[AuditRow]:
     return [row(location=replace(LOCATION, row=f"VAE {i}"), **changed) for i, changed in enumerate(rows)]
 
 
-def test_token_counts():
+def test_token_counts() -> None:
     assert broken(*baselines()) == []
     (finding,) = audit(baselines(PPL="12.35", ELBO="239.83", KL="29.47"))
     assert (finding.rule, finding.severity) == ("token-counts", "impossible")
@@ -242,7 +242,7 @@ def test_token_counts():
     assert broken(*elsewhere) == []
 
 
-def test_token_counts_by_exact_likelihoods():
+def test_token_counts_by_exact_likelihoods() -> None:
     two = [
         row(location=replace(LOCATION, row=f"LM {i}"), PPL="50.00", NLL=nll) for i, nll in enumerate(("100.0", "100.4"))
     ]
@@ -251,7 +251,7 @@ def test_token_counts_by_exact_likelihoods():
     assert broken(*two) == [("token-counts", "impossible")]
 
 
-def test_tokens_below_words():
+def test_tokens_below_words() -> None:
     words = {"words": AuditFigure.from_text("10")}
     assert broken(row(PPL="5.13", ELBO="10.23", known=words)) == [("tokens-below-words", "impossible")]
     assert broken(row(PPL="5.13", ELBO="20.23", known=words)) == []
@@ -263,7 +263,7 @@ def copy_of(first: AuditRow, dataset: str, **changes: str) -> AuditRow:
     return replace(first, location=replace(LOCATION, dataset=dataset), figures=figures)
 
 
-def test_copied_row():
+def test_copied_row() -> None:
     first = row(**{"Self-BLEU": "54.59", "Dist": "21.87", "JS": "0.33"})
     assert broken(first, copy_of(first, "SNLI")) == [("copied-row", "suspicious")]
     assert broken(first, copy_of(first, "Yelp")) == []
@@ -277,7 +277,7 @@ def test_copied_row():
     ]
 
 
-def test_misquoted():
+def test_misquoted() -> None:
     original = row(location=Location("other", "Table 1", "PTB", "VAE"), PPL="26.69", MI="7.64", KL="8.1")
     for ppl, expected in (("22.79", [("misquoted", "impossible")]), ("26.69", []), ("26.7", [])):
         quoting = row(PPL=ppl, known={"cites": original.location})
@@ -285,7 +285,7 @@ def test_misquoted():
     assert broken(row(PPL="22.79", known={"cites": original.location})) == []
 
 
-def test_findings_come_worst_first_and_in_the_order_of_the_rows():
+def test_findings_come_worst_first_and_in_the_order_of_the_rows() -> None:
     first = row(MI="9.30", KL="27.84")
     second = row(location=replace(LOCATION, row="worse"), MI="12.31", KL="10.0")
     assert [(finding.severity, finding.location.row) for finding in audit([first, second])] == [

@@ -9,19 +9,20 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from bench.errors import BenchError
-from bench.records.benchmarks import BenchmarkFile, compare_benchmarks, is_benchmark_file, read_benchmark_file
+from bench.records.benchmarks import Artefact, BenchmarkFile, compare_benchmarks, is_benchmark_file, read_benchmark_file
 from bench.records.comparison import exit_code
 
 MACHINE = {"cpu": {"brand_raw": "A CPU", "flags": []}, "python_version": "3.11.7", "threads": 1, "torch": "2.13.0"}
 
 
-def benchmark(ratio, name="test_x", seconds=1.0, **figures):
+def benchmark(ratio: float | None, name: str = "test_x", seconds: float = 1.0, **figures: Any) -> dict[str, Any]:
     figures = {"ratio": ratio, "at_most": 1.1, "sizes": {"texts": 64}, **figures}
     return {
         "fullname": name,
@@ -30,22 +31,22 @@ def benchmark(ratio, name="test_x", seconds=1.0, **figures):
     }
 
 
-def content(*benchmarks, machine=MACHINE):
+def content(*benchmarks: dict[str, Any], machine: dict[str, Any] = MACHINE) -> dict[str, Any]:
     return {"machine_info": machine, "commit_info": {}, "benchmarks": benchmarks, "version": "5.3.1"}
 
 
-def benchmark_file(*benchmarks, machine=MACHINE):
+def benchmark_file(*benchmarks: dict[str, Any], machine: dict[str, Any] = MACHINE) -> Any:
     return BenchmarkFile.model_validate(content(*benchmarks, machine=machine))
 
 
-def lines(first, second):
+def lines(first: Artefact, second: Artefact) -> list[str]:
     return list(map(str, compare_benchmarks(first, second)))
 
 
 @pytest.mark.parametrize(
     ("second", "verdict"), [(2.0, "ok"), (2.5, "ok"), (2.51, "regression"), (1.5, "ok"), (1.49, "improvement")]
 )
-def test_a_ratio_that_moves_by_more_than_a_quarter_is_judged(second, verdict):
+def test_a_ratio_that_moves_by_more_than_a_quarter_is_judged(second: Artefact, verdict: str) -> None:
     comparisons = compare_benchmarks(benchmark_file(benchmark(2.0)), benchmark_file(benchmark(second)))
     (comparison,) = comparisons
     assert comparison.verdict == verdict
@@ -53,12 +54,12 @@ def test_a_ratio_that_moves_by_more_than_a_quarter_is_judged(second, verdict):
     assert exit_code(comparisons) == (verdict == "regression")
 
 
-def test_seconds_are_printed_but_not_judged():
+def test_seconds_are_printed_but_not_judged() -> None:
     both = benchmark_file(benchmark(2.0, seconds=0.5)), benchmark_file(benchmark(2.1, seconds=50.0))
     assert lines(*both) == ["ok: test_x ratio 2 -> 2.1 (+5.00%, tolerance 25.00%, seconds 0.5 -> 50)"]
 
 
-def test_a_benchmark_in_one_file_only_is_incomparable():
+def test_a_benchmark_in_one_file_only_is_incomparable() -> None:
     both = benchmark(1.0)
     first, second = benchmark_file(both, benchmark(1.0, "test_old")), benchmark_file(benchmark(1.0, "test_new"), both)
     assert [(c.benchmark, c.verdict, c.reason) for c in compare_benchmarks(first, second)] == [
@@ -70,7 +71,7 @@ def test_a_benchmark_in_one_file_only_is_incomparable():
         compare_benchmarks(benchmark_file(benchmark(1.0, "test_old")), second)
 
 
-def test_different_sizes_are_incomparable():
+def test_different_sizes_are_incomparable() -> None:
     first = benchmark_file(benchmark(1.0, sizes={"texts": 64, "tokens": 8}))
     second = benchmark_file(benchmark(9.0, sizes={"texts": 128, "tokens": 8, "layers": 4}))
     assert lines(first, second) == [
@@ -78,14 +79,14 @@ def test_different_sizes_are_incomparable():
     ]
 
 
-def test_a_ratio_in_one_file_only_is_incomparable():
+def test_a_ratio_in_one_file_only_is_incomparable() -> None:
     timed = benchmark(None, "test_timed", seconds=3.0)
     first, second = benchmark_file(benchmark(1.0), timed), benchmark_file(benchmark(None), timed)
     assert lines(first, second) == ["incomparable: test_x ratio: the second file has no ratio"]
     assert lines(second, first) == ["incomparable: test_x ratio: the first file has no ratio"]
 
 
-def test_ratios_of_different_machines_are_compared():
+def test_ratios_of_different_machines_are_compared() -> None:
     first = benchmark_file(benchmark(1.0))
     second = benchmark_file(benchmark(1.5), machine={**MACHINE, "threads": 2, "node": "elsewhere"})
     assert lines(first, second) == [
@@ -113,7 +114,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("text", "complaint"), BROKEN.values(), ids=BROKEN)
-def test_the_error_names_an_invalid_file(tmp_path, text, complaint):
+def test_the_error_names_an_invalid_file(tmp_path: Path, text: str, complaint: str) -> None:
     path = tmp_path / "benchmark.json"
     path.write_text(text if isinstance(text, str) else json.dumps(text))
     with pytest.raises(BenchError) as error:
@@ -123,7 +124,7 @@ def test_the_error_names_an_invalid_file(tmp_path, text, complaint):
     assert "\n" not in str(error.value)
 
 
-def test_is_benchmark_file(tmp_path):
+def test_is_benchmark_file(tmp_path: Path) -> None:
     path = tmp_path / "benchmark.json"
     assert not is_benchmark_file(tmp_path)
     assert not is_benchmark_file(path)
@@ -145,7 +146,7 @@ def test_quadratic(growth):
 """
 
 
-def test_a_file_that_pytest_benchmark_wrote(tmp_path):
+def test_a_file_that_pytest_benchmark_wrote(tmp_path: Path) -> None:
     """The fixtures of the benchmarks, their summary and their file; every machine reaches or misses these targets."""
     tests = Path(__file__).parents[1]
     copy = tmp_path / "tests"

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from bench.bootstrap import Bootstrap
+from bench.bootstrap import Array, Bootstrap
 from bench.errors import BenchError
 from bench.metric import PerTextMetric, Signature, signature
 from bench.records.compare import compare_runs
 from bench.records.comparison import exit_code
-from bench.records.schema import RecordedScore
-from bench.records.store import RecordStore
+from bench.records.schema import Record, RecordedScore
+from bench.records.store import RecordStore, StoredRun
 
 RNG = np.random.default_rng(7)
 TEXTS = RNG.normal(20.0, 4.0, size=(300, 1))
@@ -23,22 +26,29 @@ class Mean(PerTextMetric):
 
     name, version, unit, direction, tolerance = "Loss", 1, "nats", "down", 0.01
 
-    def signature(self, inputs) -> Signature:
+    def signature(self, inputs: Array) -> Signature:
         return signature(self.name, self.version)
 
-    def statistics(self, inputs):
+    def statistics(self, inputs: Array) -> Array:
         return inputs
 
-    def aggregate(self, means, n):
+    def aggregate(self, means: Array, n: int) -> Array:
         return means[..., 0]
 
 
 @pytest.fixture
-def stored(tmp_path, make_record):
+def stored(tmp_path: Path, make_record: Callable[..., Record]) -> Callable[..., StoredRun]:
     """Writes a run whose metrics are given as (name, value) or as whole scores."""
     count = iter(range(10**6))
 
-    def store(metrics=(), statistics=None, direction="down", tolerance=0.02, seed=0, **changes):
+    def store(
+        metrics: Sequence[tuple[str, float]] = (),
+        statistics: dict[str, Array] | None = None,
+        direction: Any = "down",
+        tolerance: float = 0.02,
+        seed: int = 0,
+        **changes: Any,
+    ) -> StoredRun:
         scores = [RecordedScore(name, value, "1", direction, 300, f"{name}|v:1", tolerance) for name, value in metrics]
         spec = {**make_record().spec, "seed": seed}
         record = make_record(**{"metrics": scores, "spec": spec, "skipped": [], "training": {}, **changes})
@@ -47,7 +57,7 @@ def stored(tmp_path, make_record):
     return store
 
 
-def verdicts(first, second, **options):
+def verdicts(first: StoredRun, second: StoredRun, **options: Any) -> list[tuple[str, str]]:
     return [(c.metric, c.verdict) for c in compare_runs([first], [second], **options)]
 
 
@@ -65,7 +75,9 @@ def verdicts(first, second, **options):
         (None, 20.39, "ok"),
     ],
 )
-def test_a_move_past_the_tolerance_is_judged_by_direction(stored, direction, second, verdict):
+def test_a_move_past_the_tolerance_is_judged_by_direction(
+    stored: Callable[..., StoredRun], direction: Any, second: StoredRun, verdict: str
+) -> None:
     runs = [stored([("X", value)], direction=direction) for value in (20.0, second)]
     assert verdicts(*runs) == [("X", verdict)]
     (comparison,) = compare_runs(runs[:1], runs[1:])
@@ -73,14 +85,14 @@ def test_a_move_past_the_tolerance_is_judged_by_direction(stored, direction, sec
     assert exit_code([comparison]) == (verdict == "regression")
 
 
-def test_negative_values_and_zero(stored):
+def test_negative_values_and_zero(stored: Callable[..., StoredRun]) -> None:
     assert verdicts(stored([("X", -20.0)]), stored([("X", -19.0)])) == [("X", "regression")]
     assert verdicts(stored([("X", 0.0)]), stored([("X", 0.0)])) == [("X", "ok")]
     (comparison,) = compare_runs([stored([("X", 0.0)])], [stored([("X", 1e-9)])])
     assert (comparison.change, comparison.verdict) == (math.inf, "regression")
 
 
-def test_a_paired_test_tells_noise_from_a_move(stored):
+def test_a_paired_test_tells_noise_from_a_move(stored: Callable[..., StoredRun]) -> None:
     """The same mean difference of 5 %: once on every text alike, once in the noise between texts."""
     shifted = TEXTS * 1.05
     noise = RNG.normal(0.0, 40.0, size=TEXTS.shape)
@@ -97,14 +109,16 @@ def test_a_paired_test_tells_noise_from_a_move(stored):
 
 
 @pytest.mark.parametrize("rows", [None, {"Loss": TEXTS[:10]}, {"Other": TEXTS}], ids=["none", "fewer", "other"])
-def test_without_statistics_of_the_same_texts_there_is_no_paired_test(stored, rows):
+def test_without_statistics_of_the_same_texts_there_is_no_paired_test(
+    stored: Callable[..., StoredRun], rows: dict[str, Array] | None
+) -> None:
     first, second = stored([("Loss", 20.0)], {"Loss": TEXTS}), stored([("Loss", 20.0)], rows)
     (comparison,) = compare_runs([first], [second], {"Loss": Mean()})
     assert comparison.paired is None
     assert comparison.verdict == "ok"
 
 
-def test_two_signatures_are_incomparable(stored):
+def test_two_signatures_are_incomparable(stored: Callable[..., StoredRun]) -> None:
     first = stored([("PPL", 20.0)])
     second = stored([("PPL", 20.0)])
     other = RecordedScore(**{**vars(second.record.metrics[0]), "signature": "PPL|K:30|v:2"})
@@ -115,14 +129,14 @@ def test_two_signatures_are_incomparable(stored):
     assert exit_code([comparison]) == 0
 
 
-def test_other_data_are_incomparable(stored, make_record):
+def test_other_data_are_incomparable(stored: Callable[..., StoredRun], make_record: Callable[..., Record]) -> None:
     data = {**make_record().data.model_dump(), "sha256": "b" * 64}
     (comparison,) = compare_runs([stored([("X", 1.0)])], [stored([("X", 9.0)], data=data)])
     assert comparison.verdict == "incomparable"
     assert comparison.reason == "the data differ: sha256 5ca1ab1e5ca1 and bbbbbbbbbbbb"
 
 
-def test_a_metric_that_is_gone_says_why(stored):
+def test_a_metric_that_is_gone_says_why(stored: Callable[..., StoredRun]) -> None:
     skipped = [{"metric": "X", "reason": "no latent variable"}]
     (gone,) = compare_runs([stored([("X", 1.0)])], [stored([], skipped=skipped)])
     assert (gone.verdict, gone.reason) == ("incomparable", "not in the second run (no latent variable)")
@@ -137,7 +151,7 @@ def test_a_metric_that_is_gone_says_why(stored):
         (("skipped", "diverged"), "incomparable"),
     ],
 )
-def test_a_change_of_status_counts(stored, statuses, verdict):
+def test_a_change_of_status_counts(stored: Callable[..., StoredRun], statuses: tuple[str, str], verdict: str) -> None:
     first, second = (stored([], status=status, reason="because") for status in statuses)
     (comparison,) = compare_runs([first], [second])
     assert (comparison.metric, comparison.verdict) == ("status", verdict)
@@ -145,14 +159,16 @@ def test_a_change_of_status_counts(stored, statuses, verdict):
 
 
 @pytest.mark.parametrize(("speed", "verdict"), [(800.0, "ok"), (700.0, "regression"), (1300.0, "improvement")])
-def test_speed_has_a_tolerance_of_its_own(stored, speed, verdict):
+def test_speed_has_a_tolerance_of_its_own(stored: Callable[..., StoredRun], speed: float, verdict: str) -> None:
     first, second = (stored([], training={"tokens_per_second": value}) for value in (1000.0, speed))
     (comparison,) = compare_runs([first], [second])
     assert (comparison.metric, comparison.verdict) == ("tokens_per_second", verdict)
     assert compare_runs([first], [second], speed_tolerance=0.5)[0].verdict == "ok"
 
 
-def test_speed_of_two_machines_is_incomparable(stored, make_record):
+def test_speed_of_two_machines_is_incomparable(
+    stored: Callable[..., StoredRun], make_record: Callable[..., Record]
+) -> None:
     elsewhere = {**make_record().environment.model_dump(), "device": "a GPU"}
     first = stored([], training={"tokens_per_second": 1000.0})
     second = stored([], training={"tokens_per_second": 10.0}, environment=elsewhere)
@@ -161,7 +177,7 @@ def test_speed_of_two_machines_is_incomparable(stored, make_record):
     assert comparison.reason.startswith("machines differ: ")
 
 
-def test_runs_are_matched_and_those_without_counterpart_named(stored):
+def test_runs_are_matched_and_those_without_counterpart_named(stored: Callable[..., StoredRun]) -> None:
     first = [stored([("X", 1.0)], seed=seed) for seed in (0, 1)]
     second = [stored([("X", 1.0)], seed=seed) for seed in (1, 2)]
     result = [(c.seed, c.metric, c.verdict, c.reason) for c in compare_runs(first, second)]
@@ -176,7 +192,7 @@ def test_runs_are_matched_and_those_without_counterpart_named(stored):
         compare_runs([first[0], first[0]], second)
 
 
-def test_a_comparison_reads_as_one_line(stored):
+def test_a_comparison_reads_as_one_line(stored: Callable[..., StoredRun]) -> None:
     moved = compare_runs([stored([("X", 20.0)])], [stored([("X", 25.0)])])[0]
     assert str(moved) == "regression: ptb della smoke seed 0 X 20 -> 25 (+25.00%, tolerance 2.00%)"
     alone = compare_runs([stored([("X", 20.0)])], [stored([])])[0]

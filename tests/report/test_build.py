@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,19 +11,22 @@ from scipy.stats import t as student
 
 from bench.bootstrap import Interval
 from bench.errors import BenchError
+from bench.metric import Score
+from bench.records.schema import Record
 from bench.report import Layout, build_table
 from bench.report.build import T_QUANTILES
+from bench.report.table import Table
 
 
-def cells(table, column=0):
+def cells(table: Table, column: int = 0) -> list[str]:
     return {row.label: row.cells[column] for row in table.rows}
 
 
-def heads(table):
+def heads(table: Table) -> list[str]:
     return [column.text for _, column in table.columns]
 
 
-def test_mean_and_sd_over_seeds_are_numpys(make_run, make_score):
+def test_mean_and_sd_over_seeds_are_numpys(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
     values = np.array([20.25, 21.5, 19.0, 20.0])
     runs = [make_run("della", seed=seed, scores=[make_score("PPL", value)]) for seed, value in enumerate(values)]
     cell = cells(build_table(runs))["della"]
@@ -30,11 +36,13 @@ def test_mean_and_sd_over_seeds_are_numpys(make_run, make_score):
     assert cell.run_ids == tuple(run.run_id for run in runs)
 
 
-def test_t_quantiles_equal_scipy():
+def test_t_quantiles_equal_scipy() -> None:
     assert pytest.approx(student.ppf(0.975, np.arange(1, 31)), abs=5e-4) == np.array(T_QUANTILES)  # three decimals
 
 
-def test_the_interval_over_seeds_is_student_t(make_run, make_score):
+def test_the_interval_over_seeds_is_student_t(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
     values = np.array([20.0, 21.0, 23.0])
     runs = [make_run("della", seed=seed, scores=[make_score("PPL", value)]) for seed, value in enumerate(values)]
     low, high = student.interval(0.95, 2, loc=values.mean(), scale=values.std(ddof=1) / np.sqrt(3))
@@ -42,7 +50,7 @@ def test_the_interval_over_seeds_is_student_t(make_run, make_score):
     assert (interval.low, interval.high) == pytest.approx((low, high), rel=1e-4)  # the quantile has four digits
 
 
-def test_the_interval_covers_texts_and_seeds(make_run, make_score):
+def test_the_interval_covers_texts_and_seeds(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
     """Three equal seeds: only the interval over texts remains; one seed: its bootstrap interval is unchanged."""
     runs = [make_run("della", seed=seed, scores=[make_score("PPL", 20.0, 1.0 + seed)]) for seed in range(3)]
     interval = cells(build_table(runs))["della"].interval
@@ -65,8 +73,12 @@ def test_the_interval_covers_texts_and_seeds(make_run, make_score):
     ids=["least", "most", "overlap", "a wide third overlaps", "no direction", "no interval", "alone"],
 )
 def test_bold_is_the_best_value_if_its_interval_is_disjoint_from_all_others(
-    make_run, make_score, direction, values, best
-):
+    make_run: Callable[..., Record],
+    make_score: Callable[..., Score],
+    direction: Any,
+    values: list[tuple[float, float]],
+    best: list[bool],
+) -> None:
     runs = [make_run(k, scores=[make_score("PPL", v, half, direction=direction)]) for k, (v, half) in values.items()]
     table = build_table([*runs, make_run("failed", status="diverged", reason="x")])
     assert [label for label, cell in cells(table).items() if cell.bold] == ([best] if best else [])
@@ -75,7 +87,7 @@ def test_bold_is_the_best_value_if_its_interval_is_disjoint_from_all_others(
 @given(
     st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), min_size=1, max_size=5), st.sampled_from(["up", "down"])
 )
-def test_bold_agrees_with_its_definition(pairs, direction):
+def test_bold_agrees_with_its_definition(pairs: list[tuple[float, float]], direction: Any) -> None:
     from bench.report.build import _separated_best
     from bench.report.table import Cell
 
@@ -86,7 +98,9 @@ def test_bold_agrees_with_its_definition(pairs, direction):
     assert _separated_best(row, direction) == (ranked[0] if others and disjoint else None)
 
 
-def test_two_signatures_do_not_share_a_column(make_run, make_score):
+def test_two_signatures_do_not_share_a_column(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
     runs = [
         make_run("della", scores=[make_score("PPL", 20)]),
         make_run("lm", scores=[make_score("PPL", 30, est="elbo")]),
@@ -103,13 +117,17 @@ def test_two_signatures_do_not_share_a_column(make_run, make_score):
     assert [line.signature for line in table.signatures] == ["PPL|est:iw|n:200|v:1", "PPL|est:elbo|n:200|v:1"]
 
 
-def test_seeds_under_two_signatures_do_not_share_a_cell(make_run, make_score):
+def test_seeds_under_two_signatures_do_not_share_a_cell(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
     runs = [make_run("della", seed=s, scores=[make_score("PPL", 20, est=est)]) for s, est in ((0, "iw"), (1, "elbo"))]
     with pytest.raises(BenchError, match="do not share a column"):
         build_table(runs)
 
 
-def test_scores_on_different_texts_do_not_share_a_column(make_run, make_score):
+def test_scores_on_different_texts_do_not_share_a_column(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
     run = make_run("della", scores=[make_score("PPL", 20)])
     fewer = make_run("lm", scores=[make_score("PPL", 30, n=100)])
     data = {**run.data.model_dump(), "sha256": "b" * 64, "source": "files"}
@@ -124,14 +142,18 @@ def test_scores_on_different_texts_do_not_share_a_column(make_run, make_score):
     assert any("grammar data" in note for note in table.notes)
 
 
-def test_a_metric_with_two_signatures_in_every_run_has_two_columns(make_run, make_score):
+def test_a_metric_with_two_signatures_in_every_run_has_two_columns(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
     scores = [make_score("AU", 3, est="0.01", direction="up"), make_score("AU", 2, est="0.2", direction="up")]
     table = build_table([make_run("della", scores=scores), make_run("embed", scores=scores[::-1])])
     assert heads(table) == ["AU [est:0.01]", "AU [est:0.2]"]
     assert [[cell.value for cell in row.cells] for row in table.rows] == [[3, 2], [3, 2]]
 
 
-def test_runs_of_a_cell_may_differ_in_the_seed_only(make_run, make_score):
+def test_runs_of_a_cell_may_differ_in_the_seed_only(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
     runs = [make_run("della", seed=seed, scores=[make_score("PPL", 20)]) for seed in range(2)]
     longer = runs[1].model_copy(
         update={"spec": {**runs[1].spec, "training": {**runs[1].spec["training"], "epochs": 9}}}
@@ -148,7 +170,7 @@ def test_runs_of_a_cell_may_differ_in_the_seed_only(make_run, make_score):
     assert cells(build_table([runs[0], moved]))["della"].n_seeds == 2
 
 
-def test_one_scale_at_a_time(make_run, make_score):
+def test_one_scale_at_a_time(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
     runs = [make_run("della", scores=[make_score("PPL", 20)], scale=scale) for scale in ("smoke", "small")]
     with pytest.raises(BenchError, match=r"several scales \(small, smoke\)"):
         build_table(runs)
@@ -158,7 +180,7 @@ def test_one_scale_at_a_time(make_run, make_score):
         build_table(runs, scale="paper")
 
 
-def test_only_scores_of_the_split_count(make_run, make_score):
+def test_only_scores_of_the_split_count(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
     run = make_run("della", scores=[make_score("PPL", 20)])
     both = [*run.metrics, type(run.metrics[0])(**{**vars(run.metrics[0]), "split": "valid", "value": 10.0})]
     run = run.model_copy(update={"metrics": tuple(both)})
@@ -167,7 +189,7 @@ def test_only_scores_of_the_split_count(make_run, make_score):
     assert cells(build_table([run], layout))["della"].value == 10
 
 
-def test_every_empty_cell_has_a_reason(make_run, make_score):
+def test_every_empty_cell_has_a_reason(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
     runs = [
         make_run("lm", scores=[make_score("PPL", 30)], skipped=[{"metric": "MI", "reason": "no latent variable"}]),
         make_run("della", scores=[make_score("MI", 3, direction="up")]),
@@ -191,14 +213,14 @@ def test_every_empty_cell_has_a_reason(make_run, make_score):
     assert table.markers(table.rows[3].cells[0]) == table.footnotes["diverged: loss is nan at step 7"]
 
 
-def test_missing_seeds_have_a_footnote(make_run, make_score):
+def test_missing_seeds_have_a_footnote(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
     runs = [make_run("della", seed=seed, scores=[make_score("PPL", 20)]) for seed in range(3)]
     table = build_table([*runs, make_run("lm", scores=[make_score("PPL", 30)])])
     assert cells(table)["lm"].footnotes == ("1 of 3 seeds",)
     assert cells(table)["della"].footnotes == ()
 
 
-def test_the_entropy_is_the_first_row(make_run, make_score):
+def test_the_entropy_is_the_first_row(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
     entropy = make_score("PPL floor", 9.75, direction=None, est="exact")
     scores = [make_score("PPL", 20, 0.5), make_score("KL", 3, direction=None), entropy]
     table = build_table([make_run(label, scores=scores) for label in ("della", "embed")])
@@ -208,14 +230,14 @@ def test_the_entropy_is_the_first_row(make_run, make_score):
     assert "PPL floor|est:exact|n:200|v:1" in {line.signature for line in table.signatures}
 
 
-def test_a_grid_without_finished_runs_has_a_table(make_run):
+def test_a_grid_without_finished_runs_has_a_table(make_run: Callable[..., Record]) -> None:
     table = build_table(
         [make_run("della", status="diverged", reason="x"), make_run("lm", status="skipped", reason="y")]
     )
     assert {label: cell.text for label, cell in cells(table).items()} == {"della": "diverged", "lm": "—"}
 
 
-def test_equal_signatures_are_one_line(make_run, make_score):
+def test_equal_signatures_are_one_line(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
     runs = [make_run("della", task, scores=[make_score("PPL", 20), make_score("KL", 2)]) for task in ("ptb", "snli")]
     table = build_table(runs)
     assert [(line.signature, line.groups) for line in table.signatures] == [
@@ -224,7 +246,7 @@ def test_equal_signatures_are_one_line(make_run, make_score):
     ]
 
 
-def test_the_notes_name_texts_scale_and_data(make_run, make_score):
+def test_the_notes_name_texts_scale_and_data(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
     run = make_run("della", scores=[make_score("PPL", 20), make_score("BLEU", 20, n=50)])
     run = run.model_copy(update={"data": run.data.model_copy(update={"notes": ("3 texts repeat",)})})
     notes = build_table([run]).notes
@@ -233,7 +255,7 @@ def test_the_notes_name_texts_scale_and_data(make_run, make_score):
     assert f"{data}; 200 texts scored (PPL); 50 texts scored (BLEU); 3 texts repeat." in notes
 
 
-def test_nothing_to_tabulate_is_an_error(make_run):
+def test_nothing_to_tabulate_is_an_error(make_run: Callable[..., Record]) -> None:
     layout = Layout(rows=("della",), tasks=("ptb",), metrics=("PPL",))
     with pytest.raises(BenchError, match="no record fits the layout: looked for della on ptb"):
         build_table([make_run("lm", "snli")], layout)

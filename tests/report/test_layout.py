@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from bench.errors import BenchError
+from bench.metric import Score
 from bench.records.published import PublishedFigures
+from bench.records.schema import Record
 from bench.report import Layout, build_table, load_layout
 from bench.report.layout import MAIN_METRICS, default_layout
 from bench.resources import names
@@ -19,7 +25,9 @@ NO_SUITE = {
 
 
 @pytest.mark.parametrize("suite", names("suites"))
-def test_every_suite_has_a_layout_that_can_be_filled(suite, make_run, make_score):
+def test_every_suite_has_a_layout_that_can_be_filled(
+    suite: str, make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
     layout = load_layout(suite)
     labels = [row.label for row in layout.rows]
     scores = [make_score(metric.name, 1.0) for metric in layout.metrics]
@@ -31,7 +39,9 @@ def test_every_suite_has_a_layout_that_can_be_filled(suite, make_run, make_score
 
 
 @pytest.mark.parametrize(("suite", "printed"), TABLES.items())
-def test_every_figure_of_a_printed_table_has_a_place_in_its_suite(suite, printed, make_run):
+def test_every_figure_of_a_printed_table_has_a_place_in_its_suite(
+    suite: str, printed: str, make_run: Callable[..., Record]
+) -> None:
     layout = load_layout(suite)
     table = build_table([make_run("mine", layout.tasks[0].name)], layout)
     shown = [cell.published for row in table.rows for cell in row.cells if cell.published]
@@ -39,12 +49,12 @@ def test_every_figure_of_a_printed_table_has_a_place_in_its_suite(suite, printed
     assert sorted(shown, key=repr) == sorted(wanted, key=repr)
 
 
-def test_every_printed_table_is_a_suite_or_there_is_a_reason():
+def test_every_printed_table_is_a_suite_or_there_is_a_reason() -> None:
     printed = {figure.table for figure in PublishedFigures.load().figures if figure.key == PAPER}
     assert printed == {*TABLES.values(), *NO_SUITE}
 
 
-def test_optimus_has_its_published_figures_for_every_free_target(make_run):
+def test_optimus_has_its_published_figures_for_every_free_target(make_run: Callable[..., Record]) -> None:
     """PPL, MI and AU on four tasks for each of the five, and PPL without a latent variable."""
     table = build_table([make_run("lm", "ptb")], load_layout("optimus-table1"))
     printed = {row.label: [cell.published for cell in row.cells if cell.published] for row in table.rows}
@@ -58,7 +68,7 @@ def test_optimus_has_its_published_figures_for_every_free_target(make_run):
         assert variants == {f"lambda={float(target):.2f}"}
 
 
-def test_the_published_figure_stands_beside_a_missing_run(make_run):
+def test_the_published_figure_stands_beside_a_missing_run(make_run: Callable[..., Record]) -> None:
     table = build_table([make_run("della", "ptb")], load_layout("table8"))
     column = [column.metric for _, column in table.columns].index("PPL")
     shown = {row.label: f"{row.cells[column].text} {row.cells[column].published_text}" for row in table.rows}
@@ -74,7 +84,9 @@ def test_the_published_figure_stands_beside_a_missing_run(make_run):
     assert any("Hu et al., NAACL 2022" in note and "NOT comparable" in note for note in table.notes)
 
 
-def test_a_row_may_stand_beside_another_paper(make_run, make_score):
+def test_a_row_may_stand_beside_another_paper(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
     optimus = {"model": "Optimus", "variant": "lambda=0.50", "source": {"paper": "optimus-2020", "table": "Table 1"}}
     ptb = {"name": "ptb", "published": {"paper": "della-2022", "table": "Table 8", "dataset": "PTB"}}
     layout = Layout.model_validate(
@@ -91,7 +103,9 @@ def test_a_row_may_stand_beside_another_paper(make_run, make_score):
         ({"table": "Table 18"}, "unknown table of della-2022 'Table 18'"),
     ],
 )
-def test_a_printed_table_that_does_not_exist_is_an_error(make_run, change, complaint):
+def test_a_printed_table_that_does_not_exist_is_an_error(
+    make_run: Callable[..., Record], change: dict[str, Any], complaint: str
+) -> None:
     place = {"paper": "della-2022", "table": "Table 8", "dataset": "PTB", **change}
     layout = Layout.model_validate(
         {
@@ -105,7 +119,7 @@ def test_a_printed_table_that_does_not_exist_is_an_error(make_run, change, compl
 
 
 @pytest.mark.parametrize("task", ["yelp", "ptb", "writingprompts", "quora"])
-def test_a_suite_run_on_one_of_its_tasks_has_its_table(task, make_run):
+def test_a_suite_run_on_one_of_its_tasks_has_its_table(task: str, make_run: Callable[..., Record]) -> None:
     """Its rows are called otherwise in the tables beside the other tasks."""
     runs = [make_run("embed", task), make_run("della", task)]
     narrowed = load_layout("all").narrowed(runs)
@@ -114,14 +128,16 @@ def test_a_suite_run_on_one_of_its_tasks_has_its_table(task, make_run):
     assert all(any(cell.published for cell in row.cells) for row in table.rows)
 
 
-def test_a_printed_row_that_does_not_exist_is_an_error(make_run):
+def test_a_printed_row_that_does_not_exist_is_an_error(make_run: Callable[..., Record]) -> None:
     content = load_layout("table8").model_dump(mode="json")
     content["rows"][0]["published"][0]["variant"] = "fine-tuned"
     with pytest.raises(BenchError, match=r"'GPT-2 / fine-tuned'\. Did you mean 'GPT-2 / finetuned'"):
         build_table([make_run("lm")], Layout.model_validate(content))
 
 
-def test_the_default_layout_is_what_was_measured_in_the_papers_order(make_run, make_score):
+def test_the_default_layout_is_what_was_measured_in_the_papers_order(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
     scores = [make_score(name, 1.0) for name in ("AU", "ESS", "PPL floor", "PPL", "Self-BLEU")]
     layout = default_layout([make_run("b", "snli", scores=scores), make_run("a", "ptb")])
     assert [metric.name for metric in layout.metrics] == ["PPL", "AU", "Self-BLEU"]
@@ -132,7 +148,9 @@ def test_the_default_layout_is_what_was_measured_in_the_papers_order(make_run, m
     assert [metric.name for metric in only_others.metrics] == ["ESS"]
 
 
-def test_the_default_layout_shows_no_column_that_a_task_never_measured(make_run, make_score):
+def test_the_default_layout_shows_no_column_that_a_task_never_measured(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
     runs = [
         make_run("a", "ptb", scores=[make_score("PPL", 1.0)]),
         make_run("a", "quora", scores=[make_score("BLEU", 1.0)]),
@@ -144,7 +162,9 @@ def test_the_default_layout_shows_no_column_that_a_task_never_measured(make_run,
     ]
 
 
-def test_an_optional_column_is_shown_only_where_a_run_has_a_value(make_run, make_score):
+def test_an_optional_column_is_shown_only_where_a_run_has_a_value(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
     layout = Layout.model_validate(
         {"rows": ["a"], "tasks": ["ptb", "quora"], "metrics": ["PPL", "KL", {"name": "Excess", "optional": True}]}
     )
@@ -159,7 +179,7 @@ def test_an_optional_column_is_shown_only_where_a_run_has_a_value(make_run, make
     ]
 
 
-def test_a_layout_is_found_by_name_or_by_path(tmp_path):
+def test_a_layout_is_found_by_name_or_by_path(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("title: Mine\nlayout: {rows: [della], tasks: [ptb], metrics: [PPL]}\n")
     assert load_layout(str(path)).title == "Mine"
@@ -178,7 +198,7 @@ def test_a_layout_is_found_by_name_or_by_path(tmp_path):
         ("layout: {rows: [{titel: a}], tasks: [b], metrics: [c]}", r"rows\.0"),
     ],
 )
-def test_a_bad_layout_is_one_line_with_file_and_key(tmp_path, content, complaint):
+def test_a_bad_layout_is_one_line_with_file_and_key(tmp_path: Path, content: str, complaint: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(content)
     with pytest.raises(BenchError, match=complaint) as caught:
@@ -187,7 +207,9 @@ def test_a_bad_layout_is_one_line_with_file_and_key(tmp_path, content, complaint
     assert "\n" not in str(caught.value)
 
 
-def test_a_system_without_a_row_gets_one_below_the_named_unless_told_not_to(make_run, make_score):
+def test_a_system_without_a_row_gets_one_below_the_named_unless_told_not_to(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
     layout = Layout(rows=("lm", "della"), tasks=("ptb",), metrics=("PPL",))
     runs = [make_run(label, scores=[make_score("PPL", 20)]) for label in ("mine", "another", "della")]
     elsewhere = make_run("third", "snli", scores=[make_score("PPL", 20)])

@@ -10,6 +10,7 @@ import io
 import os
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
+from bench.metric import Score
+from bench.records.schema import Record
 from bench.report import FORMATS, Layout, build_table, render_table
 from bench.report.render_latex import escape
-from bench.report.table import format_spread
+from bench.report.table import Table, format_spread
 
 GOLDENS = Path(__file__).parent / "goldens"
 LAYOUT = Layout.model_validate(
@@ -50,17 +53,17 @@ LAYOUT = Layout.model_validate(
 
 
 @pytest.fixture
-def table(make_run, make_score):
+def table(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> Table:
     """Several seeds, the entropy, a published figure with a note, and every kind of empty cell."""
     entropy = make_score("PPL floor", 9.75, direction=None, est="exact")
 
-    def kl(value):
+    def kl(value: float) -> Score:
         return make_score("KL", value, 0.2, direction=None, unit="nats")
 
-    def au(value):
+    def au(value: float) -> Score:
         return make_score("AU", value, direction="up", unit="count")
 
-    def ppl(value):
+    def ppl(value: float) -> Score:
         return make_score("PPL", value, 0.3)
 
     no_latent = [{"metric": name, "reason": "no latent variable"} for name in ("KL", "AU")]
@@ -81,7 +84,7 @@ def table(make_run, make_score):
 
 
 @pytest.mark.parametrize("table_format", FORMATS.names())
-def test_render_equals_its_golden(table, table_format):
+def test_render_equals_its_golden(table: Table, table_format: str) -> None:
     path = GOLDENS / f"synthetic.{table_format}"
     text = render_table(table, table_format)
     if os.environ.get("REGENERATE_GOLDENS"):
@@ -90,7 +93,7 @@ def test_render_equals_its_golden(table, table_format):
     assert text == path.read_bytes().decode()
 
 
-def test_csv_holds_the_unrounded_table(table):
+def test_csv_holds_the_unrounded_table(table: Table) -> None:
     lines = list(csv.DictReader(io.StringIO(render_table(table, "csv"))))
     assert len(lines) == sum(len(row.cells) for row in table.rows)
     cells = [cell for row in table.rows for cell in row.cells]
@@ -105,7 +108,7 @@ def test_csv_holds_the_unrounded_table(table):
     assert (noted["published"], noted["published_source"]) == ("10.28", "della-2022 Table 8")
 
 
-def test_html_is_well_formed_and_complete(table):
+def test_html_is_well_formed_and_complete(table: Table) -> None:
     page = render_table(table, "html").removeprefix("<!DOCTYPE html>\n")
     root = ET.fromstring(page)  # noqa: S314
     body = root.findall(".//tbody/tr")
@@ -114,12 +117,12 @@ def test_html_is_well_formed_and_complete(table):
     assert len(root.findall(".//td/b")) == sum(cell.bold for row in table.rows for cell in row.cells) > 0
 
 
-def test_markdown_rows_have_equally_many_cells(table):
+def test_markdown_rows_have_equally_many_cells(table: Table) -> None:
     rows = [line for line in render_table(table, "md").splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {8}
 
 
-def test_latex_rows_have_equally_many_cells(table):
+def test_latex_rows_have_equally_many_cells(table: Table) -> None:
     lines = render_table(table, "latex").splitlines()
     body = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {6}
@@ -136,23 +139,23 @@ def test_latex_rows_have_equally_many_cells(table):
         ("1 ± 2 — ↓", r"1 $\pm$ 2 --- $\downarrow$"),
     ],
 )
-def test_latex_escapes(text, printed):
+def test_latex_escapes(text: str, printed: str) -> None:
     assert escape(text) == printed
 
 
 @given(st.text(alphabet=r"ab&%$#_{}\~^[]"))
-def test_every_special_character_is_escaped(text):
+def test_every_special_character_is_escaped(text: str) -> None:
     """After the commands of the escape table are removed, no special character is left."""
     commands = r"\\(text(backslash|asciitilde|asciicircum)\{\}|[&%$#_{}])|\{\[\}"
     assert not re.search(r"[&%$#_{}\\~^\[]", re.sub(commands, "", escape(text)))
 
 
-def test_bold_is_an_attribute_in_the_terminal(table):
+def test_bold_is_an_attribute_in_the_terminal(table: Table) -> None:
     assert "\x1b[1m20.12 ± 0.12\x1b[0m" in render_table(table, "term")
     assert render_table(table, "term").count("31.00 ± 0.50") == 1
 
 
-def test_the_error_names_an_unknown_format_and_the_nearest(table):
+def test_the_error_names_an_unknown_format_and_the_nearest(table: Table) -> None:
     with pytest.raises(BenchError, match=r"unknown table format 'htm'. Did you mean 'html'\?"):
         render_table(table, "htm")
 
@@ -175,5 +178,5 @@ def test_the_error_names_an_unknown_format_and_the_nearest(table):
         (4e66, 1.5e65, "4.000e+66 ± 1.5e+65"),
     ],
 )
-def test_values_are_rounded_to_two_digits_of_their_spread(value, sd, text):
+def test_values_are_rounded_to_two_digits_of_their_spread(value: float, sd: float, text: str) -> None:
     assert format_spread(value, sd) == text
