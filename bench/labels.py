@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
@@ -18,26 +18,26 @@ POWER_OF_TEN = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 def parse_call(text: str) -> tuple[str, dict[str | int, Any]]:
     """Reads ``name[:argument,...]``, an argument being ``key=value`` or a value by position.
 
-    Values are YAML scalars, so ``0.5``, ``1e-5``, ``true`` and ``null`` are what they look like.
+    Values are YAML scalars such as ``0.5``, ``true`` or ``null``; ``1e-5`` is a number too.
 
     Raises:
-        BenchError: an argument is empty, given twice or no YAML.
+        BenchError: an argument is empty, given twice or not YAML.
     """
     name, _, rest = text.partition(":")
     arguments: dict[str | int, Any] = {}
     for position, part in enumerate(rest.split(",") if rest else []):
         key, equals, value = part.partition("=")
         if not part.strip() or (equals and not (key.strip() and value.strip())):
-            raise BenchError(f"{text!r}: empty argument; write name:key=value,key=value")
-        place = key.strip() if equals else position
-        if place in arguments:
-            raise BenchError(f"{text!r}: {place!r} is given twice.")
-        written = (value if equals else part).strip()
+            raise BenchError(f"{text!r}: empty argument; write name:key=value,key=value.")
+        key_or_position = key.strip() if equals else position
+        if key_or_position in arguments:
+            raise BenchError(f"{text!r}: {key_or_position!r} is given twice.")
+        scalar = (value if equals else part).strip()
         try:
-            # YAML wants a point and a sign in 1.0e-5; nobody else does.
-            arguments[place] = float(written) if POWER_OF_TEN.fullmatch(written) else yaml.safe_load(written)
-        except (yaml.YAMLError, ValueError):  # the latter for a date that is none
-            raise BenchError(f"{text!r}: not a value: {written}") from None
+            # YAML reads 1.0e-5 as a number, but not 1e-5.
+            arguments[key_or_position] = float(scalar) if POWER_OF_TEN.fullmatch(scalar) else yaml.safe_load(scalar)
+        except (yaml.YAMLError, ValueError):  # the latter for a date that does not exist
+            raise BenchError(f"{text!r}: not a value: {scalar}") from None
     return name.strip(), arguments
 
 
@@ -60,18 +60,39 @@ def parse_label(text: str) -> tuple[str, tuple[str, ...], str]:
     return system, tuple(parts), backbone
 
 
+def split_list(text: str) -> list[str]:
+    """Splits names at commas; empty ones are left out."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def split_labels(text: str, systems: Collection[str]) -> list[str]:
+    """Splits labels at commas.
+
+    A piece belongs to the label before it if it is ``key=value``, or if that label has options and the piece does not
+    begin with the name of one of the ``systems``.
+    """
+    labels: list[str] = []
+    for piece in split_list(text):
+        head = re.split("[:+@]", piece)[0]
+        if labels and ("=" in head or (re.search("[:@]", labels[-1]) and head not in systems)):
+            labels[-1] += f",{piece}"
+        else:
+            labels.append(piece)
+    return labels
+
+
 def configure(model: type[ModelT], text: str, arguments: Mapping[str | int, Any]) -> ModelT:
     """Builds options from the arguments of a call.
 
-    A word that one field alone may have as its value sets that field; another value without a key sets the field in
-    its place, such words not counted.
+    A word that is a value of exactly one field sets that field without its key. Other values without a key set the
+    fields in their order.
 
     Raises:
         BenchError: too many arguments, one given twice, an unknown key or word, or a value out of range.
     """
     fields, words = list(model.model_fields), _words(model)
     named: dict[str, Any] = {}
-    place = 0
+    position = 0
     for key, value in arguments.items():
         owners = words.get(value, []) if isinstance(key, int) and isinstance(value, str) else []
         if isinstance(key, str):
@@ -80,11 +101,11 @@ def configure(model: type[ModelT], text: str, arguments: Mapping[str | int, Any]
             field = owners[0]
         elif owners:
             raise BenchError(f"{text!r}: write {' or '.join(f'{owner}={value}' for owner in owners)}.")
-        elif place >= len(fields):
+        elif position >= len(fields):
             raise BenchError(f"{text!r}: takes at most {len(fields)} arguments ({', '.join(fields) or 'none'}).")
         else:
-            field = fields[place]
-            place += 1
+            field = fields[position]
+            position += 1
             if words and isinstance(value, str) and model.model_fields[field].annotation is not str:
                 raise BenchError(
                     f"{text!r}: unknown option {value!r}.{did_you_mean(value, words)} Allowed: {', '.join(words)}."
@@ -96,7 +117,7 @@ def configure(model: type[ModelT], text: str, arguments: Mapping[str | int, Any]
 
 
 def _words(model: type[BaseModel]) -> dict[str, list[str]]:
-    """Returns the words that may be values of fields, each with the fields."""
+    """Returns the words that fields take as values, each with the names of these fields."""
     words: dict[str, list[str]] = {}
     for name, field in model.model_fields.items():
         for word in get_args(field.annotation) if get_origin(field.annotation) is Literal else ():

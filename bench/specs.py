@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from bench.errors import BenchError
 from bench.identity import digest
 
-Source = Literal["grammar", "files"]
+DataSource = Literal["grammar", "files"]
 BackboneKind = Literal["decoder-only", "encoder-decoder"]
 EncoderKind = Literal["bert"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -107,7 +107,7 @@ class TaskSpec(Spec):
     """
 
     name: str
-    source: Source = "grammar"
+    source: DataSource = "grammar"
     limits: dict[Literal["train", "valid", "test"], int] = {}
     max_tokens: int = Field(256, ge=3)
     max_source_tokens: int = Field(256, ge=3)

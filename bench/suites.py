@@ -1,17 +1,116 @@
-"""Which runs make a table, and how it is set: the suites, by name or from YAML files."""
+"""Suites, by name or from YAML files: which runs make a table, and the layout of that table."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from bench import resources
 from bench.reading import parse_as
-from bench.specs import (
-    Spec,
-)
+from bench.specs import Spec
+
+
+class LayoutEntry(Spec):
+    """A piece of a layout; a bare string stands for its first field."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, data: Any) -> Any:
+        return {next(iter(cls.model_fields)): data} if isinstance(data, str) else data
+
+
+class PublishedTable(LayoutEntry):
+    """A printed table: key of the paper, and name of the table in it."""
+
+    paper: str
+    table: str
+
+
+class PublishedDataset(PublishedTable):
+    """A data set in a printed table, by its name there."""
+
+    dataset: str
+
+
+class PublishedRow(LayoutEntry):
+    """A row of the printed tables.
+
+    Attributes:
+        model: its model as printed.
+        variant: its variant as printed.
+        source: the table it stands in, if that is not the table beside the task.
+    """
+
+    model: str
+    variant: str = ""
+    source: PublishedTable | None = None
+
+
+class RowLayout(LayoutEntry):
+    """A row of a table.
+
+    Attributes:
+        label: label of the system.
+        title: name in the table.
+        published: the printed rows beside it, several where its name differs between data sets.
+    """
+
+    label: str
+    title: str | None = None
+    published: tuple[PublishedRow, ...] = ()
+
+    @field_validator("published", mode="before")
+    @classmethod
+    def _as_list(cls, data: Any) -> Any:
+        return data if isinstance(data, list | tuple) else (data,)
+
+
+class TaskLayout(LayoutEntry):
+    """A group of columns: the name of a task, its name in the table, and the printed table beside it."""
+
+    name: str
+    title: str | None = None
+    published: PublishedDataset | None = None
+
+
+class MetricLayout(LayoutEntry):
+    """A column in every group.
+
+    Attributes:
+        name: of the metric.
+        title: its name in the table.
+        published: its name in the printed tables.
+        optional: whether the groups in which no run has a value leave the column out.
+    """
+
+    name: str
+    title: str | None = None
+    published: str | None = None
+    optional: bool = False
+
+
+class Layout(LayoutEntry):
+    """The rows and columns of a table, and the printed figures beside them.
+
+    Attributes:
+        title: heading of the table.
+        rows: systems, top to bottom.
+        tasks: groups of columns, left to right.
+        metrics: columns of every group.
+        others: whether systems without a row here that have runs of these tasks get one, below the named ones.
+        split: the split of the data whose scores are printed.
+        caption: a sentence or more below the table.
+    """
+
+    title: str = ""
+    rows: tuple[RowLayout, ...] = Field(min_length=1)
+    tasks: tuple[TaskLayout, ...] = Field(min_length=1)
+    metrics: tuple[MetricLayout, ...] = Field(min_length=1)
+    others: bool = True
+    split: str = "test"
+    caption: str = ""
 
 
 class Suite(Spec):
@@ -20,28 +119,33 @@ class Suite(Spec):
     Attributes:
         name: of the file.
         title: one line.
-        systems: labels, each ``system[:option,...][+objective part...][@backbone key=value,...]``.
-        tasks: registered names.
+        layout: rows and columns of its table; has the title of the suite unless it has its own.
+        systems: labels, each ``system[:option,...][+objective part...][@backbone key=value,...]``; by default the rows
+            of the layout.
+        tasks: registered names; by default the tasks of the layout.
         seeds: one run per seed.
-        layout: how its table is set; read by the report. Where ``systems`` or ``tasks`` are not given, they are its
-            rows and groups of columns.
     """
 
     name: str
     title: str = ""
-    systems: tuple[str, ...] = Field(min_length=1)
-    tasks: tuple[str, ...] = Field(min_length=1)
+    layout: Layout | None = None
+    systems: tuple[str, ...] = Field(default_factory=lambda fields: _in_layout(fields, "rows", "label"), min_length=1)
+    tasks: tuple[str, ...] = Field(default_factory=lambda fields: _in_layout(fields, "tasks", "name"), min_length=1)
     seeds: tuple[int, ...] = Field((0,), min_length=1)
-    layout: dict[str, Any] | None = None
 
-    @model_validator(mode="before")
+    @field_validator("layout", mode="before")
     @classmethod
-    def _run_what_is_shown(cls, data: dict[str, Any]) -> dict[str, Any]:
-        layout = data.get("layout")
-        if not isinstance(layout, dict):
-            return data
-        shown = {"systems": ("rows", "label"), "tasks": ("tasks", "name")}
-        return {key: _names(layout.get(part), name) for key, (part, name) in shown.items() if part in layout} | data
+    def _with_title(cls, layout: Any, info: ValidationInfo) -> Any:
+        return {"title": info.data.get("title", ""), **layout} if isinstance(layout, dict) else layout
+
+    @field_serializer("layout")
+    def _as_written(self, layout: Layout | None) -> dict[str, Any] | None:
+        return None if layout is None else layout.model_dump(mode="json", exclude_unset=True)
+
+
+def _in_layout(fields: dict[str, Any], entries: str, name: str) -> tuple[str, ...]:
+    layout = fields["layout"]
+    return tuple(getattr(entry, name) for entry in getattr(layout, entries)) if layout else ()
 
 
 def load_suite(name: str) -> Suite:
@@ -51,10 +155,3 @@ def load_suite(name: str) -> Suite:
         BenchError: neither a suite nor a file, or a file that is not a suite.
     """
     return parse_as(Suite, {"name": Path(name).stem, **resources.read("suites", name)}, f"suite {name!r}")
-
-
-def _names(entries: Any, key: str) -> Any:
-    """Returns the names in a list of a layout, whose entries are names or mappings with one under ``key``."""
-    if not isinstance(entries, list):
-        return entries
-    return [entry.get(key) if isinstance(entry, dict) else entry for entry in entries]

@@ -8,10 +8,11 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+import yaml
 
 if TYPE_CHECKING:
     from bench.batch import Batch
@@ -54,6 +55,18 @@ def real_data() -> Path:
     if not named:
         pytest.skip("DELLA_BENCH_DATA does not name a folder of real texts")
     return Path(named)
+
+
+@pytest.fixture
+def write_yaml(tmp_path: Path) -> Callable[[str, Any], str]:
+    """Writes a YAML file and returns its path as a user would type it."""
+
+    def write(name: str, content: Any) -> str:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+        return str(path)
+
+    return write
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from bench.registry import Registry
 from bench.scales import Scale, load_scale
 from bench.specs import (
     BackboneSpec,
+    DataSource,
     DecodingSpec,
     RunSpec,
-    Source,
     SystemSpec,
     TaskSpec,
     TokenizerSpec,
@@ -44,7 +44,7 @@ def plan(
     systems: Sequence[str] = (),
     tasks: Sequence[str] = (),
     seeds: Sequence[int] = (),
-    source: Source = "grammar",
+    source: DataSource = "grammar",
     decoding: str = "",
 ) -> list[RunSpec]:
     """Returns the resolved specs, task by task, system by system, seed by seed.
@@ -120,7 +120,7 @@ def resolve_backbone(text: str, default: BackboneSpec) -> BackboneSpec:
 
 
 def run_spec(
-    label: str, task: str, seed: int, scale_name: str, scale: Scale, source: Source, decoding: str = ""
+    label: str, task: str, seed: int, scale_name: str, scale: Scale, source: DataSource, decoding: str = ""
 ) -> RunSpec:
     """Resolves one run to the last default.
 
@@ -150,7 +150,7 @@ def run_spec(
 
 
 def evaluation_spec(
-    model: ModelFolder, task: str, seed: int, scale_name: str, scale: Scale, source: Source, decoding: str = ""
+    model: ModelFolder, task: str, seed: int, scale_name: str, scale: Scale, source: DataSource, decoding: str = ""
 ) -> RunSpec:
     """Resolves the scoring of a model that is trained already; the scale says on how many texts and how.
 
@@ -178,7 +178,7 @@ def evaluation_spec(
     )
 
 
-def _task_spec(task: Task, scale: Scale, source: Source) -> TaskSpec:
+def _task_spec(task: Task, scale: Scale, source: DataSource) -> TaskSpec:
     return TaskSpec(
         name=task.name,
         source=source,

@@ -19,9 +19,10 @@ from bench.errors import BenchError, unknown_name
 from bench.metric import Direction
 from bench.records.published import PublishedFigure, PublishedFigures
 from bench.records.schema import Record, RecordedScore
-from bench.report.layout import Layout, MetricLayout, RowLayout, TaskLayout, default_layout
+from bench.report.layout import default_layout
 from bench.report.runs import RunsOfTable, ScoreConditions
 from bench.report.table import Cell, ColumnGroup, ColumnHeader, SignatureLine, Table, TableRow
+from bench.suites import Layout, MetricLayout, RowLayout, TaskLayout
 
 ENTROPY_SUFFIX = " floor"
 """``PPL floor`` is the score of the true distribution under ``PPL``: no valid value is better."""

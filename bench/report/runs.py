@@ -10,8 +10,8 @@ from typing import Any
 from bench.errors import BenchError
 from bench.metric import Signature
 from bench.records.schema import Record, RecordedScore
-from bench.report.layout import Layout
 from bench.specs import NO_IDENTITY
+from bench.suites import Layout
 
 _DIFFERENCES_WITHIN_CELL = frozenset({"seed", *(".".join(entry) for entry in NO_IDENTITY)})
 """Entries of a spec in which the runs of one cell may differ: the seed, and what cannot change a result."""

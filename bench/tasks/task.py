@@ -10,12 +10,11 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from bench.errors import BenchError, unknown_name
 from bench.registry import Registry
 from bench.seeds import derive_seed
-from bench.specs import BackboneKind, TaskSpec
+from bench.specs import BackboneKind, DataSource, TaskSpec
 from bench.tasks.data import SPLITS, Example, Kind, LogP, Split, TaskData, checksum, repetitions
 from bench.tasks.files import read_folder
 from bench.tasks.grammar import Grammar
@@ -23,7 +22,6 @@ from bench.tasks.grammar import Grammar
 __all__ = [
     "Example",
     "Kind",
-    "Source",
     "Split",
     "Task",
     "TaskData",
@@ -32,8 +30,6 @@ __all__ = [
     "load_texts",
     "task_names",
 ]
-
-Source = Literal["grammar", "files"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,7 @@ def task_names() -> tuple[str, ...]:
 def load_task(
     name: str,
     *,
-    source: Source = "grammar",
+    source: DataSource = "grammar",
     folder: Path | None = None,
     limits: Mapping[Split, int] | None = None,
     seed: int = 0,
@@ -154,7 +150,7 @@ def _from_files(task: Task, folder: Path | None, limits: Mapping[Split, int], se
 
 def _data(
     task: Task,
-    source: Source,
+    source: DataSource,
     splits: Mapping[Split, tuple[Example, ...]],
     factors: Mapping[Split, Mapping[str, tuple[str, ...]]],
     log_p: LogP | None,

@@ -26,7 +26,7 @@ from bench.harness.train import Trainer
 from bench.interface import System
 from bench.objectives import build_stages, resolve_objective
 from bench.seeds import named_seeds
-from bench.specs import BackboneSpec, Source, TokenizerSpec, TrainingSpec
+from bench.specs import BackboneSpec, DataSource, TokenizerSpec, TrainingSpec
 from bench.systems import SYSTEMS
 from bench.tasks.task import TaskData, load_task
 from bench.tokenizers import Tokenizer, build_tokenizer
@@ -45,7 +45,7 @@ RANK = 4
 def yahoo() -> TaskData:
     """Returns texts of Yahoo Answers, real ones where there are any."""
     named = os.environ.get("DELLA_BENCH_DATA")
-    source: Source = "files" if named else "grammar"
+    source: DataSource = "files" if named else "grammar"
     limits = {"train": 4000, "valid": 1, "test": 1}
     return load_task("yahoo", source=source, folder=Path(named) if named else None, limits=limits)
 

@@ -55,11 +55,14 @@ VALUES = {
     "nothing behind the last plus": (("show", "bow+"), "'bow+': an empty name; write system, "),
     "stage without parts": ((*MINE, "--systems", "embed+then:0.5"), "'then:0.5': a stage without parts; name some on"),
     "part given twice": ((*MINE, "--systems", "embed+bow+bow"), "objective 'bow+bow': 'bow' is given twice."),
-    "task of a suite": (("show", "table8", "--task", "snli"), "--task: for the run of a system; a suite is shown"),
-    "scale of a suite": (("show", "mine.yaml", "--scale", "small"), "--scale: for the run of a system; a suite is"),
+    "task of a suite": (("show", "table8", "--task", "snli"), "--task: only for the run of a system, not for a suite."),
+    "scale of a suite": (
+        ("show", "mine.yaml", "--scale", "small"),
+        "--scale: only for the run of a system, not",
+    ),
     "run of an objective": (
         ("show", "bow", "--task", "snli", "--seed", "0"),
-        "--task, --seed: for the run of a system; an objective is shown as it is.",
+        "--task, --seed: only for the run of a system, not for an objective.",
     ),
     "missing argument": (("run",), "Missing argument 'suite'."),
     "seed of a spec": (("show", "lm", "--seed", "-1"), "Invalid value for '--seed'"),
@@ -99,7 +102,7 @@ FILES = {
     "misspelt key of a layout": (
         "mine.yaml",
         "systems: [lm]\ntasks: [snli]\nlayout: {rows: [lm], tasks: [snli], metric: [PPL], metrics: [PPL]}",
-        "unknown key 'metric'. Did you mean 'metrics'?",
+        "unknown key 'layout.metric'. Did you mean 'metrics'?",
     ),
     "misspelt key of a scale": ("micro.yaml", "trainig: {}", "unknown key 'trainig'. Did you mean 'training'?"),
     "misspelt key of a part": (

@@ -11,7 +11,6 @@ import torch
 import yaml
 
 from bench import resources
-from bench.cli import split_labels
 from bench.harness.model_folder import load_model
 from bench.harness.plan import run_spec
 from bench.objectives import OBJECTIVES, resolve_objective
@@ -85,22 +84,6 @@ def test_show_prints_suites_of_the_package_and_of_ones_own(della_bench: DellaBen
         assert suite.name == Path(name).stem
         assert suite.systems
         assert suite.seeds
-
-
-def test_labels_are_split_at_commas_that_do_not_belong_to_one() -> None:
-    assert split_labels(" lm , embed:latent_size=8,representation=first_token+cyclical:4,ratio=0.5,della") == [
-        "lm",
-        "embed:latent_size=8,representation=first_token+cyclical:4,ratio=0.5",
-        "della",
-    ]
-    assert split_labels("della:rank=4,independent,layers=2,della@layers=2x,heads=4,lm,embd,lm+bow:1") == [
-        "della:rank=4,independent,layers=2",
-        "della@layers=2x,heads=4",
-        "lm",
-        "embd",
-        "lm+bow:1",
-    ]
-    assert split_labels("") == []
 
 
 def test_from_a_suite_to_its_table(della_bench: DellaBench, workplace: Path) -> None:

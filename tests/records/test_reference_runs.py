@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.records.store import GENERATIONS, StoredRun, load_records, load_runs
-from bench.report import build_table, load_layout, render_table
+from bench.report import build_table, render_table
+from bench.suites import load_suite
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 RUNS = load_runs([REFERENCE])
@@ -32,7 +33,7 @@ def test_a_run_says_where_it_comes_from_and_keeps_only_its_own_texts(run: Stored
 def test_tables_are_those_that_the_records_give(folder: Path, form: str) -> None:
     """Folders are named ``suite-scale``."""
     suite = folder.name.rpartition("-")[0]
-    table = build_table(load_records([folder]), load_layout(suite))
+    table = build_table(load_records([folder]), load_suite(suite).layout)
     command = f"della-bench table results/reference/{folder.name} --layout {suite} --format {form}"
     assert (folder / f"table.{form}").read_text(encoding="utf-8") == render_table(table, form), (
         f"out of date; run: {command}"

@@ -13,9 +13,10 @@ from bench.bootstrap import Interval
 from bench.errors import BenchError
 from bench.metric import Score
 from bench.records.schema import Record
-from bench.report import Layout, build_table
+from bench.report import build_table
 from bench.report.build import T_QUANTILES
 from bench.report.table import Table
+from bench.suites import Layout
 
 
 def cells(table: Table, column: int = 0) -> list[str]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +9,10 @@ from bench.errors import BenchError
 from bench.metric import Score
 from bench.records.published import PublishedFigures
 from bench.records.schema import Record
-from bench.report import Layout, build_table, load_layout
+from bench.report import build_table, narrowed
 from bench.report.layout import MAIN_METRICS, default_layout
 from bench.resources import names
+from bench.suites import Layout, load_suite
 
 PAPER = "della-2022"
 TABLES = {f"table{number}": f"Table {number}" for number in (1, 2, 4, 5, 8, 9)}
@@ -24,11 +24,17 @@ NO_SUITE = {
 }
 
 
+def layout_of(suite: str) -> Layout:
+    layout = load_suite(suite).layout
+    assert layout is not None
+    return layout
+
+
 @pytest.mark.parametrize("suite", names("suites"))
 def test_every_suite_has_a_layout_that_can_be_filled(
     suite: str, make_run: Callable[..., Record], make_score: Callable[..., Score]
 ) -> None:
-    layout = load_layout(suite)
+    layout = layout_of(suite)
     labels = [row.label for row in layout.rows]
     scores = [make_score(metric.name, 1.0) for metric in layout.metrics]
     runs = [make_run(label, task.name, scores=scores) for label in labels for task in layout.tasks]
@@ -42,7 +48,7 @@ def test_every_suite_has_a_layout_that_can_be_filled(
 def test_every_figure_of_a_printed_table_has_a_place_in_its_suite(
     suite: str, printed: str, make_run: Callable[..., Record]
 ) -> None:
-    layout = load_layout(suite)
+    layout = layout_of(suite)
     table = build_table([make_run("mine", layout.tasks[0].name)], layout)
     shown = [cell.published for row in table.rows for cell in row.cells if cell.published]
     wanted = [f for f in PublishedFigures.load().figures if (f.key, f.table) == (PAPER, printed)]
@@ -56,7 +62,7 @@ def test_every_printed_table_is_a_suite_or_there_is_a_reason() -> None:
 
 def test_optimus_has_its_published_figures_for_every_free_target(make_run: Callable[..., Record]) -> None:
     """PPL, MI and AU on four tasks for each of the five, and PPL without a latent variable."""
-    table = build_table([make_run("lm", "ptb")], load_layout("optimus-table1"))
+    table = build_table([make_run("lm", "ptb")], layout_of("optimus-table1"))
     printed = {row.label: [cell.published for cell in row.cells if cell.published] for row in table.rows}
     lambdas = ("0.05", "0.1", "0.25", "0.5", "1")
     assert {label: len(figures) for label, figures in printed.items()} == {
@@ -69,7 +75,7 @@ def test_optimus_has_its_published_figures_for_every_free_target(make_run: Calla
 
 
 def test_the_published_figure_stands_beside_a_missing_run(make_run: Callable[..., Record]) -> None:
-    table = build_table([make_run("della", "ptb")], load_layout("table8"))
+    table = build_table([make_run("della", "ptb")], layout_of("table8"))
     column = [column.metric for _, column in table.columns].index("PPL")
     shown = {row.label: f"{row.cells[column].text} {row.cells[column].published_text}" for row in table.rows}
     assert shown == {
@@ -122,14 +128,13 @@ def test_a_printed_table_that_does_not_exist_is_an_error(
 def test_a_suite_run_on_one_of_its_tasks_has_its_table(task: str, make_run: Callable[..., Record]) -> None:
     """Its rows are called otherwise in the tables beside the other tasks."""
     runs = [make_run("embed", task), make_run("della", task)]
-    narrowed = load_layout("all").narrowed(runs)
-    table = build_table(runs, narrowed)
+    table = build_table(runs, narrowed(layout_of("all"), runs))
     assert [row.label for row in table.rows] == ["embed", "della"]
     assert all(any(cell.published for cell in row.cells) for row in table.rows)
 
 
 def test_a_printed_row_that_does_not_exist_is_an_error(make_run: Callable[..., Record]) -> None:
-    content = load_layout("table8").model_dump(mode="json")
+    content = layout_of("table8").model_dump(mode="json")
     content["rows"][0]["published"][0]["variant"] = "fine-tuned"
     with pytest.raises(BenchError, match=r"'GPT-2 / fine-tuned'\. Did you mean 'GPT-2 / finetuned'"):
         build_table([make_run("lm")], Layout.model_validate(content))
@@ -177,34 +182,6 @@ def test_an_optional_column_is_shown_only_where_a_run_has_a_value(
         ("ptb", ["PPL", "KL", "Excess"]),
         ("quora", ["PPL", "KL"]),
     ]
-
-
-def test_a_layout_is_found_by_name_or_by_path(tmp_path: Path) -> None:
-    path = tmp_path / "mine.yaml"
-    path.write_text("title: Mine\nlayout: {rows: [della], tasks: [ptb], metrics: [PPL]}\n")
-    assert load_layout(str(path)).title == "Mine"
-    with pytest.raises(BenchError, match=r"unknown suite 'tabel8'\. Did you mean 'table8'"):
-        load_layout("tabel8")
-
-
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        ("a: [", "not YAML"),
-        ("name: x", "has no layout"),
-        ("- 1", "expected keys and values"),
-        ("layout: {rows: [a], tasks: [b], metrics: []}", "metrics"),
-        ("layout: {rows: [a], tasks: [b], metrics: [c], colour: red}", "unknown key 'colour'"),
-        ("layout: {rows: [{titel: a}], tasks: [b], metrics: [c]}", r"rows\.0"),
-    ],
-)
-def test_a_bad_layout_is_one_line_with_file_and_key(tmp_path: Path, content: str, complaint: str) -> None:
-    path = tmp_path / "mine.yaml"
-    path.write_text(content)
-    with pytest.raises(BenchError, match=complaint) as caught:
-        load_layout(str(path))
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_system_without_a_row_gets_one_below_the_named_unless_told_not_to(

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from bench.errors import BenchError
 from bench.metric import Score
 from bench.records.schema import Record
-from bench.report import FORMATS, Layout, build_table, render_table
+from bench.report import FORMATS, build_table, render_table
 from bench.report.render_latex import escape
 from bench.report.table import Table, format_spread
+from bench.suites import Layout
 
 GOLDENS = Path(__file__).parent / "goldens"
 LAYOUT = Layout.model_validate(

@@ -1,0 +1,123 @@
+"""Verbs that explain names: which names there are, and the specification that a name stands for."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import typer
+
+from bench.errors import BenchError, unknown_name
+
+
+def list_names(
+    kind: Annotated[str, typer.Argument(help="systems, tasks, objectives, metrics, suites or scales.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the names of one kind."""
+    if not kind:
+        raise BenchError(f"nothing to list: name one of {', '.join(_SUMMARIES)}.")
+    if kind not in _SUMMARIES:
+        raise unknown_name("list", kind, _SUMMARIES)
+    summaries = _SUMMARIES[kind]()
+    if as_json:
+        entries = [{"name": name, "summary": summary} for name, summary in summaries.items()]
+        typer.echo(json.dumps(entries, ensure_ascii=False))
+        return
+    width = max(map(len, summaries), default=0)
+    for name, summary in summaries.items():
+        typer.echo(f"{name:<{width}}  {summary}".rstrip())
+
+
+def show(
+    spec: Annotated[str, typer.Argument(help="Label of a system, parts of an objective, a suite, or its YAML file.")],
+    task: Annotated[str | None, typer.Option(help="Task of a system's run [default: ptb].")] = None,
+    scale: Annotated[str | None, typer.Option(help="Its scale, by name or as a YAML file [default: smoke].")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Its seed [default: 0].")] = None,
+) -> None:
+    """Print a specification with all defaults, as YAML; for an objective also what its options mean."""
+    import yaml
+
+    from bench.harness.plan import run_spec
+    from bench.labels import parse_call, parse_label
+    from bench.objectives import OBJECTIVES, resolve_objective
+    from bench.resources import SUFFIXES, names
+    from bench.scales import load_scale
+    from bench.suites import load_suite
+    from bench.systems import SYSTEMS
+
+    systems, suites, objectives = SYSTEMS.names(), names("suites"), OBJECTIVES.names()
+    run_options = {"--task": task, "--scale": scale, "--seed": seed}
+    if spec in suites or spec.endswith(SUFFIXES):
+        _reject(run_options, "a suite")
+        content = load_suite(spec).model_dump(mode="json")
+    elif (name := parse_call(parse_label(spec)[0])[0]) in objectives:
+        _reject(run_options, "an objective")
+        content = resolve_objective(parts := spec.split("+")).model_dump(mode="json")
+        for part in dict.fromkeys(parse_call(part)[0] for part in parts):
+            text = f"{part}: {inspect.getdoc(OBJECTIVES.get(part))}"
+            typer.echo(textwrap.indent(text, "# ", lambda line: True))
+    elif name not in systems:
+        raise unknown_name("system, objective or suite", name, (*systems, *objectives, *suites))
+    else:
+        task, scale = task or "ptb", scale or "smoke"
+        sizes = load_scale(scale).for_task(task)
+        content = run_spec(spec, task, seed or 0, scale, sizes, "grammar").model_dump(mode="json")
+    typer.echo(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def _reject(run_options: Mapping[str, object], kind: str) -> None:
+    """Raises if an option is given that only the run of a system has."""
+    if given := [option for option, value in run_options.items() if value is not None]:
+        raise BenchError(f"{', '.join(given)}: only for the run of a system, not for {kind}.")
+
+
+def _systems() -> dict[str, str]:
+    from bench.systems import SYSTEMS
+
+    return SYSTEMS.summaries()
+
+
+def _tasks() -> dict[str, str]:
+    from bench.tasks import get_task, task_names
+
+    return {name: get_task(name).summary for name in task_names()}
+
+
+def _objectives() -> dict[str, str]:
+    from bench.objectives import OBJECTIVES
+
+    return OBJECTIVES.summaries()
+
+
+def _metrics() -> dict[str, str]:
+    from bench.metrics.model import model_metrics
+    from bench.metrics.text import text_metrics
+
+    of_models = {metric.name: (type(metric).__doc__ or "").partition("\n")[0] for metric in model_metrics((1,))}
+    return {**of_models, **text_metrics.summaries()}
+
+
+def _suites() -> dict[str, str]:
+    from bench.resources import names, read
+
+    return {name: read("suites", name).get("title", "") for name in names("suites")}
+
+
+def _scales() -> dict[str, str]:
+    from bench.resources import names, read
+
+    return {name: read("scales", name).get("description", "") for name in names("scales")}
+
+
+_SUMMARIES: Mapping[str, Callable[[], dict[str, str]]] = {
+    "systems": _systems,
+    "tasks": _tasks,
+    "objectives": _objectives,
+    "metrics": _metrics,
+    "suites": _suites,
+    "scales": _scales,
+}

@@ -1,0 +1,127 @@
+"""Verbs that read results: records, benchmarks and published figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from bench.cli.runs import DataOption
+from bench.errors import BenchError, unknown_name
+
+if TYPE_CHECKING:
+    from bench.records.comparison import Comparison
+    from bench.records.store import StoredRun
+    from bench.suites import Layout
+
+
+def table(
+    records: Annotated[list[Path], typer.Argument(help="Record files, or folders of records.")],
+    layout: Annotated[str, typer.Option(help="Name of a suite, or a YAML file, whose layout is used.")] = "",
+    format: Annotated[str, typer.Option("--format", help="md, csv, term, latex or html.")] = "term",
+    allow_mixed: Annotated[bool, typer.Option(help="One column per signature where signatures differ.")] = False,
+    scale: Annotated[str | None, typer.Option(help="Use only the runs of this scale.")] = None,
+) -> None:
+    """Print a table from records alone."""
+    from bench.report import FORMATS, build_table, render_table
+
+    if format not in FORMATS.names():
+        raise unknown_name("format", format, FORMATS.names())
+    runs = [run.record for run in _load_runs(records)]
+    chosen = _layout_of(layout) if layout else None
+    typer.echo(render_table(build_table(runs, chosen, allow_mixed, scale=scale), format), nl=False)
+
+
+def _load_runs(paths: Sequence[Path]) -> list[StoredRun]:
+    """Returns the runs recorded at the paths, of which there must be one."""
+    from bench.records.store import load_runs
+
+    if not (runs := load_runs(paths)):
+        raise BenchError(f"no records in {', '.join(map(str, paths))}.")
+    return runs
+
+
+def _layout_of(suite: str) -> Layout:
+    from bench.suites import load_suite
+
+    if (layout := load_suite(suite).layout) is None:
+        raise BenchError(f"suite {suite!r}: has no layout.")
+    return layout
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="To compare with: records, a file or folder; or BENCHMARKS.json.")],
+    second: Annotated[Path, typer.Argument(help="Of the same kind, under test.")],
+    verbose: Annotated[bool, typer.Option("--all", help="Also print what did not change.")] = False,
+) -> int:
+    """Compare two sets of records, or two files of benchmarks; exit 1 if anything got worse.
+
+    Of records: metrics, status and speed. Of benchmarks: ratios to the reference measured beside them, never seconds.
+    """
+    from bench.records.benchmarks import is_benchmark_file
+    from bench.records.comparison import Verdict, exit_code
+
+    compare_paths = _compare_benchmarks if is_benchmark_file(first) or is_benchmark_file(second) else _compare_runs
+    comparisons = compare_paths(first, second)
+    for comparison in comparisons:
+        if verbose or comparison.verdict != "ok":
+            typer.echo(str(comparison))
+    counts = Counter(comparison.verdict for comparison in comparisons)
+    typer.echo(", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict)))
+    return exit_code(comparisons)
+
+
+def _compare_runs(first: Path, second: Path) -> Sequence[Comparison]:
+    from bench.metric import PerTextMetric
+    from bench.metrics.model import model_metrics
+    from bench.records.compare import compare_runs
+    from bench.records.store import load_runs
+
+    metrics = {metric.name: metric for metric in model_metrics(()) if isinstance(metric, PerTextMetric)}
+    return compare_runs(load_runs([first]), load_runs([second]), metrics)
+
+
+def _compare_benchmarks(first: Path, second: Path) -> Sequence[Comparison]:
+    from bench.records.benchmarks import compare_benchmarks, read_benchmark_file
+
+    return compare_benchmarks(read_benchmark_file(first), read_benchmark_file(second))
+
+
+def audit(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Records, CSVs of published figures, or folders of either.")
+    ] = None,
+    rules: Annotated[bool, typer.Option("--rules", help="List the rules and why they hold.")] = False,
+    format: Annotated[str, typer.Option("--format", help="term, md or json.")] = "term",
+    into: Annotated[Path | None, typer.Option(help="Page whose part between the audit marks is replaced.")] = None,
+) -> int:
+    """Search records or published tables for impossible figures; exit 1 if there are any."""
+    from bench.audit import RULES, read_rows, render_findings, replace_block
+    from bench.audit import audit as audit_rows
+
+    if rules:
+        typer.echo("\n\n".join(f"{rule.name}\n    {rule.explanation}" for rule in RULES))
+        return 0
+    if not paths:
+        raise BenchError("nothing to audit: name records, CSVs of published figures, or folders of either.")
+    findings = audit_rows(read_rows(paths))
+    text = render_findings(findings, format)
+    if into is not None:
+        replace_block(into, text)
+    else:
+        typer.echo(text, nl=False)
+    return int(any(finding.severity == "impossible" for finding in findings))
+
+
+def rescore(
+    records: Annotated[list[Path], typer.Argument(help="Record files, or folders of records.")],
+    data_dir: DataOption = None,
+) -> None:
+    """Compute the text metrics of recorded runs again, from the texts that they generated."""
+    from bench.harness.rescore import rescore as rescore_runs
+
+    for record in rescore_runs(_load_runs(records), data_dir):
+        typer.echo(f"{record.task} {record.label} seed {record.seed}: rescored")

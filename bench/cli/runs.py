@@ -1,0 +1,207 @@
+"""Verbs that make scores: of systems to train, of trained models and of files of texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.errors import BenchError, unknown_name
+
+if TYPE_CHECKING:
+    from bench.records.schema import Record
+    from bench.suites import Layout
+
+ScaleOption = Annotated[str, typer.Option(help="smoke, study, small, base, or a YAML file.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of real texts, one folder per task; without it the embedded grammars are used."),
+]
+DecodingOption = Annotated[str, typer.Option(help="sample, greedy or beam, each with :key=value,...; or paper.")]
+
+
+def run(
+    suite: Annotated[str, typer.Argument(help="Name of a suite, or a YAML file.")],
+    scale: ScaleOption = "smoke",
+    systems: Annotated[str, typer.Option(help="Labels, comma-separated: system[:option][+objective][@backbone].")] = "",
+    tasks: Annotated[str, typer.Option(help="Tasks, comma-separated.")] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "",
+    data_dir: DataOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the records [default: runs/SUITE-SCALE].")] = None,
+    decoding: DecodingOption = "",
+    jobs: Annotated[int, typer.Option(min=0, help="Parallel runs; 0: as many as the machine allows.")] = 0,
+) -> int:
+    """Train and score every system on every task, print the table, and audit it.
+
+    A run that is already recorded is not repeated; one that was interrupted continues from its checkpoint.
+    """
+    from bench.harness.plan import plan
+    from bench.labels import split_labels, split_list
+    from bench.suites import load_suite
+    from bench.systems import SYSTEMS
+
+    chosen = load_suite(suite)
+    specs = plan(
+        chosen,
+        scale,
+        systems=split_labels(systems, SYSTEMS.names()),
+        tasks=split_list(tasks),
+        seeds=_parse_seeds(seeds),
+        source="files" if data_dir else "grammar",
+        decoding=decoding,
+    )
+    from bench.harness.grid import default_jobs, run_grid
+    from bench.harness.preflight import check_folder, check_inputs
+    from bench.harness.progress import GridProgress
+    from bench.report import narrowed
+
+    check_inputs(specs, data_dir)
+    folder = out or Path("runs") / f"{chosen.name}-{Path(scale).stem}"
+    check_folder(folder)
+    with GridProgress(len(specs)) as progress:
+        outcomes = run_grid(
+            specs, folder, data_dir, jobs or default_jobs(len(specs)), progress.on_progress, progress.on_end
+        )
+    records = [outcome.record for outcome in outcomes if outcome.record is not None]
+    if records:
+        _write_tables(records, chosen.layout and narrowed(chosen.layout, records), folder)
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    for outcome in failed:
+        typer.echo(f"della-bench: {outcome.spec.title}: {outcome.error}", err=True)
+    return 1 if _print_audit(records, folder) or failed else 0
+
+
+def _parse_seeds(text: str) -> list[int]:
+    from bench.labels import split_list
+
+    for seed in split_list(text):
+        if not seed.isdecimal():
+            raise BenchError(f"--seeds: {seed!r} is not a seed; allowed are whole numbers from 0, for example 0,1,2.")
+    return [int(seed) for seed in split_list(text)]
+
+
+def _write_tables(records: Sequence[Record], layout: Layout | None, folder: Path) -> None:
+    """Prints the table of the records and writes it into their folder."""
+    from bench.report import build_table, render_table
+    from bench.storage import atomic_write
+
+    table = build_table(records, layout)
+    typer.echo(render_table(table, "term"))
+    for suffix in ("md", "csv"):
+        atomic_write(folder / f"table.{suffix}", render_table(table, suffix).encode())
+    typer.echo(f"The table is in {folder / 'table.md'} and {folder / 'table.csv'}, with the records beside it.")
+
+
+def _print_audit(records: Sequence[Record], folder: Path) -> bool:
+    """Prints what the audit finds in the records and returns whether any finding is impossible."""
+    from bench.audit import audit, render_findings, rows_of_runs
+    from bench.records.store import RecordStore
+
+    store = RecordStore(folder)
+    findings = audit(rows_of_runs(filter(None, (store.find(record.run_id) for record in records))))
+    if findings:
+        typer.echo(
+            f"della-bench: the audit of these records found:\n{render_findings(findings, 'term')}", err=True, nl=False
+        )
+    return any(finding.severity == "impossible" for finding in findings)
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Model folder: an imported checkpoint, or the folder of a run.")],
+    task: Annotated[str, typer.Option(help="Task whose test texts are scored.")],
+    scale: Annotated[str, typer.Option(help="How many texts and samples: a scale, or a YAML file.")] = "smoke",
+    data_dir: DataOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the record [default: runs/MODEL-SCALE].")] = None,
+    decoding: DecodingOption = "",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every sample.")] = 0,
+) -> int:
+    """Score a trained model, print its row, and audit it."""
+    from bench.harness.plan import evaluation_spec
+    from bench.scales import load_scale
+
+    sizes = load_scale(scale)
+    from bench.harness.grid import Outcome
+    from bench.harness.model_folder import ModelFolder
+    from bench.harness.phases import PHASES_OF_SCORING, progress_of_phases
+    from bench.harness.preflight import check_folder
+    from bench.harness.progress import GridProgress
+    from bench.harness.run import score_model
+
+    trained = ModelFolder.read(model)
+    spec = evaluation_spec(
+        trained, task, seed, scale, sizes.for_task(task), "files" if data_dir else "grammar", decoding
+    )
+    folder = out or Path("runs") / f"{spec.system.label}-{spec.scale}"
+    check_folder(folder)
+    with GridProgress(1) as progress:
+        on_phase = progress_of_phases(partial(progress.on_progress, 0), PHASES_OF_SCORING)
+        record = score_model(trained, spec, folder, data_dir, on_phase)
+        progress.on_end(0, Outcome(spec, record))
+    _write_tables([record], None, folder)
+    return int(_print_audit([record], folder))
+
+
+def import_released(
+    checkpoint: Annotated[Path, typer.Argument(help="State dict saved by the authors' code.")],
+    out: Annotated[Path, typer.Argument(help="Model folder to write.")],
+    tokenizer: Annotated[
+        Path, typer.Option(help="Folder of the tokenizer it was trained with, GPT-2's vocab.json and merges.txt.")
+    ],
+    system: Annotated[str, typer.Option(help="System it becomes: name[:option=value,...].")] = "della-2022",
+    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, if not one per 64 dimensions.")] = None,
+) -> None:
+    """Turn a checkpoint of other code into a model of this suite; nothing in the file is executed."""
+    from bench.harness.model_folder import import_model
+    from bench.labels import parse_call
+    from bench.systems import IMPORTERS
+
+    name, options = parse_call(system)
+    if name not in IMPORTERS.names():
+        raise unknown_name("importer", name, IMPORTERS.names())
+    spec = import_model(name, {str(key): value for key, value in options.items()}, checkpoint, out, tokenizer, heads)
+    stack, kind = spec.backbone, "conditional" if spec.conditional else "unconditional"
+    typer.echo(f"{out}: {name}, {kind}, {stack.layers} layers x {stack.width}, from {spec.origin}")
+
+
+def score(
+    generations: Annotated[Path, typer.Argument(help="Generated texts: .txt or .jsonl, also .gz.")],
+    references: Annotated[Path | None, typer.Option(help="Texts to compare them with.")] = None,
+    train: Annotated[Path | None, typer.Option(help="The training texts.")] = None,
+    metrics: Annotated[str, typer.Option(help="Text metrics, comma-separated; by default all that apply.")] = "",
+    pairs: Annotated[
+        bool | None, typer.Option(help="Whether line i of the references belongs to line i of the generated texts.")
+    ] = None,
+    per_source: Annotated[int | None, typer.Option(min=1, help="Number of consecutive lines per source.")] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="Tokenizer of n-grams, for metrics that have a choice.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Encoder of MAUVE and BERTScore: a name or a folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score a file of texts, made by this program or another."""
+    from bench.bootstrap import Bootstrap
+    from bench.labels import split_list
+    from bench.metrics.score_files import score_files
+
+    result = score_files(
+        generations,
+        references,
+        train,
+        split_list(metrics) or None,
+        pairs=pairs,
+        per_source=per_source,
+        tokenizer=tokenizer,
+        encoder=encoder,
+        bootstrap=Bootstrap(),
+    )
+    if as_json:
+        scores = [score.as_dict() for score in result.scores]
+        typer.echo(json.dumps({"scores": scores, "skipped": dict(result.skipped)}, ensure_ascii=False))
+        return
+    for score in result.scores:
+        interval = f"[{score.interval.low:.4g}, {score.interval.high:.4g}]" if score.interval else ""
+        typer.echo(f"{score.name:<18} {score.value:>9.4g} {score.unit:<6} {interval:<18} {score.signature}")
+    for name, reason in result.skipped.items():
+        typer.echo(f"{name:<18} {'—':>9} {'':<6} {reason}")

@@ -1,0 +1,80 @@
+"""Scales: entries of a task replace those of its scale, and mistakes are named in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import resources
+from bench.errors import BenchError
+from bench.scales import Scale, load_scale
+from bench.specs import EncoderSpec
+
+Write = Callable[[str, Any], str]
+
+
+def test_an_encoder_is_as_the_backbone_where_the_scale_says_nothing_else() -> None:
+    scale = Scale.model_validate(
+        {
+            "tokenizer": {"vocabulary_size": 900},
+            "backbone": {"layers": 3, "width": 48, "heads": 4, "positions": 99, "dropout": 0.2},
+            "encoder": {"layers": 5},
+            "tasks": {"ptb": {"encoder": {"source": "folder", "path": "bert"}, "backbone": {"width": 96}}},
+        }
+    )
+    assert scale.encoder_for(None) is None
+    mirrored = {"kind": "bert", "vocabulary_size": 900, "layers": 5, "heads": 4, "positions": 99, "dropout": 0.2}
+    assert scale.encoder_for("bert") == EncoderSpec(**mirrored, width=48)
+    ptb = scale.for_task("ptb").encoder_for("bert")
+    assert ptb == EncoderSpec(**mirrored, width=96, source="folder", path=Path("bert"))
+
+
+def test_entries_of_a_task_replace_those_of_its_scale_key_by_key(write_yaml: Write) -> None:
+    scale = load_scale(
+        write_yaml(
+            "mine.yaml",
+            {
+                "limits": {"train": 10, "test": 5},
+                "training": {"epochs": 3, "learning_rate": 0.5},
+                "tasks": {"snli": {"limits": {"train": 20}, "training": {"epochs": 1}}},
+            },
+        )
+    )
+    snli, ptb = scale.for_task("snli"), scale.for_task("ptb")
+    assert snli.limits == {"train": 20, "test": 5}
+    assert (snli.training.epochs, snli.training.learning_rate) == (1, 0.5)
+    assert ptb.limits == {"train": 10, "test": 5}
+    assert ptb.training.epochs == 3
+    assert snli.training.batch_tokens == Scale().training.batch_tokens
+
+
+@pytest.mark.parametrize("name", resources.names("scales"))
+def test_every_packaged_scale_is_one(name: str) -> None:
+    scale = load_scale(name)
+    assert scale.description
+    assert scale.backbone.width % scale.backbone.heads == 0
+    for task in scale.tasks:
+        assert scale.for_task(task).tasks == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"trainig": {}}, "unknown key 'trainig'. Did you mean 'training'?"),
+        ({"training": {"epoch": 1}}, "unknown key 'training.epoch'. Did you mean 'epochs'?"),
+        ({"training": {"epochs": 0}}, "training.epochs: Input should be greater than or equal to 1 (got 0)."),
+        ({"limits": {"dev": 3}}, "limits.dev"),
+        ({"tasks": {"snli": {"trainig": {}}}}, "scale entries of task 'snli': unknown key 'trainig'. Did you mean"),
+        ({"tasks": {"snil": {}}}, "'snil'. Did you mean 'snli'?"),
+        ([1], "expected keys and values, got list."),
+        ("a: [", "not YAML: "),
+    ],
+)
+def test_mistakes_in_a_scale_are_named_in_one_line(write_yaml: Write, content: Any, message: str) -> None:
+    with pytest.raises(BenchError) as error:
+        load_scale(write_yaml("mine.yaml", content))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
