@@ -1,4 +1,4 @@
-"""From what a run leaves (unreduced terms, generated texts) to its scores, each metric by the same three steps."""
+"""Applies metrics to the results of a run: unreduced terms and generations."""
 
 from __future__ import annotations
 
@@ -52,14 +52,16 @@ class Measurement:
                 self.statistics[metric.name] = metric.statistics(inputs)
 
 
-def measure(scored: ScoredTexts, texts: TextSet | None, data: TaskData, bootstrap: Bootstrap | None) -> Measurement:
-    """Applies every metric of the suite to a run.
+def apply_metrics(
+    scored: ScoredTexts, texts: TextSet | None, data: TaskData, bootstrap: Bootstrap | None
+) -> Measurement:
+    """Applies every metric to a run.
 
     Args:
         scored: terms of the test texts.
-        texts: texts decoded from samples of the prior; None for none.
-        data: the task's texts.
-        bootstrap: resampling behind the intervals; None for none.
+        texts: the generations with their references; None if there are none.
+        data: the texts of the task.
+        bootstrap: of the intervals; None for no intervals.
     """
     scored = with_truth(scored, data)
     measurement = Measurement()
@@ -80,8 +82,8 @@ def bootstrap_of(scoring: ScoringSpec, seed: int) -> Bootstrap | None:
     return Bootstrap(scoring.bootstrap_samples, seed) if scoring.bootstrap_samples else None
 
 
-def beside_sources(texts: Sequence[str], data: TaskData, per_source: int) -> list[Generation]:
-    """Returns generated texts as they are stored: alone, or beside the source and reference each belongs to."""
+def generation_rows(texts: Sequence[str], data: TaskData, per_source: int) -> list[Generation]:
+    """Returns the rows of the file of generations: the text, on conditional tasks with its source and reference."""
     if data.kind == "unconditional":
         return [{"text": text} for text in texts]
     examples = data.splits["test"]

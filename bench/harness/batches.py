@@ -1,52 +1,71 @@
-"""Batches in the order in which they are worked on, on a GPU made while it works on those before."""
+"""Batches of tokenized texts on the device that works on them."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import chain, islice, tee
 from typing import TypeVar
 
 import torch
 
-from bench.batch import Batch
+from bench.batch import Batch, divided
 from bench.harness.tokenized_texts import TokenizedTexts
 
-Item = TypeVar("Item")
-Made = TypeVar("Made")
+InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT")
 
-AHEAD = 4
-"""Batches that lie ready while a step runs."""
+BATCHES_AHEAD = 4
+"""Batches that are ready, or in preparation, while the GPU works on another one."""
 
 
-def load(texts: TokenizedTexts, batches: Iterable[Sequence[int]], device: torch.device) -> Generator[Batch, None, None]:
-    """Yields batches of texts, given by their indices, on ``device``.
+def batches_on_device(
+    texts: TokenizedTexts, batches: Iterable[Sequence[int]], device: torch.device
+) -> Generator[Batch, None, None]:
+    """Yields the batches whose texts have the given indices, on ``device``.
 
-    On CPU they are made in place, where a thread would take from the step's time what it saves.
+    For a GPU, a thread prepares batches ahead. On CPU a thread would take from the step the time that it saves.
     """
     if device.type != "cuda":
         for indices in batches:
             yield texts.batch(indices).to(device)
         return
-    for batch in in_advance(lambda indices: texts.batch(indices).pin_memory(), batches):
+    for batch in map_ahead(lambda indices: texts.batch(indices).pin_memory(), batches):
         yield batch.to(device)
 
 
-def in_advance(make: Callable[[Item], Made], items: Iterable[Item], ahead: int = AHEAD) -> Generator[Made, None, None]:
-    """Yields what is made of each item, in order, while one thread makes the next ones.
+def micro_batches_on_device(
+    texts: TokenizedTexts, batches: Iterable[Sequence[int]], micro_batch_tokens: int | None, device: torch.device
+) -> Generator[list[Batch], None, None]:
+    """Yields the micro-batches of each batch; without ``micro_batch_tokens`` a batch is its only micro-batch."""
+    divisions, same_divisions = tee(
+        [indices] if micro_batch_tokens is None else divided(indices, texts.lengths, micro_batch_tokens)
+        for indices in batches
+    )
+    with closing(batches_on_device(texts, chain.from_iterable(divisions), device)) as micro_batches:
+        yield from (list(islice(micro_batches, len(division))) for division in same_divisions)
 
-    What ``make`` raises is raised where its item's turn is. The thread ends with the iterator, used up or closed.
+
+def map_ahead(
+    function: Callable[[InputT], OutputT], items: Iterable[InputT], ahead: int = BATCHES_AHEAD
+) -> Generator[OutputT, None, None]:
+    """Yields ``function`` of each item in order, while one thread computes the next ones.
+
+    An exception of ``function`` is raised when its item is due. The thread ends when the iterator is exhausted or
+    closed.
 
     Args:
-        make: called in the thread.
-        items: taken one by one in the caller's own thread.
-        ahead: how many are made, or being made, before they are asked for.
+        function: runs in the thread.
+        items: are taken one by one in the caller's thread.
+        ahead: number of items that are computed before they are due.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="in-advance") as pool:
-        waiting = deque[Future[Made]]()
+    with ThreadPoolExecutor(1, thread_name_prefix="map-ahead") as pool:
+        waiting = deque[Future[OutputT]]()
         try:
             for item in items:
-                waiting.append(pool.submit(make, item))
+                waiting.append(pool.submit(function, item))
                 if len(waiting) > ahead:
                     yield waiting.popleft().result()
             while waiting:

@@ -14,9 +14,6 @@ from bench.interface import LatentPath, System
 from bench.seeds import derive_seed
 from bench.specs import DecodingSpec
 
-VERSION = 1
-"""Rises whenever the same system and seed give other texts."""
-
 AT_ONCE = 100
 """Texts decoded side by side; changes speed and memory only."""
 

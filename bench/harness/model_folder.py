@@ -1,7 +1,7 @@
-"""Model folders: a trained system that can be built again, whether a run trained it or other code did.
+"""Model folders: everything that rebuilds a trained system, written by a run or imported from other code.
 
-``model.json`` says what it is (`ModelSpec`), ``model.safetensors`` holds its weights, ``tokenizer.json`` and, for a
-system with an encoder of its own, ``encoder_tokenizer.json`` its tokenizers. The folder of a run is one.
+``model.json`` is its `ModelSpec`, ``model.safetensors`` its weights, ``tokenizer.json`` its tokenizer, and
+``encoder_tokenizer.json`` the tokenizer of its separate encoder, if it has one. The folder of a run is a model folder.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor, nn
-
 from bench.backbones import check_encoder
 from bench.errors import BenchError
 from bench.harness.build import build_system
+from bench.harness.weights import WEIGHTS, load_weights, save_weights, set_weights
 from bench.interface import System
 from bench.reading import parse_as, read_json
 from bench.specs import ModelSpec
@@ -25,8 +22,7 @@ from bench.storage import atomic_write, file_sha256
 from bench.systems import IMPORTERS, SYSTEMS
 from bench.tokenizers import BERT_TOKENS, EncoderTokens, Tokenizer, load_tokenizer, read_tokenizer
 
-MODEL, WEIGHTS = "model.json", "model.safetensors"
-TOKENIZER, ENCODER_TOKENIZER = "tokenizer.json", "encoder_tokenizer.json"
+MODEL, TOKENIZER, ENCODER_TOKENIZER = "model.json", "tokenizer.json", "encoder_tokenizer.json"
 
 
 def save_description(folder: Path, spec: ModelSpec, tokenizer: Tokenizer) -> None:
@@ -39,11 +35,11 @@ def save_description(folder: Path, spec: ModelSpec, tokenizer: Tokenizer) -> Non
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model folder, read but for the weights.
+    """A model folder whose weights are not read yet.
 
     Attributes:
         path: the folder.
-        spec: what the model is.
+        spec: of the model.
         tokenizer: its tokenizer, with the tokens of the separate encoder if the system has one.
     """
 
@@ -73,7 +69,7 @@ class ModelFolder:
         return file_sha256(self.path / WEIGHTS)
 
     def load(self) -> System:
-        """Returns the system, ready to be scored.
+        """Returns the system in evaluation mode.
 
         Raises:
             BenchError: the weights are damaged, or those of another system.
@@ -84,45 +80,12 @@ class ModelFolder:
 
 
 def load_model(folder: Path) -> System:
-    """Returns the system in a model folder, ready to be scored.
+    """Returns the system in a model folder, in evaluation mode.
 
     Raises:
         BenchError: a file is missing or damaged, or the weights are those of another system.
     """
     return ModelFolder.read(folder).load()
-
-
-def weights(system: nn.Module) -> dict[str, Tensor]:
-    """Returns every parameter and buffer once, tied ones under their first name."""
-    return {
-        **{name: parameter.detach().contiguous() for name, parameter in system.named_parameters()},
-        **{name: buffer.contiguous() for name, buffer in system.named_buffers()},
-    }
-
-
-def load_weights(system: System, path: Path) -> None:
-    """Loads what ``weights`` gave into a system of the same spec.
-
-    Raises:
-        BenchError: the file is damaged, or holds other weights than the system has.
-    """
-    try:
-        stored = load(path.read_bytes())
-    except SafetensorError as error:
-        raise BenchError(f"{path}: damaged: {error}") from error
-    set_weights(system, stored, path)
-
-
-def set_weights(system: System, stored: Mapping[str, Tensor], where: Path) -> None:
-    """Gives a system the weights and buffers that are named like its own.
-
-    Raises:
-        BenchError: they are not those the system has; ``where`` is named.
-    """
-    there, wanted = ({(name, value.shape) for name, value in one.items()} for one in (stored, weights(system)))
-    if differing := sorted({name for name, _ in there ^ wanted}):
-        raise BenchError(f"{where}: weights of another system ({len(differing)} differ, first {differing[0]!r}).")
-    system.load_state_dict(dict(stored), strict=False)  # tied weights are stored once
 
 
 def import_model(
@@ -131,27 +94,27 @@ def import_model(
     """Turns a checkpoint of other code into a model folder.
 
     Args:
-        name: the system it becomes, by which its importer is registered.
-        options: of the system, that the checkpoint does not tell.
+        name: the system that the checkpoint becomes; its importer has the same name.
+        options: options of the system that the checkpoint does not contain.
         checkpoint: the file.
-        out: the folder.
-        tokenizer: folder of the tokenizer it was trained with, before special tokens were added.
-        heads: attention heads, where the importer's guess is wrong.
+        out: the model folder.
+        tokenizer: folder of the tokenizer of the checkpoint, before special tokens were added.
+        heads: attention heads, if the importer's guess is wrong.
 
     Raises:
-        BenchError: the file is no such checkpoint, the tokenizer is another, or the folder cannot be written.
+        BenchError: the file is not such a checkpoint, the tokenizer does not fit, or the folder cannot be written.
     """
     imported = IMPORTERS.get(name)(checkpoint, options, heads)
-    found = load_tokenizer(tokenizer, imported.tokens)
-    if len(found) != imported.vocabulary_size:
+    own_tokenizer = load_tokenizer(tokenizer, imported.tokens)
+    if len(own_tokenizer) != imported.vocabulary_size:
         raise BenchError(
             f"{checkpoint}: made for {imported.vocabulary_size} tokens; the tokenizer in {tokenizer} with"
-            f" {', '.join(imported.tokens)} has {len(found)}."
+            f" {', '.join(imported.tokens)} has {len(own_tokenizer)}."
         )
     origin = f"{checkpoint.name}, sha256 {file_sha256(checkpoint)}"
     spec = imported.spec.model_copy(update={"origin": origin})
-    system = build_system(SYSTEMS.get(name), spec, found)
+    system = build_system(SYSTEMS.get(name), spec, own_tokenizer)
     set_weights(system, imported.weights, checkpoint)
-    save_description(out, spec, found)
-    atomic_write(out / WEIGHTS, save(weights(system)))
+    save_description(out, spec, own_tokenizer)
+    save_weights(system, out / WEIGHTS)
     return spec

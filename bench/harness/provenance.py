@@ -1,4 +1,4 @@
-"""Where a number comes from: machine, versions, commit, digests, and the time and memory it took."""
+"""The circumstances of a run: machine, versions, commit, time and memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 import transformers
@@ -26,14 +26,14 @@ class Stopwatch:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Times what happens inside."""
+        """Measures the time of the block."""
         start = time.perf_counter()
         yield
         self.timings.append(Timing(phase=name, seconds=time.perf_counter() - start))
 
 
 def environment(device: torch.device, precision: str) -> Environment:
-    """Returns the machine and the versions that may move a number in its last digits."""
+    """Returns the machine and the versions that can change the last digits of a number."""
     return Environment(
         python=platform.python_version(),
         platform=platform.platform(),
@@ -46,20 +46,27 @@ def environment(device: torch.device, precision: str) -> Environment:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Returns the most bytes held so far: by this process, or on the GPU."""
+    """Returns the largest number of bytes in use so far, by this process or on the GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def commit() -> dict[str, Any]:
-    """Returns the commit of the checkout this package runs from, or nothing for an installed one."""
+class Commit(NamedTuple):
+    """The git commit of a checkout, and whether its working tree differs from the commit; None if not known."""
+
+    sha: str | None
+    dirty: bool | None
+
+
+def commit() -> Commit:
+    """Returns the commit of the checkout that this package runs from; nothing is known of an installed package."""
     root = Path(bench.__file__).parents[1]
     if not (root / ".git").exists():
-        return {}
+        return Commit(None, None)
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)  # noqa: S603, S607
         return done.stdout.strip()
 
-    return {"commit": git("rev-parse", "HEAD") or None, "dirty": bool(git("status", "--porcelain", "-uno"))}
+    return Commit(git("rev-parse", "HEAD") or None, bool(git("status", "--porcelain", "-uno")))

@@ -1,8 +1,9 @@
-"""One run, from its spec to its record: the only place where data, system, objective and metrics meet."""
+"""One run, from its spec to its record."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,18 @@ import torch
 
 import bench
 from bench.errors import BenchError
-from bench.harness import provenance, train
-from bench.harness.apply_metrics import beside_sources, bootstrap_of, measure, text_set
+from bench.harness.apply_metrics import Measurement, apply_metrics, bootstrap_of, generation_rows, text_set
 from bench.harness.generate import generate_texts
 from bench.harness.model_folder import ModelFolder, save_description
 from bench.harness.phases import OnPhase
 from bench.harness.precision import uses_bf16
 from bench.harness.prepare import Prepared, prepare
+from bench.harness.provenance import Stopwatch, commit, environment, peak_memory
 from bench.harness.scoring import score_texts
+from bench.harness.train import Trainer, gradient_flow
 from bench.interface import System
 from bench.objectives import build_stages, unsupported_reason
-from bench.records.schema import SPEED, ModelFacts, Record
+from bench.records.schema import SPEED, ModelFacts, Record, Scalar, Status
 from bench.records.store import RecordStore, StoredRun
 from bench.seeds import named_seeds
 from bench.specs import RunSpec
@@ -36,53 +38,52 @@ def run(
     on_phase: OnPhase = lambda phase, fraction: None,
     device: str | None = None,
 ) -> Record:
-    """Trains, scores and records one run, or returns the record that is already there.
+    """Trains, scores and records one run, or returns its record if there is one.
 
     A run that was killed resumes from its last checkpoint in the same folder.
 
     Args:
         spec: the resolved spec.
         out: folder of the records.
-        data_folder: holds the task's folder; needed when the spec's source is ``files``.
-        on_phase: told of progress.
-        device: ``cpu`` or ``cuda``; the GPU if there is one.
+        data_folder: parent of the task's folder; needed when the spec's source is ``files``.
+        on_phase: receives the progress.
+        device: ``cpu`` or ``cuda``; by default the GPU if there is one.
 
     Raises:
-        BenchError: bad data, or a spec that does not fit it or says nothing of training.
+        BenchError: bad data, or a spec without training.
     """
     if spec.training is None:
-        raise BenchError(f"{spec.title}: spec.training is None, which is for a model that is trained already.")
-    place = _device(device)
-    watch, store = provenance.Stopwatch(), RecordStore(out)
-    with watch.phase("data"):
-        prepared = prepare(spec, data_folder)
-    if (found := store.find(prepared.run_id)) is not None:
-        return found.record
-    facts = _facts(prepared, place)
+        raise BenchError(f"{spec.title}: spec.training is None; only a trained model can be scored without training.")
+    recording = _Recording.begin(spec, out, data_folder, device)
+    if isinstance(recording, Record):
+        return recording
     if (reason := SYSTEMS.get(spec.system.name).supports(spec)) is not None:
-        return _skipped(reason, facts, store)
-
-    seeds = named_seeds(spec.seed)
-    system = prepared.system(seeds["init"]).to(place)
-    folder = store.path(facts["spec"], prepared.run_id)
+        return recording.write("skipped", reason).record
+    prepared, seeds = recording.prepared, named_seeds(spec.seed)
+    system = prepared.system(seeds["init"]).to(recording.device)
     stages = build_stages(spec.objective, spec.training.epochs)
-    if (reason := unsupported_reason(stages, train.gradient_flow(system, prepared.texts["train"]))) is not None:
-        return _skipped(reason, facts, store)
+    if (reason := unsupported_reason(stages, gradient_flow(system, prepared.texts["train"]))) is not None:
+        return recording.write("skipped", reason).record
+    folder = recording.folder
     folder.mkdir(parents=True, exist_ok=True)
     save_description(folder, spec.model, prepared.tokenizer)
-    with watch.phase("train"):
-        trainer = train.Trainer(system, prepared.texts, stages, spec.training, seeds, folder, on_phase)
+    with recording.stopwatch.phase("train"):
+        trainer = Trainer(system, prepared.texts, stages, spec.training, seeds, folder, on_phase)
         progress = trainer.run()
-    facts |= _training_facts(system, trainer)
+    training: dict[str, Scalar] = {
+        "steps": progress.step,
+        "epochs": len(progress.curve),
+        "best_epoch": progress.best_epoch,
+        SPEED: progress.tokens / max(progress.seconds, 1e-9),
+    }
     if progress.diverged:
         reason = f"the loss was not finite by step {progress.step}"
-        record = Record(
-            created=datetime.now(UTC), status="diverged", reason=reason, timings=tuple(watch.timings), **facts
-        )
-        stored = store.write(record, curve=progress.curve)
+        model = _model_facts(system, None)
+        stored = recording.write("diverged", reason, model=model, training=training, curve=progress.curve)
     else:
-        stored = _score(system, prepared, facts, watch, store, on_phase, progress.curve)
-    trainer.checkpoint.unlink(missing_ok=True)
+        model = _model_facts(system, file_sha256(trainer.best_weights))
+        stored = recording.score(system, model, on_phase, training, progress.curve)
+    trainer.checkpoint.delete()
     return stored.record
 
 
@@ -94,101 +95,128 @@ def score_model(
     on_phase: OnPhase = lambda phase, fraction: None,
     device: str | None = None,
 ) -> Record:
-    """Scores and records a model that is trained already, as a run does its own, or returns the record that is there.
+    """Scores and records a trained model in the way of a run, or returns the record if there is one.
 
     Args:
         model: the model.
-        spec: how it is scored; see ``plan.evaluation_spec``.
+        spec: says how it is scored; see ``plan.evaluation_spec``.
         out: folder of the records.
-        data_folder: holds the task's folder; needed when the spec's source is ``files``.
-        on_phase: told of progress.
-        device: ``cpu`` or ``cuda``; the GPU if there is one.
+        data_folder: parent of the task's folder; needed when the spec's source is ``files``.
+        on_phase: receives the progress.
+        device: ``cpu`` or ``cuda``; by default the GPU if there is one.
 
     Raises:
         BenchError: bad data, or a damaged model.
     """
-    place = _device(device)
-    watch, store = provenance.Stopwatch(), RecordStore(out)
-    with watch.phase("data"):
-        prepared = prepare(spec, data_folder, model)
-    if (found := store.find(prepared.run_id)) is not None:
-        return found.record
-    system = model.load().to(place)
-    facts = _facts(prepared, place) | {"model": _model_facts(system, model.digest())}
-    return _score(system, prepared, facts, watch, store, on_phase).record
+    recording = _Recording.begin(spec, out, data_folder, device, model)
+    if isinstance(recording, Record):
+        return recording
+    system = model.load().to(recording.device)
+    return recording.score(system, _model_facts(system, model.digest()), on_phase).record
 
 
-def _device(name: str | None) -> torch.device:
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+@dataclass(frozen=True)
+class _Recording:
+    """A run on its way to its record.
 
+    Attributes:
+        prepared: the run.
+        store: receives the record.
+        device: of the run.
+        stopwatch: seconds by phase.
+    """
 
-def _score(
-    system: System,
-    prepared: Prepared,
-    facts: Mapping[str, Any],
-    watch: provenance.Stopwatch,
-    store: RecordStore,
-    on_phase: OnPhase,
-    curve: Sequence[Mapping[str, Any]] | None = None,
-) -> StoredRun:
-    """Scores a trained system and records it, with its learning curve if it has one."""
-    spec, seeds, test = prepared.spec, named_seeds(prepared.spec.seed), prepared.texts["test"]
-    with watch.phase("score"):
-        scored = score_texts(system, test, spec.scoring, spec.precision, seeds["latent"], on_phase)
-    with watch.phase("generate"):
-        texts = generate_texts(system, spec.scoring.n_generations, test, spec.decoding, seeds["sampling"], on_phase)
-    with watch.phase("metrics"):
-        per_source = spec.decoding.samples_per_source
-        measured = measure(
-            scored,
-            text_set(texts, prepared.data, per_source),
-            prepared.data,
-            bootstrap_of(spec.scoring, seeds["bootstrap"]),
+    prepared: Prepared
+    store: RecordStore
+    device: torch.device
+    stopwatch: Stopwatch
+
+    @classmethod
+    def begin(
+        cls, spec: RunSpec, out: Path, data_folder: Path | None, device: str | None, model: ModelFolder | None = None
+    ) -> _Recording | Record:
+        """Prepares a run; returns its record if there is one."""
+        stopwatch, store = Stopwatch(), RecordStore(out)
+        with stopwatch.phase("data"):
+            prepared = prepare(spec, data_folder, model)
+        if (stored := store.find(prepared.run_id)) is not None:
+            return stored.record
+        name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(prepared, store, torch.device(name), stopwatch)
+
+    @property
+    def spec_as_json(self) -> dict[str, Any]:
+        """The spec as it is recorded."""
+        return self.prepared.spec.model_dump(mode="json")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self.store.path(self.spec_as_json, self.prepared.run_id)
+
+    def score(
+        self,
+        system: System,
+        model: ModelFacts,
+        on_phase: OnPhase,
+        training: Mapping[str, Scalar] | None = None,
+        curve: Sequence[Mapping[str, Any]] | None = None,
+    ) -> StoredRun:
+        """Scores a trained system, applies all metrics and writes the record."""
+        data, spec, seeds = self.prepared.data, self.prepared.spec, named_seeds(self.prepared.spec.seed)
+        test, per_source = self.prepared.texts["test"], spec.decoding.samples_per_source
+        with self.stopwatch.phase("score"):
+            terms = score_texts(system, test, spec.scoring, spec.precision, seeds["latent"], on_phase)
+        with self.stopwatch.phase("generate"):
+            texts = generate_texts(system, spec.scoring.n_generations, test, spec.decoding, seeds["sampling"], on_phase)
+        with self.stopwatch.phase("metrics"):
+            bootstrap = bootstrap_of(spec.scoring, seeds["bootstrap"])
+            measurement = apply_metrics(terms, text_set(texts, data, per_source), data, bootstrap)
+        return self.write(
+            "finished",
+            model=model,
+            training=training,
+            measurement=measurement,
+            generations=generation_rows(texts, data, per_source),
+            curve=curve,
         )
-    record = Record(
-        created=datetime.now(UTC),
-        metrics=tuple(measured.scores),
-        skipped=tuple(measured.skipped),
-        timings=tuple(watch.timings),
-        peak_memory_bytes=provenance.peak_memory(next(system.parameters()).device),
-        **facts,
-    )
-    return store.write(record, measured.statistics, beside_sources(texts, prepared.data, per_source), curve)
 
-
-def _skipped(reason: str, facts: dict[str, Any], store: RecordStore) -> Record:
-    """Records that a run makes no sense, and why."""
-    return store.write(Record(created=datetime.now(UTC), status="skipped", reason=reason, **facts)).record
-
-
-def _facts(prepared: Prepared, device: torch.device) -> dict[str, Any]:
-    """Returns the fields of the record that are known before training."""
-    spec = prepared.spec
-    precision = "bf16" if uses_bf16(spec.precision, device) else "fp32"
-    return {
-        "run_id": prepared.run_id,
-        "suite_version": bench.__version__,
-        **provenance.commit(),
-        "spec": spec.model_dump(mode="json"),
-        "components": dict(prepared.components),
-        "seeds": dict(named_seeds(spec.seed)),
-        "data": prepared.data_facts(),
-        "environment": provenance.environment(device, precision),
-    }
-
-
-def _training_facts(system: System, trainer: train.Trainer) -> dict[str, Any]:
-    """Returns the fields of the record that training decides."""
-    progress = trainer.progress
-    return {
-        "model": _model_facts(system, None if progress.diverged else file_sha256(trainer.best_weights)),
-        "training": {
-            "steps": progress.step,
-            "epochs": len(progress.curve),
-            "best_epoch": progress.best_epoch,
-            SPEED: progress.tokens / max(progress.seconds, 1e-9),
-        },
-    }
+    def write(
+        self,
+        status: Status,
+        reason: str | None = None,
+        *,
+        model: ModelFacts | None = None,
+        training: Mapping[str, Scalar] | None = None,
+        measurement: Measurement | None = None,
+        generations: Sequence[Mapping[str, str]] | None = None,
+        curve: Sequence[Mapping[str, Any]] | None = None,
+    ) -> StoredRun:
+        """Writes the record; a run that was not trained has no timings."""
+        spec, prepared = self.prepared.spec, self.prepared
+        revision = commit()
+        record = Record(
+            run_id=prepared.run_id,
+            created=datetime.now(UTC),
+            suite_version=bench.__version__,
+            commit=revision.sha,
+            dirty=revision.dirty,
+            status=status,
+            reason=reason,
+            spec=self.spec_as_json,
+            components=dict(prepared.components),
+            seeds=dict(named_seeds(spec.seed)),
+            data=prepared.data_facts(),
+            model=model,
+            metrics=tuple(measurement.scores) if measurement else (),
+            skipped=tuple(measurement.skipped) if measurement else (),
+            training=dict(training or {}),
+            timings=() if status == "skipped" else tuple(self.stopwatch.timings),
+            peak_memory_bytes=peak_memory(self.device) if measurement else None,
+            environment=environment(self.device, "bf16" if uses_bf16(spec.precision, self.device) else "fp32"),
+        )
+        statistics = measurement.statistics if measurement else None
+        return self.store.write(record, statistics, generations, curve)
 
 
 def _model_facts(system: System, weights_sha256: str | None) -> ModelFacts:

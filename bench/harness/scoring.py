@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.batch import batches_of_similar_length
 from bench.bootstrap import Array
-from bench.harness.batches import load
+from bench.harness.batches import batches_on_device
 from bench.harness.phases import OnPhase
 from bench.harness.precision import autocast
 from bench.harness.tokenized_texts import TokenizedTexts
@@ -20,9 +20,6 @@ from bench.latents import aggregated_posterior
 from bench.metrics.likelihood import ScoredTexts
 from bench.seeds import derive_seed
 from bench.specs import Precision, ScoringSpec
-
-VERSION = 2
-"""Rises whenever the same system and texts give other terms."""
 
 SAMPLES_AT_ONCE = 32
 """Samples of a text that are drawn together, so that memory does not grow with their number; part of what is drawn."""
@@ -79,7 +76,7 @@ def score_texts(
     columns = defaultdict[str, list[Array]](list)
     posteriors: list[Posterior] = []
     first_samples: list[LatentPath] = []
-    for done, (indices, batch) in enumerate(zip(batches, load(texts, batches, device), strict=True)):
+    for done, (indices, batch) in enumerate(zip(batches, batches_on_device(texts, batches, device), strict=True)):
         streams = [torch.Generator().manual_seed(derive_seed(latent_seed, "score", index)) for index in indices]
         padded = len(indices) * int(texts.lengths[indices].max())
         at_once = max(1, scoring.batch_tokens // padded)

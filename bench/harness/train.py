@@ -1,98 +1,53 @@
-"""Training one system on one task: plain AdamW, an objective, and a checkpoint that loses nothing.
+"""Training one system on one task: AdamW, an objective, and checkpoints.
 
-Every random draw of a step comes from a seed derived from the step, so a run that is killed and resumed ends, on CPU,
-with the very weights of an undisturbed one.
+Every random draw of a step has a seed that is derived from the step. So a run that was killed and resumed ends, on CPU,
+with the same weights as an undisturbed one.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
-from itertools import chain, islice, tee
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from bench.backbones import Stack, compiled
-from bench.batch import Batch, batches_of_similar_length, divided
-from bench.harness.batches import load
-from bench.harness.model_folder import WEIGHTS, load_weights, weights
+from bench.batch import Batch, batches_of_similar_length
+from bench.harness.batches import micro_batches_on_device
+from bench.harness.checkpoint import AUXILIARY, Checkpoint, Progress
 from bench.harness.phases import OnPhase
 from bench.harness.precision import autocast
 from bench.harness.tokenized_texts import TokenizedTexts
-from bench.interface import LatentPath, Posterior, System
-from bench.latents import aggregated_posterior
+from bench.harness.validation import Validation
+from bench.harness.weights import WEIGHTS, load_weights, save_weights
+from bench.interface import System
 from bench.objectives import InnerLoop, Stage
 from bench.objectives.gradient_flow import GradientFlow
 from bench.seeds import SeedName, derive_seed
 from bench.specs import TrainingSpec
-from bench.storage import atomic_write
 from bench.tasks.task import Split
 
-VERSION = 2
-"""Rises whenever the same spec trains other weights."""
-
-
-AUXILIARY = "auxiliary/"
-"""Begins the names, in a checkpoint, of parameters that are not the system's; no module's name has a slash."""
-
-# Sums are looked at, and a loss that is not finite noticed, this often: each look waits for the device.
-STEPS_BETWEEN_LOOKS = 20
-
-
-@dataclass
-class Progress:
-    """Where training stands; together with weights and optimizer state this is the whole checkpoint.
-
-    Attributes:
-        step: optimizer steps taken.
-        batch: batches of the present epoch that are done.
-        best: validation ELBO of the last stage's best epoch so far, in nats per text.
-        best_epoch: its number, from 1; 0 before the last stage's first validation.
-        sums: of the raw terms over the present epoch.
-        curve: one row per finished epoch.
-        seconds: spent on training steps.
-        tokens: predicted tokens seen.
-        catching_up: whether the stage's inner loop still runs.
-        inner_updates: that it made in the present epoch.
-        mutual_information: on the validation texts after the last epoch of an inner loop, in nats.
-        diverged: whether a loss was not finite.
-    """
-
-    step: int = 0
-    batch: int = 0
-    best: float = math.inf
-    best_epoch: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    curve: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
-    tokens: int = 0
-    catching_up: bool = False
-    inner_updates: int = 0
-    mutual_information: float = -math.inf
-    diverged: bool = False
+STEPS_BETWEEN_SUMS = 20
+"""Steps after which their logged terms are added up and checked for NaN. Each sum waits for the device."""
 
 
 class Trainer:
-    """Trains a system to its best validation ELBO, resuming from ``folder`` if a checkpoint lies there.
+    """Trains a system and keeps the weights of its best validation ELBO. It resumes from a checkpoint in ``folder``.
 
     Args:
-        system: untrained, on the device it trains on.
+        system: untrained, on the device that trains it.
         texts: training and validation texts.
-        stages: what is optimised, and in which of the epochs.
+        stages: the objectives, each with its epochs.
         spec: budget and optimizer.
-        seeds: the run's named seeds.
-        folder: where checkpoint and best weights are kept.
-        on_phase: told of progress.
+        seeds: named seeds of the run.
+        folder: of the checkpoint and the best weights.
+        on_phase: receives the progress.
     """
 
     def __init__(
@@ -106,32 +61,36 @@ class Trainer:
         on_phase: OnPhase,
     ) -> None:
         self.system, self.texts, self.stages, self.spec, self.seeds = system, texts, stages, spec, seeds
-        self.folder, self.on_phase = folder, on_phase
+        self.best_weights, self.on_phase = folder / WEIGHTS, on_phase
         self.device = next(system.parameters()).device
+        self.validation = Validation(system, texts["valid"], spec.batch_tokens, spec.precision, seeds["latent"])
         self.steps_per_epoch = len(batches_of_similar_length(texts["train"].lengths, spec.batch_tokens))
         self.total_steps = self.steps_per_epoch * spec.epochs
         self.networks = self._auxiliary_networks()
-        self.decoder_before = self._decoder() if any(stage.reset for stage in stages) else {}
+        self.initial_decoder = self._decoder() if any(stage.reset for stage in stages) else {}
         self.batches: list[list[int]] = []
-        self.trained = {
+        self.parameters = {
             **dict(system.named_parameters()),
             **{f"{AUXILIARY}{name}": parameter for name, parameter in self.networks.named_parameters()},
         }
         inner = any(stage.objective.inner_loop for stage in stages)
         encoder = gradient_flow(system, texts["train"]).encoder_only() if inner else frozenset()
-        self.encoder = [parameter for name, parameter in self.trained.items() if name in encoder]
-        self.others = [parameter for name, parameter in self.trained.items() if name not in encoder]
-        decayed = [p for p in self.trained.values() if p.dim() > 1]
-        plain = [p for p in self.trained.values() if p.dim() <= 1]
+        self.encoder = [parameter for name, parameter in self.parameters.items() if name in encoder]
+        self.others = [parameter for name, parameter in self.parameters.items() if name not in encoder]
+        matrices = [parameter for parameter in self.parameters.values() if parameter.dim() > 1]
+        vectors = [parameter for parameter in self.parameters.values() if parameter.dim() <= 1]
         self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            [{"params": matrices, "weight_decay": spec.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
             lr=spec.learning_rate,
             fused=True,
+        )
+        self.checkpoint = Checkpoint(
+            folder / "checkpoint.safetensors", system, self.networks, self.parameters, self.optimizer
         )
         self.progress = Progress()
 
     def _auxiliary_networks(self) -> nn.ModuleDict:
-        """Returns the parameters that are the objective's; a loss that several stages name keeps its own."""
+        """Returns the parameters of the auxiliary losses; a loss that several stages name has one set for all."""
         networks = nn.ModuleDict()
         for part in (part for stage in self.stages for part in stage.objective.auxiliary):
             if part.name not in networks:
@@ -141,30 +100,20 @@ class Trainer:
         return networks
 
     def _decoder(self) -> dict[str, Tensor]:
-        """Returns a copy of what the decoder alone uses."""
+        """Returns a copy of the parameters that only the decoder uses."""
         names = gradient_flow(self.system, self.texts["train"]).decoder_only()
         return {name: p.detach().clone() for name, p in self.system.named_parameters() if name in names}
 
     @property
     def stage(self) -> Stage:
-        """The stage of the present epoch."""
+        """The stage of the current epoch."""
         return next(stage for stage in self.stages if len(self.progress.curve) in stage.epochs)
-
-    @property
-    def checkpoint(self) -> Path:
-        """File that holds everything needed to go on."""
-        return self.folder / "checkpoint.safetensors"
-
-    @property
-    def best_weights(self) -> Path:
-        """File of the weights of the best epoch."""
-        return self.folder / WEIGHTS
 
     def run(self) -> Progress:
         """Trains to the end and loads the best weights into the system.
 
         Returns:
-            What happened; ``diverged`` is set, and the system is of no use, if a loss was not finite.
+            The progress; if ``diverged`` is set, a loss was not finite, and the weights of the system mean nothing.
         """
         stacks = [module for module in self.system.modules() if isinstance(module, Stack)]
         with ExitStack() as settings:
@@ -172,53 +121,48 @@ class Trainer:
                 stack.activation_checkpointing = self.spec.activation_checkpointing
                 if self.spec.compile:
                     settings.enter_context(compiled(stack.blocks()))
-            return self._run()
-
-    def _run(self) -> Progress:
-        self._resume()
-        saved = time.monotonic()
-        # Not the step says which epoch it is: after the last one of an epoch, validation is still to come.
-        while (epoch := len(self.progress.curve)) < self.spec.epochs and not self.progress.diverged:
-            rng = np.random.Generator(np.random.PCG64(derive_seed(self.seeds["data"], epoch)))
-            self.batches = batches_of_similar_length(self.texts["train"].lengths, self.spec.batch_tokens, rng)
-            if self.progress.batch == 0 and epoch == self.stage.epochs.start:
-                self._begin_stage()
-            with closing(self._load(self.batches[self.progress.batch :])) as batches:
-                while self.progress.batch < len(self.batches) and not self.progress.diverged:
-                    # An inner loop waits for the device by itself, and takes long enough.
-                    self._look_at(islice(batches, 1 if self.progress.catching_up else STEPS_BETWEEN_LOOKS))
-                    self.on_phase("train", self.progress.step / self.total_steps)
-                    if time.monotonic() - saved > self.spec.checkpoint_seconds and not self.progress.diverged:
-                        self._save()
-                        saved = time.monotonic()
-            if not self.progress.diverged:
-                self._end_epoch(epoch + 1)
-            if not self.progress.diverged:
-                self._save()
-                saved = time.monotonic()
+            self.progress = self.checkpoint.load()
+            self._train()
         if not self.progress.diverged:
             load_weights(self.system, self.best_weights)
         return self.progress
 
-    def _load(self, batches: Iterable[Sequence[int]]) -> Generator[Sequence[Batch], None, None]:
-        """Yields the micro-batches of each batch of training texts, which together make one step."""
-        texts, budget = self.texts["train"], self.spec.micro_batch_tokens
-        parts, again = tee(
-            [indices] if budget is None else divided(indices, texts.lengths, budget) for indices in batches
-        )
-        with closing(load(texts, chain.from_iterable(parts), self.device)) as loaded:
-            yield from (list(islice(loaded, len(of_one))) for of_one in again)
+    def _train(self) -> None:
+        saved_at = time.monotonic()
+        # The curve has a row per finished epoch. After the last step of an epoch, its validation is still due.
+        while (epoch := len(self.progress.curve)) < self.spec.epochs:
+            rng = np.random.Generator(np.random.PCG64(derive_seed(self.seeds["data"], epoch)))
+            self.batches = batches_of_similar_length(self.texts["train"].lengths, self.spec.batch_tokens, rng)
+            if self.progress.batch == 0 and epoch == self.stage.epochs.start:
+                self._begin_stage()
+            with closing(self._micro_batches(self.batches[self.progress.batch :])) as batches:
+                while self.progress.batch < len(self.batches) and not self.progress.diverged:
+                    # An inner loop waits for the device itself, and one of its steps takes long.
+                    self.take_steps(islice(batches, 1 if self.progress.inner_loop else STEPS_BETWEEN_SUMS))
+                    self.on_phase("train", self.progress.step / self.total_steps)
+                    if time.monotonic() - saved_at > self.spec.checkpoint_seconds and not self.progress.diverged:
+                        self.checkpoint.save(self.progress)
+                        saved_at = time.monotonic()
+            if not self.progress.diverged:
+                self._end_epoch(epoch + 1)
+            if self.progress.diverged:
+                return
+            self.checkpoint.save(self.progress)
+            saved_at = time.monotonic()
 
-    def _look_at(self, batches: Iterable[Sequence[Batch]]) -> None:
-        """Takes the steps of some batches, then adds up what they logged."""
+    def _micro_batches(self, batches: Iterable[Sequence[int]]) -> Generator[list[Batch], None, None]:
+        return micro_batches_on_device(self.texts["train"], batches, self.spec.micro_batch_tokens, self.device)
+
+    def take_steps(self, batches: Iterable[Sequence[Batch]]) -> None:
+        """Takes a step on each batch, which comes as its micro-batches, and adds up what the steps logged."""
         start = time.perf_counter()
         self.system.train()
         logged: list[Tensor] = []
         texts = 0
         for batch in batches:
-            logged.append(self._step(batch, self.progress.step + len(logged)))
+            logged.append(self.step(batch, self.progress.step + len(logged)))
             texts += sum(len(part) for part in batch)
-            self.progress.tokens += _predicted(batch)
+            self.progress.tokens += _predicted_tokens(batch)
         totals = torch.stack(logged).sum(0).tolist()
         groups = [f"kl[{group}]" for group in range(1, len(self.system.groups) + 1)]
         names = ["loss", "rec", "kl", *groups, *(part.name for part in self.stage.objective.auxiliary)]
@@ -230,22 +174,26 @@ class Trainer:
         self.progress.diverged = not all(map(math.isfinite, totals))
         self.progress.seconds += time.perf_counter() - start
 
-    def _step(self, batch: Sequence[Batch], step: int) -> Tensor:
-        """Takes one step; returns sums over texts: loss, rec, KL, each group's KL, each auxiliary loss."""
-        inner = self.stage.objective.inner_loop
-        if inner is None or not self.progress.catching_up:
+    def step(self, batch: Sequence[Batch], step: int) -> Tensor:
+        """Takes optimizer step number ``step``, after the updates of the inner loop if it is active.
+
+        Returns:
+            Sums over the texts, in nats: loss, Rec, KL, KL of each group, each auxiliary loss (3 + G + auxiliary).
+        """
+        inner_loop = self.stage.objective.inner_loop
+        if inner_loop is None or not self.progress.inner_loop:
             return self._update(batch, step)
-        self._catch_up(inner, batch, step)
+        self._run_inner_loop(inner_loop, batch, step)
         return self._update(batch, step, frozen=self.encoder)
 
     def _update(self, batch: Sequence[Batch], step: int, *draw: int, frozen: Sequence[nn.Parameter] = ()) -> Tensor:
-        """Updates all weights but the frozen ones; ``draw`` tells the random draws of a step's updates apart."""
+        """Updates all parameters except ``frozen``; ``draw`` gives each update of one step its own random draws."""
         torch.manual_seed(derive_seed(self.seeds["dropout"], step, *draw))
         noise = torch.Generator().manual_seed(derive_seed(self.seeds["latent"], step, *draw))
         for group in self.optimizer.param_groups:
             group["lr"] = self.spec.learning_rate * min(1.0, (step + 1) / max(1.0, self.spec.warmup * self.total_steps))
         logged = torch.stack([self._accumulate(part, step, noise) for part in batch]).sum(0)
-        torch.nn.utils.clip_grad_norm_(self.trained.values(), self.spec.clip_norm)
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.spec.clip_norm)
         for parameter in frozen:
             parameter.grad = None
         self.optimizer.step()
@@ -253,55 +201,56 @@ class Trainer:
         return logged
 
     def _accumulate(self, batch: Batch, step: int, noise: torch.Generator) -> Tensor:
-        """Adds the gradients of a micro-batch to those there are; returns what ``_step`` does."""
+        """Adds the gradients of a micro-batch to the present ones; returns the same sums as ``step``."""
         objective = self.stage.objective
         with autocast(self.spec.precision, self.device):
             path = self.system.encode(batch).sample(1, noise)
             log_likelihood = self.system.log_likelihood(batch, path)
             auxiliary = [part.terms(self.networks[part.name], self.system, batch, path) for part in objective.auxiliary]
         loss = objective.loss(log_likelihood, path, self.stage.step(step, self.steps_per_epoch), auxiliary).sum()
-        # A fixed divisor, not the batch's own token count, keeps every text's weight the same in every batch.
+        # The divisor is fixed, not the token count of the batch, so every text has the same weight in every batch.
         (loss / self.spec.batch_tokens).backward()
         kl = path.kl.detach().double().mean(1).sum(0)
-        further = [terms.detach().mean(1).sum() for terms in auxiliary]
-        return torch.stack([loss.detach(), -log_likelihood.detach().sum(), kl.sum(), *kl, *further])
+        auxiliary_sums = [terms.detach().mean(1).sum() for terms in auxiliary]
+        return torch.stack([loss.detach(), -log_likelihood.detach().sum(), kl.sum(), *kl, *auxiliary_sums])
 
-    def _catch_up(self, inner: InnerLoop, first: Sequence[Batch], step: int) -> None:
-        """Updates the encoder alone, until its loss per token does not fall from one look to the next."""
+    def _run_inner_loop(self, inner_loop: InnerLoop, first: Sequence[Batch], step: int) -> None:
+        """Updates the encoder alone until its loss per token stops falling."""
         rng = np.random.Generator(np.random.PCG64(derive_seed(self.seeds["data"], "inner", step)))
-        drawn = (self.batches[rng.integers(len(self.batches))] for _ in range(1, inner.at_most))
+        drawn = (self.batches[rng.integers(len(self.batches))] for _ in range(1, inner_loop.at_most))
         previous, losses, tokens = math.inf, [], 0
-        with closing(self._load(drawn)) as others:
+        with closing(self._micro_batches(drawn)) as others:
             for number, batch in enumerate(chain([first], others), start=1):
                 losses.append(self._update(batch, step, number, frozen=self.others)[0])
-                tokens += _predicted(batch)
+                tokens += _predicted_tokens(batch)
                 self.progress.inner_updates += 1
-                if number % inner.look == 0:
-                    present = float(torch.stack(losses).sum()) / tokens
-                    if not present < previous:
+                if number % inner_loop.look == 0:
+                    loss_per_token = float(torch.stack(losses).sum()) / tokens
+                    if not loss_per_token < previous:
                         break
-                    previous, losses, tokens = present, [], 0
+                    previous, losses, tokens = loss_per_token, [], 0
 
     def _begin_stage(self) -> None:
-        self.progress.catching_up = self.stage.objective.inner_loop is not None
+        self.progress.inner_loop = self.stage.objective.inner_loop is not None
         self.progress.mutual_information = -math.inf
         if self.stage.reset:
-            self._reset_decoder()
+            self.reset_decoder()
 
     @torch.no_grad()
-    def _reset_decoder(self) -> None:
+    def reset_decoder(self) -> None:
+        """Gives the parameters that only the decoder uses their values before training."""
         for name, parameter in self.system.named_parameters():
-            if name in self.decoder_before:
-                parameter.copy_(self.decoder_before[name])
+            if name in self.initial_decoder:
+                parameter.copy_(self.initial_decoder[name])
                 self.optimizer.state.pop(parameter, None)
 
     def _end_epoch(self, epoch: int) -> None:
-        """Validates, keeps the weights if they are the last stage's best so far, and closes the epoch's row."""
+        """Validates, writes the weights if they are the best of the last stage, and adds a row to the curve."""
         sums, stage = self.progress.sums, self.stage
         means = {name: value / sums["texts"] for name, value in sums.items() if name != "texts"}
-        rec, kl = self._validate()
-        inner = self._end_of_inner_loop() if self.progress.catching_up else {}
-        if not all(map(math.isfinite, (rec, kl, *inner.values()))):
+        rec, kl = self.validation.rec_and_kl()
+        inner_loop = self._end_epoch_of_inner_loop() if self.progress.inner_loop else {}
+        if not all(map(math.isfinite, (rec, kl, *inner_loop.values()))):
             self.progress.diverged = True
             return
         self.progress.curve.append(
@@ -314,85 +263,30 @@ class Trainer:
                 "valid ELBO": rec + kl,
                 "valid Rec": rec,
                 "valid KL": kl,
-                **inner,
+                **inner_loop,
             }
         )
-        # Validation is the bound itself, beta 1 and no floor, whatever is optimised: by it an epoch of an earlier stage
-        # could win that was never meant to be the result.
+        # The validation ELBO ignores the objective: beta is 1 and no bits are free. By that measure an epoch of an
+        # earlier stage could be the best, although its weights are not a result.
         if stage is self.stages[-1] and rec + kl < self.progress.best:
             self.progress.best, self.progress.best_epoch = rec + kl, epoch
-            atomic_write(self.best_weights, save(weights(self.system)))
+            save_weights(self.system, self.best_weights)
         self.progress.batch, self.progress.sums, self.progress.inner_updates = 0, {}, 0
 
-    def _end_of_inner_loop(self) -> dict[str, float]:
-        """Ends the inner loop for good if mutual information did not rise; returns what the curve says of it."""
-        before, present = self.progress.mutual_information, self._mutual_information()
-        self.progress.mutual_information, self.progress.catching_up = present, present > before
-        return {"valid MI": present, "inner updates": self.progress.inner_updates}
-
-    @torch.no_grad()
-    def _validate(self) -> tuple[float, float]:
-        """Returns Rec and KL of the validation texts in nats per text, from one posterior sample of fixed noise."""
-        rec = kl = 0.0
-        for batch, _, path in self._encode_validation():
-            with autocast(self.spec.precision, self.device):
-                rec -= float(self.system.log_likelihood(batch, path).sum())
-            kl += float(path.kl.double().sum())
-        n_texts = len(self.texts["valid"])
-        return rec / n_texts, kl / n_texts
-
-    @torch.no_grad()
-    def _mutual_information(self) -> float:
-        """Returns I(x; z) of the validation texts under their aggregated posterior, in nats."""
-        encoded = [(posterior, path) for _, posterior, path in self._encode_validation()]
-        own, aggregated = aggregated_posterior(*zip(*encoded, strict=True))
-        return float((own - aggregated).mean())
-
-    def _encode_validation(self) -> Iterator[tuple[Batch, Posterior, LatentPath]]:
-        """Yields the validation texts with their posteriors and one sample each, of fixed noise."""
-        self.system.eval()
-        texts = self.texts["valid"]
-        batches = batches_of_similar_length(texts.lengths, self.spec.batch_tokens)
-        for indices, batch in zip(batches, load(texts, batches, self.device), strict=True):
-            noise = [torch.Generator().manual_seed(derive_seed(self.seeds["latent"], "valid", i)) for i in indices]
-            with autocast(self.spec.precision, self.device):
-                posterior = self.system.encode(batch)
-                path = posterior.sample(1, noise)
-            yield batch, posterior, path
-
-    def _save(self) -> None:
-        states = self.optimizer.state
-        tensors = {f"weights.{name}": tensor for name, tensor in weights(self.system).items()}
-        tensors |= {f"{AUXILIARY}{name}": tensor for name, tensor in weights(self.networks).items()}
-        for name, parameter in self.trained.items():
-            tensors |= {f"optimizer.{name}.{key}": value for key, value in states.get(parameter, {}).items()}
-        atomic_write(self.checkpoint, save(tensors, {"progress": json.dumps(asdict(self.progress))}))
-
-    def _resume(self) -> None:
-        if not self.checkpoint.is_file():
-            return
-        with safe_open(self.checkpoint, "pt") as file:
-            self.progress = Progress(**json.loads(file.metadata()["progress"]))
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-        self.system.load_state_dict(_below("weights.", stored), strict=False)
-        self.networks.load_state_dict(_below(AUXILIARY, stored))
-        for name, parameter in self.trained.items():
-            state = _below(f"optimizer.{name}.", stored)
-            self.optimizer.state[parameter] = {
-                key: value if key == "step" and self.device.type == "cpu" else value.to(self.device)
-                for key, value in state.items()
-            }
-
-
-def _predicted(batch: Sequence[Batch]) -> int:
-    return sum(len(part.predicted) for part in batch)
+    def _end_epoch_of_inner_loop(self) -> dict[str, float]:
+        """Ends the inner loop for good if mutual information did not rise; returns entries for the curve."""
+        previous, self.progress.mutual_information = (
+            self.progress.mutual_information,
+            self.validation.mutual_information(),
+        )
+        self.progress.inner_loop = self.progress.mutual_information > previous
+        return {"valid MI": self.progress.mutual_information, "inner updates": self.progress.inner_updates}
 
 
 def gradient_flow(system: System, texts: TokenizedTexts) -> GradientFlow:
-    """Sends the first text through an untrained system, to see what an objective can do with it."""
-    batch = texts.batch([0])
-    return GradientFlow.of(system, batch.to(next(system.parameters()).device))
+    """Returns which parameters of an untrained system its outputs depend on, by a pass of the first text."""
+    return GradientFlow.of(system, texts.batch([0]).to(next(system.parameters()).device))
 
 
-def _below(prefix: str, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
+def _predicted_tokens(batch: Sequence[Batch]) -> int:
+    return sum(len(part.predicted) for part in batch)

@@ -20,9 +20,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from bench.backbones import build_backbone
 from bench.batch import Batch, batches_of_similar_length
-from bench.harness.model_folder import set_weights
 from bench.harness.tokenized_texts import TokenizedTexts, tokenize
 from bench.harness.train import Trainer
+from bench.harness.weights import set_weights
 from bench.interface import System
 from bench.objectives import build_stages, resolve_objective
 from bench.seeds import named_seeds
@@ -174,7 +174,7 @@ def each_alone(workload: Workload, texts: Sequence[int]) -> Iterator[tuple[Tenso
 
 def take_steps(trainer: Trainer, batches: Sequence[Batch]) -> Tensor:
     """Takes one step on each batch, as training does between two looks; returns nothing of it but its last terms."""
-    trainer._look_at([batch] for batch in batches)
+    trainer.take_steps([batch] for batch in batches)
     return torch.tensor(trainer.progress.sums["loss"])
 
 

@@ -16,9 +16,10 @@ from torch.distributions import Independent, Normal
 from baselines.transformer_vae import EmbedVAE
 from bench.batch import Batch, batches_of_similar_length
 from bench.harness import train
-from bench.harness.model_folder import weights
 from bench.harness.prepare import prepare
 from bench.harness.run import run
+from bench.harness.validation import Validation
+from bench.harness.weights import weights
 from bench.interface import LatentPath
 from bench.objectives import build_stages, unsupported_reason
 from bench.objectives.gradient_flow import GradientFlow
@@ -110,8 +111,8 @@ def test_the_encoder_has_caught_up_when_a_look_finds_no_lower_loss(
         return torch.tensor([losses[len(seen) - 1] if draw else 0.0])
 
     monkeypatch.setattr(trainer, "_update", scripted)
-    trainer.progress.catching_up = True
-    trainer._step([trainer.texts["train"].batch([0])], step=3)
+    trainer.progress.inner_loop = True
+    trainer.step([trainer.texts["train"].batch([0])], step=3)
     assert seen == list(range(1, updates + 1))
     assert trainer.progress.inner_updates == updates
 
@@ -121,11 +122,11 @@ def test_once_mutual_information_stops_rising_training_is_plain_for_good(
 ) -> None:
     trainer = make_trainer(micro("embed+aggressive:look=1,at_most=2", training={"epochs": 5}))
     values = iter([0.5, 0.7, 0.7])
-    monkeypatch.setattr(trainer, "_mutual_information", lambda: next(values))
+    monkeypatch.setattr(Validation, "mutual_information", lambda self: next(values))
     curve = trainer.run().curve
     assert [row.get("valid MI") for row in curve] == [0.5, 0.7, 0.7, None, None]
     assert [bool(row.get("inner updates")) for row in curve] == [True, True, True, False, False]
-    assert not trainer.progress.catching_up
+    assert not trainer.progress.inner_loop
 
 
 def test_every_stage_catches_up_anew(
@@ -133,7 +134,7 @@ def test_every_stage_catches_up_anew(
 ) -> None:
     label = "embed+aggressive:look=1,at_most=1+then:0.34+constant+then:0.34+constant+aggressive:look=1,at_most=1"
     trainer = make_trainer(micro(label, training={"epochs": 3}))
-    monkeypatch.setattr(trainer, "_mutual_information", lambda: 1.0)
+    monkeypatch.setattr(Validation, "mutual_information", lambda self: 1.0)
     assert ["valid MI" in row for row in trainer.run().curve] == [True, False, True]
 
 
@@ -157,7 +158,7 @@ def test_mutual_information_is_that_of_all_validation_texts(micro: MakeSpec, mak
             terms.append(own.log_prob(z) - under_all.logsumexp(0) + math.log(len(texts)))
     expected = float(torch.cat(terms).mean())
     assert expected > 0.1
-    assert trainer._mutual_information() == pytest.approx(expected, rel=1e-4)
+    assert trainer.validation.mutual_information() == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.batch import Batch
-from bench.harness.batches import in_advance, load
+from bench.harness.batches import batches_on_device, map_ahead
 from bench.harness.tokenized_texts import TokenizedTexts, tokenize
 from bench.tasks.task import Example
 from bench.tokenizers import EncoderTokens, Tokenizer
@@ -46,8 +46,8 @@ def alike(one: Batch, other: Batch) -> bool:
 class TestInAdvance:
     @pytest.mark.parametrize("ahead", [0, 1, 3, 100])
     def test_what_is_made_comes_in_order(self, ahead: int) -> None:
-        assert list(in_advance(lambda item: item**2, range(20), ahead)) == [item**2 for item in range(20)]
-        assert list(in_advance(str, (), ahead)) == []
+        assert list(map_ahead(lambda item: item**2, range(20), ahead)) == [item**2 for item in range(20)]
+        assert list(map_ahead(str, (), ahead)) == []
 
     def test_the_next_are_made_meanwhile_in_one_thread(self) -> None:
         made: list[int] = []
@@ -61,7 +61,7 @@ class TestInAdvance:
                 fourth.set()
             return item
 
-        with closing(in_advance(make, range(20), ahead=3)) as results:
+        with closing(map_ahead(make, range(20), ahead=3)) as results:
             assert next(results) == 0
             assert fourth.wait(timeout=30)  # though only one was asked for
             assert made == [0, 1, 2, 3]
@@ -76,12 +76,12 @@ class TestInAdvance:
                 taken.append((item, threading.get_ident()))
                 yield item
 
-        with closing(in_advance(str, items(), ahead=2)) as results:
+        with closing(map_ahead(str, items(), ahead=2)) as results:
             assert next(results) == "0"
             assert taken == [(item, threading.get_ident()) for item in range(3)]
 
     def test_an_error_is_raised_where_its_item_stands(self) -> None:
-        results = in_advance(lambda item: 1 // (item - 3), range(10), ahead=4)
+        results = map_ahead(lambda item: 1 // (item - 3), range(10), ahead=4)
         assert [next(results) for _ in range(3)] == [-1, -1, -1]
         with pytest.raises(ZeroDivisionError):
             next(results)
@@ -93,7 +93,7 @@ class TestInAdvance:
             raise LookupError("no more")
 
         with pytest.raises(LookupError, match="no more"):
-            list(in_advance(str, items(), ahead=2))
+            list(map_ahead(str, items(), ahead=2))
 
     def test_what_nobody_waits_for_is_not_made(self) -> None:
         made: list[int] = []
@@ -106,7 +106,7 @@ class TestInAdvance:
                 closing_has_begun.wait(timeout=30)
             return item
 
-        results = in_advance(make, range(100), ahead=50)
+        results = map_ahead(make, range(100), ahead=50)
         assert next(results) == 0
         assert second.wait(timeout=30)
         # `close` waits for what is being made, so something else has to end that.
@@ -117,7 +117,7 @@ class TestInAdvance:
         assert made == [0, 1]
 
     def test_an_iterator_that_is_dropped_takes_its_thread_along(self) -> None:
-        results = in_advance(str, range(100), ahead=50)
+        results = map_ahead(str, range(100), ahead=50)
         assert next(results) == "0"
         del results
 
@@ -125,7 +125,7 @@ class TestInAdvance:
 class TestLoad:
     def test_on_cpu_batches_are_those_of_the_texts(self, texts: TokenizedTexts) -> None:
         state = torch.get_rng_state()
-        loaded = list(load(texts, ORDER, torch.device("cpu")))
+        loaded = list(batches_on_device(texts, ORDER, torch.device("cpu")))
         assert all(alike(batch, texts.batch(indices)) for batch, indices in zip(loaded, ORDER, strict=True))
         assert torch.get_rng_state().equal(state)
 
@@ -144,13 +144,13 @@ class TestLoad:
 
         for name in ("pin_memory", "to"):
             monkeypatch.setattr(Batch, name, noted(name))
-        loaded = list(load(texts, ORDER, torch.device("cuda")))
+        loaded = list(batches_on_device(texts, ORDER, torch.device("cuda")))
         assert all(alike(batch, texts.batch(indices)) for batch, indices in zip(loaded, ORDER, strict=True))
         assert sorted(calls) == [("pin_memory", False)] * len(ORDER) + [("to", True)] * len(ORDER)
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
     def test_a_gpu_gets_the_same_batches(self, texts: TokenizedTexts) -> None:
-        for batch, indices in zip(load(texts, ORDER, torch.device("cuda")), ORDER, strict=True):
+        for batch, indices in zip(batches_on_device(texts, ORDER, torch.device("cuda")), ORDER, strict=True):
             assert all(tensor.is_cuda for tensor in tensors(batch))
             assert alike(batch.mapped(Tensor.cpu), texts.batch(indices))
         pinned = texts.batch(ORDER[0]).pin_memory()

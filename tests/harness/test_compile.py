@@ -27,7 +27,7 @@ def gradients_of(trainer: Trainer) -> tuple[list[dict[str, Tensor]], list[int]]:
     lengths: list[int] = []
 
     def copy(*_: object) -> None:
-        gradients.append({name: p.grad.clone() for name, p in trainer.trained.items() if p.grad is not None})
+        gradients.append({name: p.grad.clone() for name, p in trainer.parameters.items() if p.grad is not None})
 
     trainer.optimizer.register_step_pre_hook(copy)
     trainer.system.backbone.model.transformer.h[0].register_forward_pre_hook(

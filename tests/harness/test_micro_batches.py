@@ -14,9 +14,10 @@ from torch import Tensor
 from bench import latents
 from bench.backbones import Stack
 from bench.batch import batches_of_similar_length
-from bench.harness.model_folder import weights
+from bench.harness.batches import micro_batches_on_device
 from bench.harness.run import run
 from bench.harness.train import Trainer
+from bench.harness.weights import weights
 from bench.specs import RunSpec
 from della import latents as della_latents
 
@@ -73,7 +74,7 @@ def test_a_batch_is_divided_into_passes_within_the_budget(micro: MakeSpec, make_
     texts = trainer.texts["train"]
     assert texts.lengths.max() > budget
     batches = batches_of_similar_length(texts.lengths, trainer.spec.batch_tokens)
-    with closing(trainer._load(batches)) as loaded:
+    with closing(micro_batches_on_device(texts, batches, budget, trainer.device)) as loaded:
         for indices, parts in zip(batches, loaded, strict=True):
             assert all(part.ids.numel() <= budget or len(part) == 1 for part in parts)
             ids = [one[mask].tolist() for part in parts for one, mask in zip(part.ids, part.mask, strict=True)]
@@ -82,8 +83,9 @@ def test_a_batch_is_divided_into_passes_within_the_budget(micro: MakeSpec, make_
 
 def test_without_a_budget_a_batch_is_one_pass(micro: MakeSpec, make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(micro("lm"))
-    batches = batches_of_similar_length(trainer.texts["train"].lengths, trainer.spec.batch_tokens)
-    with closing(trainer._load(batches)) as loaded:
+    texts = trainer.texts["train"]
+    batches = batches_of_similar_length(texts.lengths, trainer.spec.batch_tokens)
+    with closing(micro_batches_on_device(texts, batches, None, trainer.device)) as loaded:
         assert [[len(part) for part in parts] for parts in loaded] == [[len(indices)] for indices in batches]
 
 

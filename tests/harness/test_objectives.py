@@ -15,11 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from baselines.transformer_vae import EmbedVAE
 from bench.batch import Batch
-from bench.harness.model_folder import load_weights
 from bench.harness.prepare import Prepared, prepare
 from bench.harness.run import run
 from bench.harness.scoring import score_texts
 from bench.harness.train import Trainer
+from bench.harness.weights import load_weights
 from bench.interface import LatentPath, Posterior, System
 from bench.objectives import OBJECTIVES, apply_adaptations, build_stages, resolve_objective, unsupported_reason
 from bench.objectives.gradient_flow import GradientFlow
@@ -183,7 +183,7 @@ def test_no_step_waits_for_a_value(
 ) -> None:
     trainer = make_trainer(micro(f"{system}+{objective}"))
     with Waits() as waits:
-        logged = trainer._step([trainer.texts["train"].batch([0, 1, 2])], step=0)
+        logged = trainer.step([trainer.texts["train"].batch([0, 1, 2])], step=0)
     assert waits.count == 0
     with Waits() as waits:
         assert logged.isfinite().all()

@@ -79,7 +79,7 @@ def test_a_tokenizer_that_serves_with_other_special_tokens_is_another(cache: Pat
     prepared = prepare(micro("embed"))
     tokenizer = prepared.tokenizer
     tokenizer.bos, tokenizer.eos = tokenizer.eos, tokenizer.bos
-    swapped = module._tokenized(prepared.data, tokenizer, (100, None))["test"]
+    swapped = module.tokenize_splits(prepared.data, tokenizer, (100, None))["test"]
     ids, expected = (texts.ids.tolist() for texts in (swapped, prepared.texts["test"]))
     assert ids[0][1:-1] == expected[0][1:-1]
     assert (ids[0][0], ids[0][-1]) == (expected[0][-1], expected[0][0])

@@ -15,6 +15,7 @@ import pytest
 
 from bench.harness import train
 from bench.harness.run import run
+from bench.harness.validation import Validation
 from bench.records.schema import Record
 from bench.records.store import CURVE, GENERATIONS, RecordStore
 from bench.specs import RunSpec
@@ -111,7 +112,7 @@ def test_a_run_interrupted_again_and_again_ends_as_if_nothing_had_been(
     micro: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label: str
 ) -> None:
     """An interrupt at every fourth look: in mid-epoch, between epochs, and while scoring."""
-    monkeypatch.setattr(train, "STEPS_BETWEEN_LOOKS", 2)
+    monkeypatch.setattr(train, "STEPS_BETWEEN_SUMS", 2)
     spec = micro(label, training={"epochs": 2, "checkpoint_seconds": 0.0}, backbone={"dropout": 0.2})
     run(spec, tmp_path / "undisturbed")
 
@@ -142,16 +143,16 @@ def test_an_interrupt_while_validating_loses_no_epoch(
     undisturbed = run(spec, tmp_path / "undisturbed")
     assert undisturbed.training["best_epoch"] == 3
 
-    validate, calls = train.Trainer._validate, 0
+    validate, calls = Validation.rec_and_kl, 0
 
-    def interrupt_every_other_time(trainer: train.Trainer) -> tuple[float, float]:
+    def interrupt_every_other_time(validation: Validation) -> tuple[float, float]:
         nonlocal calls
         calls += 1
         if calls % 2:
             raise KeyboardInterrupt
-        return validate(trainer)
+        return validate(validation)
 
-    monkeypatch.setattr(train.Trainer, "_validate", interrupt_every_other_time)
+    monkeypatch.setattr(Validation, "rec_and_kl", interrupt_every_other_time)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             run(spec, tmp_path / "interrupted")

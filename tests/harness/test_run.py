@@ -15,11 +15,12 @@ from safetensors.torch import load_file, save_file
 from bench.bootstrap import Array, Bootstrap
 from bench.errors import BenchError
 from bench.harness import run as run_module
-from bench.harness.apply_metrics import bootstrap_of, measure
-from bench.harness.model_folder import load_model, load_weights
+from bench.harness.apply_metrics import apply_metrics, bootstrap_of
+from bench.harness.model_folder import load_model
 from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.harness.scoring import score_texts
+from bench.harness.weights import load_weights
 from bench.records.schema import Record
 from bench.records.store import RecordStore, StoredRun
 from bench.report import build_table, narrowed, render_table
@@ -78,7 +79,7 @@ def test_a_record_says_where_every_number_comes_from(
 def test_a_run_that_exists_is_not_run_again(micro: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = run(micro("lm"), tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    monkeypatch.delattr(run_module, "_facts")
+    monkeypatch.delattr(run_module, "Trainer")
     assert run(micro("lm"), tmp_path) == record
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
@@ -126,7 +127,7 @@ def test_the_scored_weights_can_be_loaded_and_scored_again(micro: MakeSpec, tmp_
     tokenizer = system.tokenizer
     assert (tokenizer.name, tokenizer.digest) == (prepared.tokenizer.name, prepared.tokenizer.digest)
     scored = score_texts(system, prepared.texts["test"], spec.scoring, spec.precision, seeds["latent"])
-    measured = measure(scored, None, prepared.data, bootstrap_of(spec.scoring, seeds["bootstrap"]))
+    measured = apply_metrics(scored, None, prepared.data, bootstrap_of(spec.scoring, seeds["bootstrap"]))
     assert tuple(measured.scores) == record.metrics
     assert tuple(measured.skipped) == record.skipped
 
@@ -284,6 +285,6 @@ def test_the_bootstrap_seed_moves_intervals_and_no_score(micro: MakeSpec) -> Non
     spec = micro("embed")
     prepared = prepare(spec)
     scored = score_texts(prepared.system(0), prepared.texts["test"], spec.scoring, spec.precision, 0)
-    one, other = (measure(scored, None, prepared.data, Bootstrap(50, seed)).scores for seed in (1, 2))
+    one, other = (apply_metrics(scored, None, prepared.data, Bootstrap(50, seed)).scores for seed in (1, 2))
     assert [score.value for score in one] == [score.value for score in other]
     assert [score.interval for score in one] != [score.interval for score in other]

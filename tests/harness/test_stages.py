@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from bench.harness import train
-from bench.harness.model_folder import weights
 from bench.harness.prepare import prepare
 from bench.harness.run import run
+from bench.harness.validation import Validation
+from bench.harness.weights import weights
 from bench.interface import LatentPath
 from bench.objectives.gradient_flow import GradientFlow
 from bench.specs import RunSpec
@@ -40,7 +41,7 @@ def test_only_epochs_of_the_last_stage_are_candidates(
 ) -> None:
     trainer = make_trainer(micro("embed+constant:0+then:0.5+constant", training={"epochs": 4}))
     results = iter([(1.0, 0.0), (2.0, 0.0), (5.0, 0.0), (4.0, 0.0)])
-    monkeypatch.setattr(trainer, "_validate", lambda: next(results))
+    monkeypatch.setattr(Validation, "rec_and_kl", lambda self: next(results))
     progress = trainer.run()
     assert (progress.best_epoch, progress.best) == (4, 4.0)
 
@@ -55,9 +56,9 @@ def test_the_decoder_begins_anew_with_its_stage_and_nothing_else_does(
 ) -> None:
     trainer = make_trainer(micro(f"{name}+constant:0+then:0.5,reset=decoder+constant", training={"epochs": 4}))
     before = snapshot(trainer)
-    decoder = set(trainer.decoder_before)
+    decoder = set(trainer.initial_decoder)
     seen: list[int] = []
-    reset = trainer._reset_decoder
+    reset = trainer.reset_decoder
 
     def checked() -> None:
         seen.append(trainer.progress.step)
@@ -70,7 +71,7 @@ def test_the_decoder_begins_anew_with_its_stage_and_nothing_else_does(
         assert known.isdisjoint(decoder)
         assert known
 
-    monkeypatch.setattr(trainer, "_reset_decoder", checked)
+    monkeypatch.setattr(trainer, "reset_decoder", checked)
     trainer.run()
     assert seen == [2 * trainer.steps_per_epoch]
     assert all(trainer.optimizer.state[p] for p in trainer.system.parameters())
@@ -122,7 +123,7 @@ def test_a_validation_that_is_no_number_leaves_no_row(
 ) -> None:
     trainer = make_trainer(micro("embed", training={"epochs": 3}))
     results = iter([(3.0, 1.0), (math.nan, 1.0)])
-    monkeypatch.setattr(trainer, "_validate", lambda: next(results))
+    monkeypatch.setattr(Validation, "rec_and_kl", lambda self: next(results))
     progress = trainer.run()
     assert progress.diverged
     assert [row["epoch"] for row in progress.curve] == [1]

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from bench.harness import train
-from bench.harness.model_folder import weights
 from bench.harness.run import run
+from bench.harness.validation import Validation
+from bench.harness.weights import weights
 from bench.records.schema import Record
 from bench.records.store import RecordStore
 from bench.report import build_table, render_table
@@ -46,7 +47,7 @@ def test_what_is_logged_does_not_depend_on_the_weight_before_the_first_step(
     for objective in ("constant:1", "constant:0.1", "mean-groups"):
         trainer = make_trainer(micro(f"della+{objective}"))
         trainer.system.train()
-        logged.append(trainer._step([trainer.texts["train"].batch([0, 1, 2])], step=0))
+        logged.append(trainer.step([trainer.texts["train"].batch([0, 1, 2])], step=0))
     assert logged[0][1:].equal(logged[1][1:])
     assert logged[0][1:].equal(logged[2][1:])
     loss, rec, kl = (float(value) for value in logged[1][:3])
@@ -100,11 +101,11 @@ def test_the_weights_of_the_best_epoch_are_kept(
     seen: list[dict[str, torch.Tensor]] = []
     results = iter([(5.0, 1.0), (3.0, 0.5), (3.5, 0.0), (3.0, 0.75)])
 
-    def validate() -> tuple[float, float]:
+    def validate(self: Validation) -> tuple[float, float]:
         seen.append({name: tensor.clone() for name, tensor in weights(trainer.system).items()})
         return next(results)
 
-    monkeypatch.setattr(trainer, "_validate", validate)
+    monkeypatch.setattr(Validation, "rec_and_kl", validate)
     progress = trainer.run()
     assert (progress.best_epoch, progress.best) == (2, 3.5)  # the first of the two that are equal
     kept = weights(trainer.system)
@@ -118,11 +119,11 @@ def test_validation_does_not_depend_on_the_batches_nor_on_when_it_happens(
     spec = micro("della")
     small = make_trainer(spec.model_copy(update={"training": spec.training.model_copy(update={"batch_tokens": 1})}))
     large = make_trainer(spec)
-    once = large._validate()
-    assert large._validate() == once
+    once = large.validation.rec_and_kl()
+    assert large.validation.rec_and_kl() == once
     torch.manual_seed(99)
-    assert large._validate() == once
-    assert small._validate() == pytest.approx(once, rel=1e-6)  # float32 forward passes of other shapes
+    assert large.validation.rec_and_kl() == once
+    assert small.validation.rec_and_kl() == pytest.approx(once, rel=1e-6)  # float32 forward passes of other shapes
 
 
 def diverging(name: str) -> dict[str, Any]:
@@ -153,7 +154,7 @@ def test_a_loss_that_is_no_number_is_noticed_at_the_next_look(
     micro: MakeSpec, make_trainer: MakeTrainer, odd_systems: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Epochs have five steps; the seventh step fails, and is looked at together with the sixth."""
-    monkeypatch.setattr(train, "STEPS_BETWEEN_LOOKS", 2)
+    monkeypatch.setattr(train, "STEPS_BETWEEN_SUMS", 2)
     progress = make_trainer(micro("nan-loss", training={"epochs": 4})).run()
     assert (progress.diverged, progress.step, len(progress.curve)) == (True, 7, 1)
 

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from bench.harness.model_folder import load_weights, weights
 from bench.harness.tokenized_texts import TokenizedTexts
 from bench.harness.train import Trainer, gradient_flow
+from bench.harness.weights import load_weights, weights
 from bench.interface import System
 from bench.objectives import build_stages, unsupported_reason
 from bench.seeds import named_seeds

@@ -1,0 +1,49 @@
+"""The components of a run: everything besides its spec and its texts that decides its result."""
+
+from __future__ import annotations
+
+from bench.harness.model_folder import ModelFolder
+from bench.harness.weights import WEIGHTS
+from bench.metrics.model import model_metrics
+from bench.specs import RunSpec
+from bench.storage import file_sha256
+from bench.systems import SYSTEMS
+from bench.tasks.task import TaskData
+from bench.tokenizers import Tokenizer
+
+STEPS = {"train": 2, "evaluate": 2, "generate": 1}
+"""Versions of the steps of the harness, by their names in records.
+
+A version rises whenever the same spec trains other weights, the same system gives other terms for the same texts, or
+the same system and seed generate other texts.
+"""
+
+
+def components(spec: RunSpec, data: TaskData, tokenizer: Tokenizer, model: ModelFolder | None) -> dict[str, int | str]:
+    """Returns the version or content digest of each component, by its name in records.
+
+    Args:
+        spec: of the run.
+        data: the texts of the task.
+        tokenizer: of the run.
+        model: the trained model that is scored; None for a run that trains.
+
+    Raises:
+        BenchError: a file of weights cannot be read.
+    """
+    versions: dict[str, int | str] = {
+        f"system {spec.system.name}": SYSTEMS.get(spec.system.name).version,
+        f"task {data.task}": data.version,
+        "tokenizer": tokenizer.digest[:12],
+        **STEPS,
+        **{f"metric {metric.name}": metric.version for metric in model_metrics(())},
+    }
+    if tokenizer.encoder is not None:
+        versions["encoder tokenizer"] = tokenizer.encoder.tokenizer.digest[:12]
+    for section, stack in (("backbone", spec.backbone), ("encoder", spec.encoder)):
+        if stack is not None and stack.path is not None:
+            versions[section] = file_sha256(stack.path / WEIGHTS)[:12]
+    if model is not None:
+        del versions["train"]
+        versions["weights"] = model.digest()[:12]
+    return versions
