@@ -10,7 +10,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.storage import atomic_write, read_bytes
+from bench.reading import read_bytes
+from bench.storage import atomic_write
 
 WEIGHTS = "model.safetensors"
 """Name of the weights file in a model folder."""
