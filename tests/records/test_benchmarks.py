@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from bench.errors import BenchError
-from bench.records.benchmarks import Artefact, BenchmarkFile, compare_benchmarks, is_benchmark_file, read_benchmark_file
+from bench.records.benchmarks import BenchmarkFile, compare_benchmarks, is_benchmark_file, read_benchmark_file
 from bench.records.comparison import exit_code
 
 MACHINE = {"cpu": {"brand_raw": "A CPU", "flags": []}, "python_version": "3.11.7", "threads": 1, "torch": "2.13.0"}
@@ -39,14 +39,14 @@ def benchmark_file(*benchmarks: dict[str, Any], machine: dict[str, Any] = MACHIN
     return BenchmarkFile.model_validate(content(*benchmarks, machine=machine))
 
 
-def lines(first: Artefact, second: Artefact) -> list[str]:
+def lines(first: BenchmarkFile, second: BenchmarkFile) -> list[str]:
     return list(map(str, compare_benchmarks(first, second)))
 
 
 @pytest.mark.parametrize(
     ("second", "verdict"), [(2.0, "ok"), (2.5, "ok"), (2.51, "regression"), (1.5, "ok"), (1.49, "improvement")]
 )
-def test_a_ratio_that_moves_by_more_than_a_quarter_is_judged(second: Artefact, verdict: str) -> None:
+def test_a_ratio_that_moves_by_more_than_a_quarter_is_judged(second: float, verdict: str) -> None:
     comparisons = compare_benchmarks(benchmark_file(benchmark(2.0)), benchmark_file(benchmark(second)))
     (comparison,) = comparisons
     assert comparison.verdict == verdict

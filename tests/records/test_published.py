@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.records.published import COLUMNS, Published, PublishedFigures, published_folder
+from bench.records.published import COLUMNS, PublishedFigures, published_folder
 
 
 @pytest.fixture(scope="module")
-def published() -> Published:
+def published() -> PublishedFigures:
     return PublishedFigures.load()
 
 
-def test_every_figure_is_there(published: Published) -> None:
+def test_every_figure_is_there(published: PublishedFigures) -> None:
     assert Counter(figure.key for figure in published.figures) == {
         "della-2022": 567,
         "optimus-2020": 166,
@@ -26,12 +26,12 @@ def test_every_figure_is_there(published: Published) -> None:
     assert len(published.figures) == 961
 
 
-def test_no_cell_is_printed_twice(published: Published) -> None:
+def test_no_cell_is_printed_twice(published: PublishedFigures) -> None:
     places = {(f.key, f.table, f.dataset, f.model, f.variant, f.metric) for f in published.figures}
     assert len(places) == len(published.figures)
 
 
-def test_directions_and_values_are_typed(published: Published) -> None:
+def test_directions_and_values_are_typed(published: PublishedFigures) -> None:
     assert Counter(figure.direction for figure in published.figures) == {"up": 562, "down": 359, None: 40}
     text = {figure.printed for figure in published.figures if figure.value is None}
     sizes = {"100k", "10k", "42k", "3k", "287k", "13k", "11k", "272k", "15k", "134k", "5k"}
@@ -48,24 +48,24 @@ def test_directions_and_values_are_typed(published: Published) -> None:
         (("della-2022", "Table 8", "PTB", "GPT-2", "finetuned", "KL"), None),
     ],
 )
-def test_a_figure_is_found_by_its_place(published: Published, place: tuple[str, ...], printed: str) -> None:
+def test_a_figure_is_found_by_its_place(published: PublishedFigures, place: tuple[str, ...], printed: str) -> None:
     figure = published.find(*place)
     assert (figure and figure.printed) == printed
 
 
-def test_a_figure_keeps_its_printed_digits_and_its_note(published: Published) -> None:
+def test_a_figure_keeps_its_printed_digits_and_its_note(published: PublishedFigures) -> None:
     figure = published.find("della-2022", "Table 1", "Yelp", "GPT-2", "finetuned", "Self-BLEU")
     assert (figure.printed, figure.value, figure.direction) == ("65.90", 65.9, "down")
     assert figure.note.startswith("ambiguous")
 
 
-def test_every_paper_is_cited(published: Published) -> None:
+def test_every_paper_is_cited(published: PublishedFigures) -> None:
     tables = {(figure.key, figure.table) for figure in published.figures}
     assert all(published.citation(key, table) for key, table in tables)
     assert published.citation("della-2022", "Table 8") == "DELLA (Hu et al., NAACL 2022)"
 
 
-def test_rows_come_in_printed_order(published: Published) -> None:
+def test_rows_come_in_printed_order(published: PublishedFigures) -> None:
     assert [model for model, _ in published.rows("della-2022", "Table 8")] == [
         "GPT-2", "Optimus", "Embed", "Memory", "Softmax", "DELLA",
     ]  # fmt: skip
