@@ -1,1 +1,1 @@
-"""Training, scoring and recording: the only rooms that know how a run goes."""
+"""Training, scoring and recording of runs."""

@@ -1,4 +1,4 @@
-"""Texts from samples of the prior, the same whatever batch they are decoded in."""
+"""Generation of texts from samples of the prior, independent of the batches."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from bench.interface import LatentPath, System
 from bench.seeds import derive_seed
 from bench.specs import DecodingSpec
 
-AT_ONCE = 100
-"""Texts decoded side by side; changes speed and memory only."""
+GENERATIONS_PER_BATCH = 100
+"""Changes only speed and memory."""
 
 
 @torch.no_grad()
@@ -27,36 +27,36 @@ def generate_texts(
     seed: int,
     on_phase: OnPhase = lambda phase, fraction: None,
 ) -> list[str]:
-    """Returns decoded texts; empty ones are kept.
+    """Returns generated texts; empty ones are kept.
 
-    Without sources, ``n`` texts from ``n`` samples of the prior. With sources, ``decoding.samples_per_source`` texts
-    for each of the first ``n`` (or all) sources, the texts of a source side by side.
+    Unconditional: ``n`` texts from ``n`` samples of the prior. Conditional: ``decoding.samples_per_source`` texts in a
+    row for each of the first ``n`` sources, or of all if there are fewer.
 
-    Latent samples and random choices of a text come from streams of its own, so it does not depend on its batch.
+    Each text has its own streams of latent noise and random choices, so it does not depend on its batch.
 
     Args:
-        system: put in evaluation mode.
+        system: is set to evaluation mode.
         n: number of samples, or of sources.
         texts: of the split whose sources are used.
-        decoding: how.
+        decoding: the decoding settings.
         seed: of all draws.
-        on_phase: told of progress.
+        on_phase: receives the progress.
     """
     system.eval()
     tokenizer = system.tokenizer
     device = next(system.parameters()).device
     n = min(n, len(texts)) if texts.sources else n
     per_row = decoding.samples_per_source if texts.sources else 1
-    rows_at_once = max(1, AT_ONCE // per_row)
-    # Sources of similar length side by side: less padding to read.
+    rows_at_once = max(1, GENERATIONS_PER_BATCH // per_row)
+    # Sources of similar length in one batch need less padding.
     order = np.argsort(texts.sources.lengths[:n], kind="stable") if texts.sources else np.arange(n)
     decoded: dict[int, list[str]] = {}
     for start in range(0, n, rows_at_once):
         rows = order[start : start + rows_at_once].tolist()
         condition = texts.conditions(rows)
         ids = decode_rows(system, rows, per_row, condition and condition.to(device), decoding, seed)
-        of_all = tokenizer.decode(ids)
-        decoded |= {row: of_all[place * per_row : (place + 1) * per_row] for place, row in enumerate(rows)}
+        generations = tokenizer.decode(ids)
+        decoded |= {row: generations[k * per_row : (k + 1) * per_row] for k, row in enumerate(rows)}
         on_phase("generate", len(decoded) / n)
     return [text for row in range(n) for text in decoded[row]]
 
@@ -64,13 +64,13 @@ def generate_texts(
 def decode_rows(
     system: System, rows: Sequence[int], per_row: int, condition: Batch | None, decoding: DecodingSpec, seed: int
 ) -> list[list[int]]:
-    """Returns the ids decoded for some rows (sources, or single samples), each row with its own random streams.
+    """Returns the generated ids of some rows (sources, or single samples); each row has its own random streams.
 
-    Without condition every row is one sample of the prior, and ``per_row`` is 1.
+    Without condition, every row is one sample of the prior, and ``per_row`` is 1.
     """
     streams = [torch.Generator().manual_seed(derive_seed(seed, "prior", row)) for row in rows]
     if condition is None:
-        # One text without condition has n samples; here they are n rows of one sample each.
+        # The contract has n samples of one text without condition; these are n rows of one sample each.
         paths = [system.sample_prior(1, None, [stream]) for stream in streams]
         path = LatentPath.concatenate(paths)
     else:

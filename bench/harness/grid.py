@@ -1,4 +1,4 @@
-"""Many runs on one machine: side by side in processes of their own, each resumable, none able to harm another."""
+"""A grid of runs on one machine, in parallel processes; a run that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import torch
 
 from bench.errors import BenchError
 from bench.harness.phases import OnPhase, progress_of_phases
-from bench.harness.processes import end_with_parent, interrupts_held_back
+from bench.harness.processes import end_with_parent, without_interrupts
 from bench.harness.run import run
 from bench.records.schema import Record
 from bench.specs import RunSpec
@@ -28,14 +28,14 @@ logger = logging.getLogger(__name__)
 
 
 OnProgress = Callable[[int, float], None]
-"""Takes the number of a run and the fraction of it that is done."""
+"""Takes the number of a run and the fraction of the run that is done."""
 OnEnd = Callable[[int, "Outcome"], None]
-"""Takes the number of a run and what became of it."""
+"""Takes the number of a run and its outcome."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run: its record, or the error that ended it."""
+    """The record of a run, or the error that ended it."""
 
     spec: RunSpec
     record: Record | None = None
@@ -43,7 +43,7 @@ class Outcome:
 
 
 def default_jobs(n_runs: int) -> int:
-    """Returns how many runs go side by side: one per core up to four, one on a GPU."""
+    """Returns the default number of parallel runs: one per core, at most four; one with a GPU."""
     return 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, 4, n_runs))
 
 
@@ -55,10 +55,10 @@ def run_grid(
     on_progress: OnProgress = lambda number, fraction: None,
     on_end: OnEnd = lambda number, outcome: None,
 ) -> list[Outcome]:
-    """Runs all specs, ``jobs`` at a time, and returns what became of them in their order.
+    """Runs all specs, ``jobs`` at a time, and returns their outcomes in the same order.
 
-    A run that fails does not stop the others; the traceback of what is no ``BenchError`` is logged. An interrupt
-    stops all; what is recorded stays, what was running resumes from its checkpoint next time.
+    A run that fails does not stop the others; the traceback is logged unless the error is a ``BenchError``. An
+    interrupt stops all runs; finished runs are recorded, the others resume from their checkpoints next time.
     """
     if jobs == 1:
         outcomes = []
@@ -68,11 +68,11 @@ def run_grid(
         return outcomes
     context = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=context)
-    with interrupts_held_back():
+    with without_interrupts():
         manager.start(end_with_parent)
     with manager, _pool(jobs, context) as pool:
         queue = manager.Queue()
-        with interrupts_held_back():
+        with without_interrupts():
             futures = {
                 pool.submit(_work, number, spec, out, data_folder, queue): number for number, spec in enumerate(specs)
             }
@@ -105,7 +105,7 @@ def _collect(
 
 @contextmanager
 def _pool(jobs: int, context: Any) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose workers die at once when the block is left by an exception, an interrupt included."""
+    """Gives a pool of worker processes, and kills them at once when an exception or interrupt leaves the block."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(threads,))
     try:
@@ -132,6 +132,6 @@ def _attempt(spec: RunSpec, out: Path, data_folder: Path | None, on_phase: OnPha
         return Outcome(spec, run(spec, out, data_folder, on_phase))
     except BenchError as error:
         return Outcome(spec, error=str(error))
-    except Exception as error:  # a system is anybody's code; its mistakes must not end other runs
+    except Exception as error:  # an error of one system must not end the runs of others
         logger.exception("%s failed", spec.title)
         return Outcome(spec, error=" ".join(f"{type(error).__name__}: {error}".split()))

@@ -15,12 +15,12 @@ from bench.tokenizers import build_encoder_tokenizer, build_tokenizer
 
 
 def check_inputs(specs: Sequence[RunSpec], data_folder: Path | None) -> None:
-    """Reads once what runs take from files, so that what is wrong there stops a grid before it starts.
+    """Reads the files that the runs use, so that a mistake in them stops a grid before it starts.
 
-    Texts and tokenizers are read whole, of weights only what they are.
+    Texts and tokenizers are read completely; of weights, only their configuration.
 
     Raises:
-        BenchError: names the folder, and of texts the file and line.
+        BenchError: names the folder and, for texts, the file and line.
     """
     for task in {spec.task.name: spec.task for spec in specs if spec.task.source == "files"}.values():
         load_texts(task, data_folder)
@@ -35,10 +35,10 @@ def check_inputs(specs: Sequence[RunSpec], data_folder: Path | None) -> None:
 
 
 def check_folder(out: Path) -> None:
-    """Makes the folder of the records, so that one that cannot be written to stops a grid before it starts.
+    """Creates the folder of the records and writes to it, so that a mistake stops a grid before it starts.
 
     Raises:
-        BenchError: names the folder and why.
+        BenchError: the folder cannot be written; the reason is given.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)

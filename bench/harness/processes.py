@@ -1,4 +1,4 @@
-"""Manners of child processes: the parent alone hears an interrupt, and no child outlives it. Imports no torch."""
+"""Child processes: only the parent handles interrupts, and no child outlives its parent. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from multiprocessing import resource_tracker
 
 
 @contextmanager
-def interrupts_held_back() -> Iterator[None]:
-    """Keeps Ctrl-C from processes started inside, for good, and from this one until the end of the block.
+def without_interrupts() -> Iterator[None]:
+    """Blocks Ctrl-C in this process until the block ends, and for good in processes that start in the block.
 
-    A terminal interrupts every process of its group, but what becomes of the children is for the parent to decide.
+    A terminal interrupts every process of its group, but only the parent decides when its children end.
     """
-    # Where it is not running yet, it is started with the first child and lifts the block when it is.
+    # The resource tracker starts with the first child and then unblocks the signal, so it must run before.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -27,7 +27,7 @@ def interrupts_held_back() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Lets this process end when its parent is gone, even one that was killed and could not say so."""
+    """Ends this process when its parent ends, even if the parent was killed."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

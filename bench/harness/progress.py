@@ -1,4 +1,4 @@
-"""What a person sees while a grid runs: a bar with the time left, or plain lines where nobody watches."""
+"""The progress of a grid: a bar with the time left in a terminal, and a line per finished run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bench.harness.grid import Outcome
 
 
 class GridProgress:
-    """Shows how far a grid is; use it as a context and hand its methods to ``run_grid``.
+    """Shows the progress of a grid. Use it as a context and give its methods to ``run_grid``.
 
     Args:
         n_runs: number of runs.
-        console: where to write; standard error by default, so that a table on standard output stays clean.
+        console: output; by default standard error, because tables go to standard output.
     """
 
     def __init__(self, n_runs: int, console: Console | None = None) -> None:
@@ -45,12 +45,12 @@ class GridProgress:
         self.bar.stop()
 
     def on_progress(self, number: int, fraction: float) -> None:
-        """Takes the fraction of a run that is done."""
+        """Updates the bar with the fraction of a run that is done."""
         self.fractions[number] = max(self.fractions[number], fraction)
         self.bar.update(self.task, left=self.time_left())
 
     def on_end(self, number: int, outcome: Outcome) -> None:
-        """Takes what became of a run and writes one line about it."""
+        """Updates the bar and prints a line with the outcome of a run."""
         self.fractions[number] = 1.0
         self.ended += 1
         self.bar.update(self.task, completed=self.ended, left=self.time_left())
@@ -59,7 +59,7 @@ class GridProgress:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def time_left(self) -> str:
-        """Returns an estimate from the work done so far, for example ``about 2 min 10 s left``."""
+        """Returns an estimate of the remaining time, for example ``about 2 min 10 s left``."""
         done = sum(self.fractions)
         if done < 0.05:
             return "estimating the time left"

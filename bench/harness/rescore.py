@@ -1,4 +1,4 @@
-"""Text metrics of recorded runs anew, from the texts they left: a new or mended metric needs no new training."""
+"""Recomputes the text metrics of recorded runs from their generations, without training."""
 
 from __future__ import annotations
 

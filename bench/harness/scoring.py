@@ -1,4 +1,4 @@
-"""Scoring a trained system: one encoder pass per text, all importance samples from it, nothing reduced too early."""
+"""Scoring a trained system: one encoder pass per text, and unreduced terms of all importance samples."""
 
 from __future__ import annotations
 
@@ -22,28 +22,29 @@ from bench.seeds import derive_seed
 from bench.specs import Precision, ScoringSpec
 
 SAMPLES_AT_ONCE = 32
-"""Samples of a text that are drawn together, so that memory does not grow with their number; part of what is drawn."""
+"""Samples per draw. It bounds memory; another value draws other samples."""
 
 
-class Moments:
-    """Mean and variance of samples that come in parts (Chan et al. 1983), each (B x n x D)."""
+class RunningMoments:
+    """Mean and variance of samples that arrive in parts of shape B x n x D (Chan et al. 1983)."""
 
     def __init__(self) -> None:
         self.n = 0
         self.mean: Array = np.zeros(())
-        self.squares: Array = np.zeros(())
+        self.squared_deviations: Array = np.zeros(())
 
     def add(self, samples: Array) -> None:
-        """Takes in more samples."""
+        """Adds samples (B x n x D)."""
         n, mean = samples.shape[1], samples.mean(axis=1)
-        apart, total = mean - self.mean, self.n + n
-        self.squares = self.squares + ((samples - mean[:, None]) ** 2).sum(axis=1) + apart**2 * (self.n * n / total)
-        self.mean, self.n = self.mean + apart * (n / total), total
+        difference, total = mean - self.mean, self.n + n
+        own = ((samples - mean[:, None]) ** 2).sum(axis=1)
+        self.squared_deviations = self.squared_deviations + own + difference**2 * (self.n * n / total)
+        self.mean, self.n = self.mean + difference * (n / total), total
 
     @property
     def variance(self) -> Array:
-        """Unbiased variance over all samples (B x D), 0 for a single one."""
-        return self.squares / max(1, self.n - 1)
+        """Unbiased variance over all samples (B x D); 0 for a single sample."""
+        return self.squared_deviations / max(1, self.n - 1)
 
 
 @torch.no_grad()
@@ -55,21 +56,21 @@ def score_texts(
     latent_seed: int,
     on_phase: OnPhase = lambda phase, fraction: None,
 ) -> ScoredTexts:
-    """Returns all terms of all texts, in the order of ``texts``.
+    """Returns the terms of all texts, in the order of ``texts``.
 
-    The noise of a text comes from a stream of its own, so its terms do not depend on the batches.
+    Each text has its own noise stream, so its terms do not depend on its batch.
 
     Args:
-        system: put in evaluation mode.
+        system: is set to evaluation mode.
         texts: N texts.
         scoring: number of importance samples K and the token budget of a decoder pass.
         precision: of the passes.
         latent_seed: seed of the posterior samples.
-        on_phase: told of progress.
+        on_phase: receives the progress.
     """
     system.eval()
     device = next(system.parameters()).device
-    # Without latent variables all samples are alike: one is scored and stands for K.
+    # Without latent variables all samples are equal, so one is scored for K.
     n_samples = scoring.n_importance_samples if system.groups else 1
     batches = batches_of_similar_length(texts.lengths, scoring.batch_tokens)
     order = [index for indices in batches for index in indices]
@@ -79,21 +80,21 @@ def score_texts(
     for done, (indices, batch) in enumerate(zip(batches, batches_on_device(texts, batches, device), strict=True)):
         streams = [torch.Generator().manual_seed(derive_seed(latent_seed, "score", index)) for index in indices]
         padded = len(indices) * int(texts.lengths[indices].max())
-        at_once = max(1, scoring.batch_tokens // padded)
-        # Made beforehand: small results left between large ones that go would keep the memory from being used again.
+        samples_per_pass = max(1, scoring.batch_tokens // padded)
+        # Allocated first: small arrays between large temporary ones would fragment the memory.
         log_likelihood, log_ratio = np.empty((2, len(indices), n_samples))
-        kl, means = Moments(), Moments()
+        kl, means = RunningMoments(), RunningMoments()
         with autocast(precision, device):
             posterior = system.encode(batch)
             for first in range(0, n_samples, SAMPLES_AT_ONCE):
                 path = posterior.sample(min(SAMPLES_AT_ONCE, n_samples - first), streams)
-                for start in range(0, path.n, at_once):
-                    part = path.narrow(start, start + at_once)
-                    into = slice(first + start, first + start + part.n)
-                    log_likelihood[:, into] = _array(system.log_likelihood(batch, part))
+                for start in range(0, path.n, samples_per_pass):
+                    part = path.narrow(start, start + samples_per_pass)
+                    columns_of_part = slice(first + start, first + start + part.n)
+                    log_likelihood[:, columns_of_part] = _array(system.log_likelihood(batch, part))
                 log_ratio[:, first : first + path.n] = _array((path.log_p.double() - path.log_q.double()).sum(-1))
                 kl.add(_array(path.kl))
-                mean = _joined(path.mean, len(indices), path.n)
+                mean = _concatenated(path.mean, len(indices), path.n)
                 means.add(mean)
                 if not first:
                     first_samples.append(path.narrow(0, 1))
@@ -105,9 +106,9 @@ def score_texts(
         columns["mean"].append(means.mean)
         columns["mean_noise"].append(means.variance / n_samples)
         on_phase("score", (done + 1) / len(batches))
-    own, aggregated = aggregated_posterior(posteriors, first_samples)
-    back = np.argsort(order)
-    ordered = {name: np.concatenate(parts)[back] for name, parts in columns.items()}
+    log_q, log_q_aggregated = aggregated_posterior(posteriors, first_samples)
+    original_order = np.argsort(order)
+    ordered = {name: np.concatenate(parts)[original_order] for name, parts in columns.items()}
     repeats = scoring.n_importance_samples // n_samples
     return ScoredTexts(
         groups=system.groups,
@@ -121,15 +122,15 @@ def score_texts(
         mean=ordered["mean"],
         mean_noise=ordered["mean_noise"],
         first_mean=ordered["first_mean"],
-        log_q=own[back],
-        log_q_aggregated=aggregated[back],
+        log_q=log_q[original_order],
+        log_q_aggregated=log_q_aggregated[original_order],
         conditional=bool(texts.sources),
         cut=int(texts.ids.cut.sum()),
     )
 
 
-def _joined(means: Sequence[Tensor], batch: int, n: int) -> Array:
-    """Returns the means of all groups side by side (B x n x D)."""
+def _concatenated(means: Sequence[Tensor], batch: int, n: int) -> Array:
+    """Returns the means of all groups in one array (B x n x D)."""
     return np.concatenate([np.zeros((batch, n, 0)), *(_array(mean) for mean in means)], axis=-1)
 
 

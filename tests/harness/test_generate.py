@@ -27,7 +27,7 @@ def test_texts_repeat_with_their_seed_whatever_is_decoded_beside_them(
     together, other = (generate_texts(system, 5, texts, decoding, seed) for seed in (1, 2))
     assert len(together) == 5
     assert together != other
-    monkeypatch.setattr(generate, "AT_ONCE", 2)
+    monkeypatch.setattr(generate, "GENERATIONS_PER_BATCH", 2)
     assert generate_texts(system, 5, texts, decoding, 1) == together
     assert generate_texts(system, 3, texts, decoding, 1) == together[:3]
 
@@ -53,7 +53,7 @@ def test_texts_are_in_the_order_of_their_sources_whatever_the_order_of_decoding(
         return decode(system, rows, *others)
 
     monkeypatch.setattr(generate, "decode_rows", record)
-    monkeypatch.setattr(generate, "AT_ONCE", 6)
+    monkeypatch.setattr(generate, "GENERATIONS_PER_BATCH", 6)
     generated = generate_texts(system, len(texts), texts, decoding, 1)
     assert decoded == by_length
     for order in (rows, rows[::-1]):
@@ -71,7 +71,7 @@ def test_each_source_has_its_samples_side_by_side(micro: MakeSpec, monkeypatch: 
     decoding = prepared.spec.decoding.model_copy(update={"samples_per_source": 3})
     generated = generate_texts(system, 100, texts, decoding, 1)
     assert len(generated) == 3 * len(texts)  # no more sources than there are
-    monkeypatch.setattr(generate, "AT_ONCE", 4)
+    monkeypatch.setattr(generate, "GENERATIONS_PER_BATCH", 4)
     assert generate_texts(system, 2, texts, decoding, 1) == generated[:6]
     assert len(set(generated)) > 30
 
