@@ -1,4 +1,4 @@
-"""What takes time to compute and is always the same: arrays in files, shared by runs and processes."""
+"""Cached arrays in files, shared by runs and processes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ DIGESTS = "sha256.json"
 
 
 def cache_folder() -> Path | None:
-    """Returns where arrays are kept, or None where ``$DELLA_BENCH_CACHE`` is set to nothing or nobody is at home.
+    """Returns the folder of the cache, or None if ``$DELLA_BENCH_CACHE`` is empty or the user has no home.
 
-    That is ``$DELLA_BENCH_CACHE``, else ``$XDG_CACHE_HOME/della-bench``, else ``~/.cache/della-bench``.
+    It is ``$DELLA_BENCH_CACHE``, else ``$XDG_CACHE_HOME/della-bench``, else ``~/.cache/della-bench``.
     """
-    if (named := os.environ.get("DELLA_BENCH_CACHE")) is not None:
-        return Path(named) if named else None
+    if (folder := os.environ.get("DELLA_BENCH_CACHE")) is not None:
+        return Path(folder) if folder else None
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "della-bench"
     except RuntimeError:  # a user without a home, as in many containers
@@ -42,28 +42,28 @@ def cache_folder() -> Path | None:
 def cached_arrays(
     kind: str, content: Mapping[str, Any], compute: Callable[[], Mapping[str, AnyArray]]
 ) -> Mapping[str, AnyArray]:
-    """Returns arrays by name: as they were kept, memory-mapped, or computed and then kept.
+    """Returns arrays by name: memory-mapped from the cache, or computed and then cached.
 
-    What is kept is read only if all of it is as it was written. Where it cannot be written, nothing is lost but time.
+    A damaged entry of the cache is computed again. A cache that cannot be written costs only time.
 
     Args:
-        kind: of arrays; begins the name of their folder.
-        content: all that decides them, as JSON.
-        compute: makes them.
+        kind: kind of the arrays, with which the name of their folder begins.
+        content: everything that decides their values, as JSON.
+        compute: computes the arrays.
     """
     folder = cache_folder()
     if folder is None:
         return compute()
     entry = folder / f"{kind}-{digest(content)[:32]}"
-    if (kept := _read(entry)) is not None:
-        return kept
+    if (arrays := _read(entry)) is not None:
+        return arrays
     computed = compute()
-    _keep(entry, computed)
+    _write(entry, computed)
     return computed
 
 
 def _read(entry: Path) -> dict[str, AnyArray] | None:
-    """Returns what is kept, or None if it is not there or damaged."""
+    """Returns the arrays of an entry, or None if it is missing or damaged."""
     try:
         digests = json.loads((entry / DIGESTS).read_bytes())
         files = {name: entry / f"{name}.npy" for name in digests}
@@ -75,23 +75,23 @@ def _read(entry: Path) -> dict[str, AnyArray] | None:
         return None
 
 
-def _keep(entry: Path, arrays: Mapping[str, AnyArray]) -> None:
-    """Writes arrays where they are found again, all or none, unless another process was first."""
+def _write(entry: Path, arrays: Mapping[str, AnyArray]) -> None:
+    """Writes the arrays of an entry, all or none, unless another process wrote it first."""
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{entry.name}.", dir=entry.parent) as scratch:
-            made = Path(scratch, "made")
-            made.mkdir()
+            complete = Path(scratch, "complete")
+            complete.mkdir()
             digests = {}
             for name, array in arrays.items():
-                # Not straight into the file: there numpy overlooks a disk that is full.
+                # Through memory, since numpy does not notice a full disk when it writes a file.
                 content = BytesIO()
                 np.save(content, array, allow_pickle=False)
-                (made / f"{name}.npy").write_bytes(content.getbuffer())
+                (complete / f"{name}.npy").write_bytes(content.getbuffer())
                 digests[name] = hashlib.sha256(content.getbuffer()).hexdigest()
-            (made / DIGESTS).write_text(json.dumps(digests))
+            (complete / DIGESTS).write_text(json.dumps(digests))
             if entry.exists() and _read(entry) is None:
                 entry.rename(Path(scratch, "damaged"))
-            made.rename(entry)
+            complete.rename(entry)
     except OSError as error:
-        logger.info("%s is not kept: %s", entry, error)
+        logger.info("%s is not cached: %s", entry, error)

@@ -1,4 +1,4 @@
-"""Canonical JSON and digests: how anything that decides a result is identified."""
+"""Canonical JSON and digests, which identify everything that decides a result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """Returns the one JSON text of a value: sorted keys, no blanks, no NaN."""
+    """Returns the JSON text of a value with sorted keys, without blanks and NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

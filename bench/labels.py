@@ -45,15 +45,15 @@ def parse_label(text: str) -> tuple[str, tuple[str, ...], str]:
     """Splits ``system[:option,...][+part...][@key=value,...]``, the label of a row.
 
     Returns:
-        The call of the system, the calls of the objective's parts (none for the system's own objective), and what
-        differs in the backbone.
+        The call of the system, the calls of the objective's parts (none for the default objective), and the changes
+        to the backbone.
 
     Raises:
-        BenchError: a name is empty, or there is nothing behind the @.
+        BenchError: a name is empty, or nothing follows the @.
     """
     run, at, backbone = text.partition("@")
     if at and not backbone.strip():
-        raise BenchError(f"{text!r}: nothing behind @; write system@layers=24 or system@layers=2x.")
+        raise BenchError(f"{text!r}: nothing after @; write system@layers=24 or system@layers=2x.")
     system, *parts = run.split("+")
     if not all(map(str.strip, (system, *parts))):
         raise BenchError(f"{text!r}: an empty name; write system, system+part or system+part+part.")

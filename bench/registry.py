@@ -1,7 +1,7 @@
 """From names to components: lazy, typed, open to other packages through entry points.
 
-A component is named by an entry point of its group; this suite's own systems are found in the same way. Nothing is
-imported before it is asked for by name.
+An entry point of its group names a component; the systems of this suite are entry points too. A component is imported
+when it is requested by name.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Registry(Generic[T]):
     """Components of one kind by name.
 
     Attributes:
-        kind: what one is called in messages, for example ``system``.
-        builtin: name to ``"module:attribute"`` of the components that come with the suite's harness.
-        group: entry-point group in which packages (this one too) offer more.
+        kind: the word for such a component in messages, for example ``system``.
+        builtin: name to ``"module:attribute"`` of the components that belong to the harness.
+        group: entry-point group in which packages, this one included, offer more.
     """
 
     kind: str
@@ -36,20 +36,20 @@ class Registry(Generic[T]):
     group: str
 
     def entries(self) -> dict[str, EntryPoint]:
-        """Returns all names with the place each is loaded from, without importing any.
+        """Returns the entry point of every name; imports nothing.
 
         Raises:
             BenchError: two packages offer different components under one name.
         """
-        found = {name: EntryPoint(name, value, self.group) for name, value in self.builtin.items()}
+        entries = {name: EntryPoint(name, value, self.group) for name, value in self.builtin.items()}
         for entry in entry_points(group=self.group):
-            if entry.name in found and found[entry.name].value != entry.value:
+            if entry.name in entries and entries[entry.name].value != entry.value:
                 raise BenchError(
-                    f"two {self.kind}s are called {entry.name!r}: {found[entry.name].value} and {entry.value}."
+                    f"two {self.kind}s are called {entry.name!r}: {entries[entry.name].value} and {entry.value}."
                     " Uninstall or rename one."
                 )
-            found[entry.name] = entry
-        return dict(sorted(found.items()))
+            entries[entry.name] = entry
+        return dict(sorted(entries.items()))
 
     def names(self) -> tuple[str, ...]:
         """Returns the registered names, sorted."""
@@ -73,19 +73,19 @@ class Registry(Generic[T]):
 
 @cache
 def load(kind: str, name: str, value: str) -> object:
-    """Imports and returns what ``value``, as in ``module:attribute``, names.
+    """Imports and returns the object that ``value`` names as ``module:attribute``.
 
     Raises:
-        BenchError: there is no such module or attribute; the message calls it a ``kind`` and by its ``name``.
+        BenchError: there is no such module or attribute; the message names ``kind`` and ``name``.
     """
     module, _, attribute = value.partition(":")
     try:
-        found: object = import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
+        component: object = import_module(module)
+        for name_inside in attribute.split("."):
+            component = getattr(component, name_inside)
     except (ImportError, AttributeError) as error:
         raise BenchError(f"{kind} {name!r} cannot be loaded from {value!r}: {error}") from error
-    return found
+    return component
 
 
 def _summary(value: str) -> str:
@@ -95,7 +95,7 @@ def _summary(value: str) -> str:
         return ""
     try:
         body = ast.parse(source.read_bytes()).body
-    except SyntaxError:  # a broken package of somebody's must not break the list
+    except SyntaxError:  # a broken package must not break the list
         return ""
     for node in body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
@@ -104,7 +104,7 @@ def _summary(value: str) -> str:
 
 
 def _source(module: str) -> Path | None:
-    """Returns the file of a module; ``find_spec`` of one in a package would import the package."""
+    """Returns the file of a module without importing its package, as ``find_spec`` of the module would."""
     package, *inner = module.split(".")
     spec = find_spec(package)
     if spec is None:

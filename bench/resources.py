@@ -1,4 +1,4 @@
-"""The YAML files that come with the package, by name, and those of a user, by path."""
+"""YAML files: those of the package by name, others by path."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read(folder: Folder, name: str) -> dict[str, Any]:
     """Returns the content of a packaged file, or of the YAML file at the path ``name``.
 
     Raises:
-        BenchError: no such name or file, or no mapping in it.
+        BenchError: no such name or file, or the file does not hold a mapping.
     """
     source: Traversable = Path(name)
     if not name.endswith(SUFFIXES):

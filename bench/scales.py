@@ -1,4 +1,4 @@
-"""How big everything is: the scales, by name or from YAML files."""
+"""Scales, by name or from YAML files: the sizes of everything."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from bench.tasks.task import Split, task_names
 
 
 class Scale(Spec):
-    """How big everything is: the parts of a run spec that a name such as ``smoke`` stands for.
+    """The sizes of everything: the entries of a run spec that a name such as ``smoke`` stands for.
 
     Attributes:
         description: one line.
-        limits: first n texts of each split.
+        limits: number of texts of each split, the first ones.
         max_tokens: longest text.
         max_source_tokens: longest source.
-        encoder: of systems that have one of their own; what is not said of it is as for the backbone.
-        tasks: by task name, entries that differ for it.
+        encoder: of systems with a separate encoder; entries that are not set are those of the backbone.
+        tasks: task name to the entries that differ for it.
     """
 
     description: str = ""
@@ -48,20 +48,20 @@ class Scale(Spec):
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def for_task(self, task: str) -> Scale:
-        """Returns the scale with the entries that differ for ``task`` put in."""
+        """Returns the scale with the entries of ``task`` in place of its own."""
         base = self.model_dump(exclude={"tasks"}, exclude_unset=True)
         return parse_as(Scale, _merged(base, self.tasks.get(task, {})), f"scale entries of task {task!r}")
 
     def encoder_for(self, kind: EncoderKind | None, backbone: BackboneSpec | None = None) -> EncoderSpec | None:
-        """Returns the encoder of a system that has one of ``kind``.
+        """Returns the separate encoder of a system, of the given ``kind``; None for None.
 
-        In what is not said of it, it is as ``backbone``, by default the scale's.
+        Sizes that are not set are those of ``backbone``, by default the scale's.
         """
         if kind is None:
             return None
         sizes = (backbone or self.backbone).model_dump(include={"layers", "width", "heads", "positions", "dropout"})
-        said = self.encoder.model_dump(exclude_unset=True)
-        return EncoderSpec(**{"vocabulary_size": self.tokenizer.vocabulary_size, **sizes, **said, "kind": kind})
+        own_sizes = self.encoder.model_dump(exclude_unset=True)
+        return EncoderSpec(**{"vocabulary_size": self.tokenizer.vocabulary_size, **sizes, **own_sizes, "kind": kind})
 
 
 def load_scale(name: str) -> Scale:
@@ -79,7 +79,7 @@ def load_scale(name: str) -> Scale:
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns ``base`` with ``changes`` put in, mapping by mapping."""
+    """Returns ``base`` with the entries of ``changes``; where both have a mapping, the two are merged."""
     merged = dict(base)
     for key, value in changes.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)

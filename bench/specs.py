@@ -1,7 +1,7 @@
-"""Frozen specifications: what a run is, written down completely before it starts.
+"""Frozen specifications of runs, complete before a run starts.
 
 A spec names everything that can change a number. Its canonical JSON, the versions of the components it uses and the
-checksum of its data give the identity of the run. This module imports neither torch nor any component.
+checksum of its data identify the run. This module imports neither torch nor any component.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ NO_IDENTITY = (
     ("training", "checkpoint_seconds"),
     ("scoring", "batch_tokens"),
 )
-"""Entries of a run spec that cannot change a result, or whose content is identified by its digest instead."""
+"""Entries of a run spec that do not identify the run: they change no result, or a digest of their content does."""
 
 
 class Spec(BaseModel):
-    """A frozen piece of a specification; a key it does not know is an error."""
+    """A frozen piece of a specification; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class SystemConfig(Spec):
-    """Options of a system; a system with options subclasses it and gives every field a default."""
+    """Options of a system; a subclass adds fields, each with a default."""
 
 
 class SystemSpec(Spec):
@@ -48,7 +48,7 @@ class SystemSpec(Spec):
     Attributes:
         name: registered name of the system.
         options: its complete options, defaults included.
-        label: what was typed, for example ``embed+cyclical`` or ``della@layers=2x``; the row's key.
+        label: as the user typed it, for example ``embed+cyclical`` or ``della@layers=2x``; the key of the row.
     """
 
     name: str
@@ -64,12 +64,12 @@ class PartSpec(Spec):
 
 
 class StageSpec(Spec):
-    """A stage of training that others follow.
+    """A stage of training before the last one.
 
     Attributes:
-        parts: of its objective.
-        share: of all epochs.
-        reset: weights that go back to their values before training when the stage ends.
+        parts: parts of its objective.
+        share: its share of all epochs.
+        reset: weights that get back their values from before training when the stage ends.
     """
 
     parts: tuple[PartSpec, ...]
@@ -78,11 +78,11 @@ class StageSpec(Spec):
 
 
 class ObjectiveSpec(Spec):
-    """What is optimised: at most one part of each kind (KL-weight schedule, floor, ...), the rest by default.
+    """What is optimised: at most one part of each kind (schedule, KL threshold, ...); other kinds have their default.
 
     Attributes:
-        earlier: stages before the last one; most runs have none, and are stored without the key.
-        parts: of the last stage, which has the rest of the epochs.
+        earlier: stages before the last one; stored only if there are any.
+        parts: parts of the last stage, which gets the remaining epochs.
     """
 
     earlier: tuple[StageSpec, ...] = ()
@@ -120,7 +120,7 @@ class TokenizerSpec(Spec):
     Attributes:
         kind: ``bpe`` trains byte-level BPE on the task's own training split; ``folder`` reads a pretrained one.
         vocabulary_size: of a trained tokenizer, special tokens and the 256 bytes included.
-        path: folder with tokenizer.json, or vocab.json and merges.txt; identified by its content, not its place.
+        path: folder with tokenizer.json, or vocab.json and merges.txt; identified by its content.
     """
 
     kind: Literal["bpe", "folder"] = "bpe"
@@ -139,7 +139,7 @@ class StackSpec(Spec):
         heads: attention heads, from scratch.
         positions: longest sequence, from scratch.
         dropout: of residuals, embeddings and attention, everywhere.
-        path: folder of the weights; identified by their digest, not their place.
+        path: folder of the weights; identified by their digest.
         name: model name on the hub.
         revision: pinned commit on the hub.
     """
@@ -159,7 +159,7 @@ class StackSpec(Spec):
         """Returns the folder of the weights, or their name on the hub.
 
         Raises:
-            BenchError: it is not set; ``section`` is named.
+            BenchError: it is not set; the error names the ``section`` of the spec.
         """
         key = "path" if self.source == "folder" else "name"
         if (value := getattr(self, key)) is None:
@@ -168,20 +168,20 @@ class StackSpec(Spec):
 
 
 class BackboneSpec(StackSpec):
-    """The Transformer stack every system stands on; one without a Transformer takes its width and no more.
+    """The Transformer stack of a system; a system that uses none takes only its width.
 
     Attributes:
-        kind: ``decoder-only`` (GPT-2, encoder and decoder in one) or ``encoder-decoder`` (BART).
+        kind: ``decoder-only`` (GPT-2) or ``encoder-decoder`` (BART).
     """
 
     kind: BackboneKind = "decoder-only"
 
 
 class EncoderSpec(StackSpec):
-    """The encoder of a system that has one of its own, with a tokenizer of its own.
+    """A separate encoder with its own tokenizer.
 
-    A pretrained encoder brings its tokenizer; for one from scratch WordPiece is trained on the training split. A text
-    longer than it takes is cut for the encoder alone.
+    A pretrained encoder has a tokenizer; for an encoder from scratch, WordPiece is trained on the training split. Texts
+    that are too long for the encoder are cut for the encoder only.
 
     Attributes:
         kind: ``bert``.
@@ -193,22 +193,22 @@ class EncoderSpec(StackSpec):
 
 
 class TrainingSpec(Spec):
-    """How long and how fast a system is trained; what is off by default is stored only where it is on.
+    """How a system is trained; options that are off by default are stored only if they are on.
 
     Attributes:
         epochs: passes over the training texts.
         batch_tokens: padded tokens per optimizer step; batches hold texts of similar length.
-        micro_batch_tokens: padded tokens per forward and backward pass; the gradients of a step that has more are
-            accumulated over several. What an objective averages over a batch, it averages over a pass.
+        micro_batch_tokens: padded tokens per forward and backward pass; a step with more tokens accumulates gradients
+            over several passes. An objective then averages over a pass where it would average over a batch.
         learning_rate: peak of AdamW's, after a linear warm-up over ``warmup`` of all steps, then constant.
         weight_decay: of weight matrices.
         warmup: fraction of all steps.
         clip_norm: gradients are scaled down to this norm.
         precision: ``auto`` is bf16 autocast on GPUs that have it, else fp32.
-        compile: whether ``torch.compile`` makes kernels for the blocks of the stack, which takes a minute or two.
-        activation_checkpointing: whether the backward pass computes the activations of each block anew instead of
-            keeping them; changes no result.
-        checkpoint_seconds: least time between checkpoints inside an epoch; changes no result.
+        compile: whether ``torch.compile`` compiles the blocks of the stack, which takes a minute or two.
+        activation_checkpointing: whether the backward pass recomputes the activations of each block instead of storing
+            them; changes no result.
+        checkpoint_seconds: minimum time between checkpoints inside an epoch; changes no result.
     """
 
     epochs: int = Field(4, ge=1)
@@ -228,11 +228,11 @@ class ScoringSpec(Spec):
     """How a trained system is scored.
 
     Attributes:
-        n_importance_samples: K of the importance-weighted bound; the same samples estimate every other latent term.
-        batch_tokens: padded tokens per decoder pass, samples included; changes speed and memory only. So many
-            fit into a processor's caches; a GPU is fastest with many more.
-        bootstrap_samples: resamples behind every interval.
-        n_generations: texts sampled from the prior and stored; on conditional tasks, sources they are sampled for.
+        n_importance_samples: K of the importance-weighted bound; the other latent terms use the same samples.
+        batch_tokens: padded tokens per decoder pass, samples included; changes only speed and memory. The default fits
+            into the caches of a CPU; a GPU is fastest with many more.
+        bootstrap_samples: resamples for each interval.
+        n_generations: number of texts generated from the prior; on conditional tasks, number of sources.
     """
 
     n_importance_samples: int = Field(30, ge=2)
@@ -249,11 +249,11 @@ class DecodingSpec(Spec):
         temperature: of sampling.
         top_k: sampling from the k likeliest tokens; 0 for all.
         top_p: sampling from the likeliest tokens of this total probability.
-        beams: of beam search.
+        beams: number of beams of beam search.
         samples_per_source: texts decoded for each source of a conditional task.
-        max_tokens: longest text, EOS included.
-        min_tokens: shortest text, EOS left out.
-        repetition_penalty: divides the scores of tokens that are there already; 1 is off.
+        max_tokens: longest text, with EOS.
+        min_tokens: shortest text, without EOS.
+        repetition_penalty: divides the scores of tokens that the text already contains; 1 is off.
     """
 
     strategy: Literal["sample", "greedy", "beam"] = "sample"
@@ -268,15 +268,15 @@ class DecodingSpec(Spec):
 
 
 class ModelSpec(Spec):
-    """A trained system: what must be known, beside its weights and tokenizers, to build it again.
+    """A trained system: all that is needed to build it again except its weights and tokenizers.
 
     Attributes:
         system: name and options.
-        backbone: the stack it stands on.
-        encoder: the encoder of its own, if it has one.
-        conditional: whether texts come with conditions.
-        objective: what it was trained with, which may have changed it.
-        special_tokens: padding, begin and end of text as its tokenizer calls them, where not by the suite's names.
+        backbone: its stack.
+        encoder: its separate encoder, if it has one.
+        conditional: whether texts have sources.
+        objective: its training objective, whose adaptations changed the system.
+        special_tokens: padding, begin and end of text in its tokenizer, if they are not the suite's.
         origin: where the weights come from, if not from a run.
     """
 
@@ -290,10 +290,9 @@ class ModelSpec(Spec):
 
 
 class RunSpec(Spec):
-    """One run: system x objective x task x scale x seed, resolved to the last default.
+    """One run: system x objective x task x scale x seed, with all defaults.
 
-    ``encoder`` is there only for a system that has one of its own. ``training`` is None where a model that is trained
-    already is scored.
+    ``encoder`` is None unless the system has a separate encoder. ``training`` is None if a trained model is scored.
     """
 
     system: SystemSpec
@@ -310,7 +309,7 @@ class RunSpec(Spec):
 
     @property
     def model(self) -> ModelSpec:
-        """Returns what must be known of the system once it is trained."""
+        """The system after training."""
         return ModelSpec(
             system=self.system,
             backbone=self.backbone,
@@ -321,22 +320,20 @@ class RunSpec(Spec):
 
     @property
     def precision(self) -> Precision:
-        """In which it is trained and scored; ``auto`` where it was trained already."""
+        """Precision of training and scoring; ``auto`` for a trained model."""
         return self.training.precision if self.training else "auto"
 
     @property
     def title(self) -> str:
-        """Returns ``task label seed``, as progress lines name a run."""
+        """Name of the run in progress lines."""
         return f"{self.task.name} {self.system.label} seed {self.seed}"
 
     def run_id(self, components: Mapping[str, int | str], data_sha256: str) -> str:
         """Returns 12 hex digits that identify the run.
 
         Args:
-            components: name to version (or content digest) of everything whose code or content decides the result.
+            components: name to version (or content digest) of all code and content that decides the result.
             data_sha256: checksum of the texts.
-
-        Folders do not enter (their content does, through ``components``), nor does what cannot change a result.
         """
         spec = self.model_dump(mode="json")
         for section, key in NO_IDENTITY:

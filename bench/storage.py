@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Writing files so that each is complete or absent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.reading import unreadable
 
 ABANDONED_AFTER = 3600.0
-"""Seconds after which nobody can still be writing a file."""
+"""Seconds after which a temporary file of another machine counts as abandoned."""
 
 
 def file_sha256(path: Path) -> str:
@@ -33,10 +33,10 @@ def file_sha256(path: Path) -> str:
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Writes a file so that a reader finds the old content or the new one, whatever happens meanwhile.
+    """Writes a file so that a reader always finds the old content or the new one.
 
     Raises:
-        BenchError: the file cannot be written; what was there before is untouched.
+        BenchError: the file cannot be written; the old content is unchanged.
     """
     atomic_write_all({path: data})
 
@@ -44,10 +44,10 @@ def atomic_write(path: Path, data: bytes) -> None:
 def atomic_write_all(files: Mapping[Path, bytes]) -> None:
     """Writes several files: all are on disk under temporary names before the first is renamed, in the given order.
 
-    What processes that were killed while they wrote into the same folders left there is removed.
+    Temporary files that killed processes left in the same folders are removed.
 
     Raises:
-        BenchError: one of them cannot be written; what was there before is untouched.
+        BenchError: a file cannot be written; the old content of all is unchanged.
     """
     staged: dict[Path, Path] = {}
     folders = {path.parent for path in files}
@@ -73,7 +73,7 @@ def atomic_write_all(files: Mapping[Path, bytes]) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    """Returns a new name beside ``path`` that says which process of which machine writes it."""
+    """Returns a new name beside ``path`` that contains the process and the machine."""
     return path.with_name(f".{path.name}.{os.getpid()}@{platform.node()}.{secrets.token_hex(4)}.tmp")
 
 
@@ -81,11 +81,11 @@ _TEMPORARY = re.compile(r"\..+\.(?P<process>[0-9]+)@(?P<machine>.*)\.[0-9a-f]{8}
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Removes temporary files whose process is gone; whether one of another machine is, only time can tell."""
+    """Removes temporary files of processes that ended; of those on other machines, the old files."""
     for temporary in folder.glob(".*.tmp"):
         if (writer := _TEMPORARY.fullmatch(temporary.name)) is None:
             continue
-        with suppress(OSError):  # another process removes it as well, or it belongs to somebody else
+        with suppress(OSError):  # another process removed it, or another user owns it
             if writer["machine"] == platform.node():
                 abandoned = not _is_running(int(writer["process"]))
             else:
@@ -99,13 +99,13 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is somebody else's
+    except PermissionError:  # the process of another user
         return True
     return True
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes renames in ``folder`` outlive a power cut."""
+    """Makes renames in ``folder`` survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

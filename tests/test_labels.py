@@ -142,7 +142,7 @@ def test_a_label_is_a_system_an_objective_and_a_backbone(label: str, parts: tupl
 
 
 def test_a_label_ends_in_no_empty_backbone() -> None:
-    with pytest.raises(BenchError, match="nothing behind @"):
+    with pytest.raises(BenchError, match="nothing after @"):
         parse_label("della@")
 
 

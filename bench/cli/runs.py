@@ -93,7 +93,7 @@ def _write_tables(records: Sequence[Record], layout: Layout | None, folder: Path
     typer.echo(render_table(table, "term"))
     for suffix in ("md", "csv"):
         atomic_write(folder / f"table.{suffix}", render_table(table, suffix).encode())
-    typer.echo(f"The table is in {folder / 'table.md'} and {folder / 'table.csv'}, with the records beside it.")
+    typer.echo(f"The table lies in {folder / 'table.md'} and {folder / 'table.csv'}, the records beside it.")
 
 
 def _print_audit(records: Sequence[Record], folder: Path) -> bool:

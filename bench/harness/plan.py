@@ -1,4 +1,4 @@
-"""From what a user names (a suite, a scale, some systems, tasks and seeds) to the resolved specs of all runs."""
+"""From the names that a user types (suite, scale, systems, tasks, seeds) to the resolved specs of all runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DECODINGS: Registry[Callable[[str], str]] = Registry("decoding", {}, "della_benc
 """Named decodings: functions from the name of a system to the text of its decoding, see ``resolve_decoding``."""
 
 SIZES = ("layers", "width", "heads", "positions")
-"""What a backbone from scratch is given, and a pretrained one brings with it."""
+"""Sizes of a backbone from scratch; those of a pretrained backbone are fixed."""
 
 
 def plan(
@@ -50,7 +50,7 @@ def plan(
     """Returns the resolved specs, task by task, system by system, seed by seed.
 
     Args:
-        suite: gives what the other arguments leave open.
+        suite: gives systems, tasks and seeds that are not named.
         scale_name: name or file of the scale.
         systems: labels that replace the suite's.
         tasks: names that replace the suite's.
@@ -59,7 +59,7 @@ def plan(
         decoding: replaces the scale's; see ``resolve_decoding``.
 
     Raises:
-        BenchError: an unknown name or option anywhere, before anything runs.
+        BenchError: an unknown name or option.
     """
     scale = load_scale(scale_name)
     return [
@@ -91,15 +91,14 @@ def resolve_decoding(text: str, system: str, default: DecodingSpec) -> DecodingS
 
 
 def resolve_backbone(text: str, default: BackboneSpec) -> BackboneSpec:
-    """Reads in what the backbone of a row differs from the scale's.
+    """Returns the backbone of a row.
 
     Args:
-        text: ``key=value,...``, a number with an x behind it being a multiple of the scale's (``layers=2x``); or
-            nothing.
-        default: the scale's, of the task's kind.
+        text: changes as ``key=value,...``; a number followed by x is a multiple of the default (``layers=2x``).
+        default: backbone of the scale, of the task's kind.
 
     Raises:
-        BenchError: an unknown key, a multiple of what is no number, or a size of a pretrained backbone.
+        BenchError: an unknown key, a multiple of a value that is not a number, or a size of a pretrained backbone.
     """
     allowed = BackboneSpec.model_fields.keys() - {"kind"}
     changes: dict[str, Any] = {}
@@ -109,20 +108,20 @@ def resolve_backbone(text: str, default: BackboneSpec) -> BackboneSpec:
         if key not in allowed:
             raise unknown_name(f"key in '@{text}'", key, allowed)
         if key in SIZES and default.source != "scratch":
-            raise BenchError(f"'@{text}': a pretrained backbone has the {key} it has.")
+            raise BenchError(f"'@{text}': the {key} of a pretrained backbone cannot be changed.")
         changes[key] = value
-        if isinstance(value, str) and (times := re.fullmatch(r"(\d+(?:\.\d+)?)x", value)):
-            scaled = getattr(default, key)
-            if not isinstance(scaled, int | float):
-                raise BenchError(f"'@{text}': {key} is no number.")
-            changes[key] = float(times[1]) * scaled
+        if isinstance(value, str) and (multiple := re.fullmatch(r"(\d+(?:\.\d+)?)x", value)):
+            size = getattr(default, key)
+            if not isinstance(size, int | float):
+                raise BenchError(f"'@{text}': {key} is not a number.")
+            changes[key] = float(multiple[1]) * size
     return parse_as(BackboneSpec, {**default.model_dump(), **changes}, f"'@{text}'")
 
 
 def run_spec(
     label: str, task: str, seed: int, scale_name: str, scale: Scale, source: DataSource, decoding: str = ""
 ) -> RunSpec:
-    """Resolves one run to the last default.
+    """Returns the spec of one run with all defaults.
 
     Raises:
         BenchError: an unknown name or option.
@@ -152,12 +151,10 @@ def run_spec(
 def evaluation_spec(
     model: ModelFolder, task: str, seed: int, scale_name: str, scale: Scale, source: DataSource, decoding: str = ""
 ) -> RunSpec:
-    """Resolves the scoring of a model that is trained already; the scale says on how many texts and how.
-
-    Its row is called like the folder.
+    """Returns the spec for scoring a trained model with the sizes of a scale; its label is the name of its folder.
 
     Raises:
-        BenchError: an unknown name or option, or a task of pairs for a model of texts, or the other way round.
+        BenchError: an unknown name or option, or a conditional task for an unconditional model or vice versa.
     """
     definition, spec = get_task(task), model.spec
     kind = "conditional" if spec.conditional else "unconditional"

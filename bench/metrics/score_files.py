@@ -1,8 +1,8 @@
-"""Scores of text files, ours or another program's: reading, checking, and every metric that applies.
+"""Scores of text files from this or another program: reading, checks, and every metric that applies.
 
-Texts lie one per line (.txt) or one per JSON string or object (.jsonl), either of them gzipped (.gz) or not. An object
-holds its text in the field ``text`` or ``target``; in a file of references ``references`` (a list) and ``reference``
-come before these, so that one file may serve as both. A blank line is an empty text, and is scored.
+A file has one text per line (.txt), or one JSON string or object per line (.jsonl), and may be gzipped (.gz). The text
+of an object is its field ``text`` or ``target``; in a file of references the fields ``references`` (a list) and
+``reference`` precede these, so that one file may serve as both. A blank line is an empty text, and is scored.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ REFERENCE_FIELDS = ("reference", "target", "text")
 
 @dataclass(frozen=True)
 class FileScores:
-    """What the files got.
+    """The scores of a file of generated texts.
 
     Attributes:
-        scores: in the order the metrics were asked for.
+        scores: in the order of the metrics.
         skipped: metrics without a score, each with its reason.
     """
 
@@ -57,17 +57,17 @@ def score_files(
         train: the training texts.
         metrics: names in the table of `bench.metrics.text`; None for all that apply to the files.
         pairs: whether line i of the references belongs to line i of the generations; None: yes if a named metric
-            needs pairs, or if none is named and the files have equally many lines.
-        per_source: how many lines in a row are generated from one source; None where there are no sources.
-        tokenizer: for all metrics that have the choice; None for the default of each.
+            needs pairs, or if no metric is named and the files have equally many lines.
+        per_source: number of consecutive lines that are generated from the same source; None without sources.
+        tokenizer: for all metrics that have a choice; None for the default of each.
         encoder: for MAUVE and BERTScore, see `bench.metrics.encoders.find_encoder`.
-        bootstrap: resampling behind the intervals; None for none.
+        bootstrap: resampling for the intervals; None for no intervals.
 
     Raises:
         BenchError: a file cannot be read or is empty, pairs do not match in number, a metric is unknown, or a metric
-            that was asked for by name does not apply.
+            that was named does not apply.
     """
-    chosen = _choose(metrics, {"tokenizer": tokenizer, "encoder": encoder})
+    chosen = _metrics_by_name(metrics, {"tokenizer": tokenizer, "encoder": encoder})
     samples = read_texts(generations)
     groups = read_references(references) if references else ()
     if pairs is None:
@@ -114,12 +114,12 @@ def read_references(path: Path) -> tuple[tuple[str, ...], ...]:
     return tuple(_references(path, number, entry) for number, entry in _entries(path))
 
 
-def _choose(names: Sequence[str] | None, options: Mapping[str, Any]) -> dict[str, Metric[TextSet]]:
-    """Returns the metrics by name, each with those of the options that are given and that it has."""
+def _metrics_by_name(names: Sequence[str] | None, options: Mapping[str, Any]) -> dict[str, Metric[TextSet]]:
+    """Returns the metrics by name, each with the options that it has and that are not None."""
     by_lower_case = {name.lower(): name for name in text_metrics.names()}
     chosen = {}
-    for asked in text_metrics.names() if names is None else names:
-        name = by_lower_case.get(asked.lower(), asked)
+    for given_name in text_metrics.names() if names is None else names:
+        name = by_lower_case.get(given_name.lower(), given_name)
         kind = text_metrics.get(name)
         has: set[str] = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
         chosen[name] = kind(**{key: value for key, value in options.items() if key in has and value is not None})
@@ -144,14 +144,14 @@ def _entries(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _text(path: Path, number: int, entry: Any, fields: Sequence[str]) -> str:
     if isinstance(entry, dict):
-        found = next((name for name in fields if name in entry), None)
-        if found is None:
+        field = next((name for name in fields if name in entry), None)
+        if field is None:
             raise BenchError(
                 f"{path}, line {number}: no field {' or '.join(map(repr, fields))}; it has: {', '.join(entry)}"
             )
-        entry = entry[found]
+        entry = entry[field]
     if not isinstance(entry, str):
-        raise BenchError(f"{path}, line {number}: the text is no string but {type(entry).__name__}")
+        raise BenchError(f"{path}, line {number}: expected a string, got {type(entry).__name__}")
     return entry
 
 

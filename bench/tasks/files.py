@@ -1,9 +1,9 @@
-r"""Texts from files: one folder with a file per split, plain or gzipped, in one of three forms.
+r"""Texts from files: a folder with a file per split, plain or gzipped, in one of three forms.
 
-- ``{train,valid,test}.txt``: one text per line, its white space kept as it is;
-- the same with a label and a tab before every text, as the Yelp and Yahoo files of earlier papers were released. A
-  file has this form if its FIRST line is a label of at most 20 characters without a space, one tab, and a text without
-  a tab. Then every line must be so, and the labels are dropped; otherwise tabs are part of the texts;
+- ``{train,valid,test}.txt``: one text per line, with its white space;
+- the same with a label and a tab before every text, as in the released Yelp and Yahoo files of earlier papers. A file
+  has this form if its FIRST line is a label of at most 20 characters without a space, one tab, and a text without a
+  tab. Then every line must have it, and the labels are dropped; otherwise tabs are part of the texts;
 - ``{train,valid,test}.jsonl``: one object per line with the field ``target``, for conditional tasks also ``source``.
   Other fields are ignored.
 
@@ -35,29 +35,29 @@ def read_folder(
     """Returns the examples of every split, and notes on how they were read.
 
     Args:
-        folder: the folder of the task's files, or one that holds it under the task's name.
+        folder: the folder of the task's files, or its parent if it has the task's name.
         task: name of the task.
         kind: whether every text needs a source.
-        limits: how many texts of a split to keep; the lines after them are not read.
+        limits: number of texts to read of a split, the first ones.
 
     Raises:
-        BenchError: the folder or a split is missing or there are two of it, or a line is bad; the message names the
-            file and the line.
+        BenchError: a folder or split is missing, a split has two files, or a line is wrong; the message names the file
+            and the line.
     """
     if not folder.is_dir():
         raise BenchError(f"task {task!r}: no folder {folder}.")
     home = folder / task if (folder / task).is_dir() else folder
     splits: dict[Split, tuple[Example, ...]] = {}
-    # Other texts than a task is named for may be put in their place; a reader of the results must see it.
+    # The folder may hold texts of another task, which a reader of the results must know.
     notes = [] if (name := home.resolve().name) == task else [f"texts of the folder {name!r}"]
     for split in SPLITS:
-        path = _find(home, task, split, kind)
+        path = _split_file(home, task, split, kind)
         with closing(read_lines(path)) as all_lines:
             lines = _nonblank(path, islice(all_lines, limits.get(split)))
             if ".jsonl" in path.suffixes:
-                splits[split] = tuple(_parse(path, number, line, kind) for number, line in lines)
+                splits[split] = tuple(_example(line, kind, f"{path}, line {number}") for number, line in lines)
             else:
-                splits[split], labelled = _plain(path, lines)
+                splits[split], labelled = _plain_examples(path, lines)
                 if labelled:
                     notes.append(f"{split}: a label before every text was dropped")
         if not splits[split]:
@@ -65,15 +65,15 @@ def read_folder(
     return splits, tuple(notes)
 
 
-def _find(home: Path, task: str, split: Split, kind: Kind) -> Path:
+def _split_file(home: Path, task: str, split: Split, kind: Kind) -> Path:
     names = [split + suffix for suffix in _SUFFIXES[kind]]
-    found = [home / name for name in names if (home / name).is_file()]
-    if not found:
+    files = [home / name for name in names if (home / name).is_file()]
+    if not files:
         parent = "" if home.name == task else f", which has no folder {task!r} either"
         raise BenchError(f"task {task!r}: no {split} split: looked for {', '.join(names)} in {home}{parent}.")
-    if len(found) > 1:
-        raise BenchError(f"task {task!r}: more than one {split} split: {', '.join(map(str, found))}. Keep one.")
-    return found[0]
+    if len(files) > 1:
+        raise BenchError(f"task {task!r}: more than one {split} split: {', '.join(map(str, files))}. Keep one.")
+    return files[0]
 
 
 def _nonblank(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
@@ -84,7 +84,7 @@ def _nonblank(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[tuple[in
         yield number, line
 
 
-def _plain(path: Path, lines: Iterator[tuple[int, str]]) -> tuple[tuple[Example, ...], bool]:
+def _plain_examples(path: Path, lines: Iterator[tuple[int, str]]) -> tuple[tuple[Example, ...], bool]:
     """Returns one example per line, and whether the lines were labelled."""
     examples: list[Example] = []
     labelled = False
@@ -103,29 +103,27 @@ def _plain(path: Path, lines: Iterator[tuple[int, str]]) -> tuple[tuple[Example,
     return tuple(examples), labelled
 
 
-def _parse(path: Path, number: int, line: str, kind: Kind) -> Example:
+def _example(line: str, kind: Kind, where: str) -> Example:
     """Returns the example that a line of JSON holds."""
-    fields = parse_json(line, f"{path}, line {number}")
+    fields = parse_json(line, where)
     if not isinstance(fields, dict):
-        raise BenchError(f"{path}, line {number}: expected an object with the field 'target', found {line[:40]!r}.")
+        raise BenchError(f"{where}: expected an object with the field 'target', got {line[:40]!r}.")
     if kind == "unconditional":
         if "source" in fields:
-            raise BenchError(f"{path}, line {number}: field 'source' in a task whose texts have none.")
-        return Example(_field(fields, "target", path, number))
-    return Example(_field(fields, "target", path, number), _field(fields, "source", path, number))
+            raise BenchError(f"{where}: field 'source' in an unconditional task.")
+        return Example(_text_field(fields, "target", where))
+    return Example(_text_field(fields, "target", where), _text_field(fields, "source", where))
 
 
-def _field(fields: Mapping[str, object], name: str, path: Path, number: int) -> str:
+def _text_field(fields: Mapping[str, object], name: str, where: str) -> str:
     if name not in fields:
         present = ", ".join(map(repr, fields)) or "none"
-        raise BenchError(
-            f"{path}, line {number}: field {name!r} is missing.{did_you_mean(name, fields)} Fields there: {present}."
-        )
+        raise BenchError(f"{where}: field {name!r} is missing.{did_you_mean(name, fields)} Fields there: {present}.")
     value = fields[name]
     if not isinstance(value, str):
-        raise BenchError(f"{path}, line {number}: field {name!r} must be text, not {type(value).__name__}.")
+        raise BenchError(f"{where}: field {name!r} must be text, not {type(value).__name__}.")
     if not value.strip():
-        raise BenchError(f"{path}, line {number}: field {name!r} is empty.")
+        raise BenchError(f"{where}: field {name!r} is empty.")
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise BenchError(f"{path}, line {number}: field {name!r} holds half a surrogate pair, which is no character.")
+        raise BenchError(f"{where}: field {name!r} holds half a surrogate pair, which is not a character.")
     return value

@@ -82,7 +82,7 @@ def test_an_interrupt_leaves_one_line_and_the_same_command_goes_on(long_run: Pat
         assert out == ""
         *ended, last = err.splitlines()
         assert len(ended) <= 1  # the line of the run that had ended, if there was time for it
-        assert last == "della-bench: interrupted; what is recorded stays, and the same command goes on from here."
+        assert last == "della-bench: interrupted; records are kept, and the same command continues from here."
         wait_until(lambda: not alive(process.pid))
 
     (record,) = long_run.glob("out/*/record.json")
@@ -106,7 +106,7 @@ def test_an_interrupt_while_workers_start_leaves_one_line(long_run: Path) -> Non
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130, err
-        assert err == "della-bench: interrupted; what is recorded stays, and the same command goes on from here.\n"
+        assert err == "della-bench: interrupted; records are kept, and the same command continues from here.\n"
         wait_until(lambda: not alive(process.pid))
 
 

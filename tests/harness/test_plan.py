@@ -62,8 +62,8 @@ def test_the_backbone_of_a_row_differs_from_the_scales_in_what_is_named() -> Non
         ("24", "scratch", "'@24': write key=value, for example layers=24."),
         ("kind=encoder-decoder", "scratch", "unknown key in '@kind=encoder-decoder' 'kind'."),
         ("layers=0x", "scratch", "'@layers=0x': layers: Input should be greater than or equal to 1 (got 0.0)."),
-        ("name=2x", "scratch", "'@name=2x': name is no number."),
-        ("layers=2x", "hub", "'@layers=2x': a pretrained backbone has the layers it has."),
+        ("name=2x", "scratch", "'@name=2x': name is not a number."),
+        ("layers=2x", "hub", "'@layers=2x': the layers of a pretrained backbone cannot be changed."),
     ],
 )
 def test_mistakes_in_a_rows_backbone_are_named_in_one_line(changes: str, source: Any, message: str) -> None:

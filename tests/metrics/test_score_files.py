@@ -135,8 +135,8 @@ def test_wrong_requests(write: Write) -> None:
         ("g.txt", b"fine\nbad \xff\n", "{}, line 2: not UTF-8 (byte 5 of the line)."),
         ("g.jsonl", '"fine"\n{"text": }\n', "{}, line 2: not JSON: Expecting value at column 10."),
         ("g.jsonl", '{"texts": "a"}\n', "{}, line 1: no field 'text' or 'target'; it has: texts"),
-        ("g.jsonl", '{"text": 3}\n', "{}, line 1: the text is no string but int"),
-        ("g.jsonl", "[]\n", "{}, line 1: the text is no string but list"),
+        ("g.jsonl", '{"text": 3}\n', "{}, line 1: expected a string, got int"),
+        ("g.jsonl", "[]\n", "{}, line 1: expected a string, got list"),
     ],
 )
 def test_bad_files(write: Write, name: str, content: str | bytes, message: str) -> None:

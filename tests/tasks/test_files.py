@@ -148,7 +148,7 @@ BAD = {
         TEXT,
         "train.jsonl",
         b'["a"]\n',
-        r"line 1: expected an object with the field 'target', found '\[\"a\"\]'",
+        r"line 1: expected an object with the field 'target', got '\[\"a\"\]'",
     ),
     "missing target": (
         TEXT,
@@ -165,7 +165,7 @@ BAD = {
         b'{"target": "a\\ud83d"}\n',
         r"line 1: field 'target' holds half a surrogate pair",
     ),
-    "source in vain": (TEXT, "train.jsonl", PAIR.encode(), r"line 1: field 'source' in a task whose texts have none"),
+    "source in vain": (TEXT, "train.jsonl", PAIR.encode(), r"line 1: field 'source' in an unconditional task"),
     "missing source": (PAIRS, "train.jsonl", b'{"target": "a"}\n', r"line 1: field 'source' is missing"),
     "source in some lines only": (
         PAIRS,
