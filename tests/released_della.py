@@ -188,12 +188,13 @@ class Encoder(Half):
         """Goes through the layers of these numbers, or all, with the given noise (layers x B x p)."""
         numbers = range(len(self.h)) if numbers is None else numbers
         x = self.representations(ids, lengths)
-        c = [None] * len(self.h) if condition is None else self.representations(*condition)
+        c: Sequence[Tensor | None] = [None] * len(self.h) if condition is None else self.representations(*condition)
         state = z = torch.zeros(len(ids), self.latent_size, device=ids.device)
         layers = []
         for number, e in zip(numbers, noise, strict=True):
             state = torch.tanh(self.reccurnt_cell_weight_hh[number](state) + self.reccurnt_cell_weight_ih[number](z))
-            seen = state if c[number] is None else torch.cat([state, c[number]], dim=-1)
+            own = c[number]
+            seen = state if own is None else torch.cat([state, own], dim=-1)
             q = clamped(self.recog_network[number](torch.cat([x[number], state], dim=-1)))
             p = clamped(self.prior_network[number](seen))
             z = q[0] + torch.exp(0.5 * q[1]) * e

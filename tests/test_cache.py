@@ -115,7 +115,10 @@ def become_a_file(entry: Path) -> None:
 
 
 def foreign(content: bytes) -> Callable[[Path], None]:
-    return lambda entry: (entry / DIGESTS).write_bytes(content) and None
+    def write(entry: Path) -> None:
+        (entry / DIGESTS).write_bytes(content)
+
+    return write
 
 
 @pytest.mark.parametrize(

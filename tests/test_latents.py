@@ -28,7 +28,7 @@ def gaussian(*shape: int, seed: int = 0) -> Gaussian:
     )
 
 
-def torchs(one: Gaussian) -> Independent:
+def torchs(one: Gaussian) -> Independent[Normal]:
     return Independent(Normal(one.mean, (one.log_variance / 2).exp()), 1)
 
 

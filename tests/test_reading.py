@@ -27,7 +27,7 @@ class Tree(Strict):
 
 def error_of(read: object, *arguments: object) -> str:
     with pytest.raises(BenchError) as caught:
-        read(*arguments)  # type: ignore[operator]
+        read(*arguments)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench import storage
 from bench.storage import ABANDONED_AFTER, atomic_write
 
 # Writes a file, and stops when all of it is written but not yet under its name.
+Writing = Callable[..., AbstractContextManager[Any]]
 WRITER = """
 import os, sys
 from pathlib import Path
@@ -32,7 +34,7 @@ storage.atomic_write(Path(sys.argv[1]), b"theirs")
 
 
 @pytest.fixture
-def writing() -> Callable[..., object]:
+def writing() -> Writing:
     """Starts a process that has written a file under its temporary name, and goes on when it is told to."""
 
     @contextmanager
@@ -52,7 +54,7 @@ def names(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", ["mine.json", "another.json"])
 def test_what_a_killed_process_was_writing_goes_with_the_next_write(
-    writing: Callable, tmp_path: Path, name: str
+    writing: Writing, tmp_path: Path, name: str
 ) -> None:
     atomic_write(tmp_path / "mine.json", b"before")
     with writing(tmp_path / "mine.json") as process:
@@ -65,7 +67,7 @@ def test_what_a_killed_process_was_writing_goes_with_the_next_write(
     assert (tmp_path / name).read_bytes() == b"after"
 
 
-def test_what_a_living_process_is_writing_stays(writing: Callable, tmp_path: Path) -> None:
+def test_what_a_living_process_is_writing_stays(writing: Writing, tmp_path: Path) -> None:
     with writing(tmp_path / "mine.json") as process:
         atomic_write(tmp_path / "mine.json", b"ours")
         assert len(names(tmp_path)) == 2
@@ -76,12 +78,12 @@ def test_what_a_living_process_is_writing_stays(writing: Callable, tmp_path: Pat
 
 
 def test_what_another_machine_is_writing_stays_for_an_hour(
-    writing: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    writing: Writing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with writing(tmp_path / "mine.json") as process:
         process.kill()
     (left,) = tmp_path.iterdir()
-    monkeypatch.setattr(storage.platform, "node", lambda: "elsewhere")
+    monkeypatch.setattr(platform, "node", lambda: "elsewhere")
     atomic_write(tmp_path / "mine.json", b"ours")
     assert left.exists()
     written = time.time() - ABANDONED_AFTER - 1

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from pytest_benchmark.fixture import BenchmarkFixture
 from torch import nn
 
 from bench.batch import Batch
@@ -23,7 +24,7 @@ CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-3}
 
 
 @pytest.mark.parametrize("workload", [SMALL, BASE], ids=["small", "base"])
-def test_yardstick_and_ours_are_the_same_model(benchmark: Callable[..., object], workload: Workload) -> None:
+def test_yardstick_and_ours_are_the_same_model(benchmark: BenchmarkFixture, workload: Workload) -> None:
     """Terms of four texts, which the yardstick reads one by one since it pools padding, and gradients of their loss."""
     reference = workload.yardstick().eval()
     ours = workload.like(reference).eval()

@@ -161,7 +161,7 @@ def test_real_texts_from_a_folder(della_bench: DellaBench, workplace: Path) -> N
     assert done.code == 0, done.err
     (run,) = load_runs([workplace / "out"])
     assert run.record.data.source == "files"
-    assert run.record.data.statistics["test"]["texts"] == 4  # type: ignore[index,call-overload]
+    assert run.record.data.statistics["test"]["texts"] == 4
     assert {skipped.metric for skipped in run.record.skipped} >= {"PPL floor"}
 
 

@@ -17,7 +17,7 @@ class Oracle(LanguageModel):
     """Knows the grammars of SNLI and Quora: its likelihood is the exact one, whatever its weights."""
 
     def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)  # type: ignore[arg-type]
+        super().__init__(*arguments)
         self.grammar = get_task("quora" if self.conditional else "snli").grammar()
 
     def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:

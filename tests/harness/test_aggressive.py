@@ -21,6 +21,7 @@ from bench.harness.run import run
 from bench.harness.validation import Validation
 from bench.harness.weights import weights
 from bench.interface import LatentPath
+from bench.latents import GaussianPosterior
 from bench.objectives import build_stages, unsupported_reason
 from bench.objectives.gradient_flow import GradientFlow
 from bench.seeds import derive_seed, named_seeds
@@ -150,6 +151,7 @@ def test_mutual_information_is_that_of_all_validation_texts(micro: MakeSpec, mak
             batch = texts.batch([index])
             noise = [torch.Generator().manual_seed(derive_seed(trainer.seeds["latent"], "valid", index))]
             q = trainer.system.eval().encode(batch)
+            assert isinstance(q, GaussianPosterior)
             posteriors.append(Independent(Normal(q.q.mean.double(), (q.q.log_variance.double() / 2).exp()), 1))
             samples.append(q.sample(1, noise).z[0][:, 0].double())
         terms = []

@@ -35,7 +35,12 @@ def texts(tokenizer: Tokenizer, encoder_tokenizer: Tokenizer) -> TokenizedTexts:
 
 def tensors(batch: Batch) -> list[Tensor]:
     found: list[Tensor] = []
-    batch.mapped(lambda tensor: found.append(tensor) or tensor)
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    batch.mapped(note)
     return found
 
 

@@ -55,8 +55,8 @@ def test_a_record_says_where_every_number_comes_from(
     assert set(record.seeds) == set(SEED_NAMES)
     assert {"system della", "task snli", "tokenizer", "train", "evaluate", "metric PPL"} <= record.components.keys()
     assert record.data.sha256 == data.sha256
-    assert record.data.statistics["test"]["texts"] == 12  # type: ignore[index,call-overload]
-    assert record.data.statistics["tokens"].keys() == {"train", "valid", "test"}  # type: ignore[union-attr]
+    assert record.data.statistics["test"]["texts"] == 12
+    assert record.data.statistics["tokens"].keys() == {"train", "valid", "test"}
     assert record.environment.torch == torch.__version__
     assert [timing.phase for timing in record.timings] == ["data", "train", "score", "generate", "metrics"]
     assert all(timing.seconds > 0 for timing in record.timings)

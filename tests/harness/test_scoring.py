@@ -147,7 +147,7 @@ def test_no_tensor_grows_with_the_number_of_samples(micro: MakeSpec, label: str)
     class Largest(TorchDispatchMode):
         elements = 0
 
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[no-untyped-def]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = func(*args, **(kwargs or {}))
             made = [one.numel() for one in tree_leaves(result) if isinstance(one, torch.Tensor)]
             self.elements = max([self.elements, *made])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,7 @@ def test_what_is_logged_does_not_depend_on_the_weight_before_the_first_step(
 def test_the_learning_rate_warms_up_and_stays(micro: MakeSpec, make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(micro("lm", training={"learning_rate": 1e-3, "warmup": 0.5}))
     rates: list[float] = []
-    trainer.optimizer.register_step_pre_hook(
-        lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])  # type: ignore[func-returns-value]
-    )
+    trainer.optimizer.register_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
     trainer.run()
     n = trainer.total_steps
     assert len(rates) == n == 10
@@ -131,7 +129,7 @@ def diverging(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(params=["lm", "nan-loss"])
-def diverged(request: pytest.FixtureRequest, micro: MakeSpec, tmp_path: Path, odd_systems: None) -> Iterator[Record]:
+def diverged(request: pytest.FixtureRequest, micro: MakeSpec, tmp_path: Path, odd_systems: None) -> Record:
     """A real system at an absurd learning rate, and one whose loss stops being a number."""
     return run(micro(request.param, **diverging(request.param)), tmp_path)
 

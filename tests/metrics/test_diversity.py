@@ -69,7 +69,7 @@ def test_dist_names_its_denominator() -> None:
     assert Dist2().score(inputs).signature == "Dist-2|n:2|per:ngrams|tok:13a|texts:10|v:1"
     assert "per:tokens" in Dist2(per="tokens").score(inputs).signature
     with pytest.raises(BenchError, match=r"unknown denominator 'token'\. Did you mean 'tokens'"):
-        Dist2(per="token")  # type: ignore[arg-type]
+        Dist2(per="token")
 
 
 @settings(deadline=None)

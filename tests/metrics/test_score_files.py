@@ -103,7 +103,7 @@ def test_named_metrics_keep_their_order_and_any_case(write: Write) -> None:
 
 def error_of(*arguments: object, **options: object) -> str:
     with pytest.raises(BenchError) as error:
-        score_files(*arguments, **options)  # type: ignore[arg-type]
+        score_files(*arguments, **options)
     assert "\n" not in str(error.value)
     return str(error.value)
 

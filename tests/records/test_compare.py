@@ -21,7 +21,7 @@ RNG = np.random.default_rng(7)
 TEXTS = RNG.normal(20.0, 4.0, size=(300, 1))
 
 
-class Mean(PerTextMetric):
+class Mean(PerTextMetric[Array]):
     """The mean of one column: the smallest per-text metric."""
 
     name, version, unit, direction, tolerance = "Loss", 1, "nats", "down", 0.01

@@ -122,12 +122,13 @@ def test_measurement_ignores_time_machine_and_speed_and_nothing_else(make_record
     )
     assert elsewhere != record
     assert elsewhere.measurement() == record.measurement()
-    for changes in (
+    different: list[dict[str, Any]] = [
         {"training": {**record.training, "steps": 641}},
         {"seeds": {}},
         {"metrics": []},
         {"status": "diverged"},
-    ):
+    ]
+    for changes in different:
         assert make_record(**changes).measurement() != record.measurement()
 
 

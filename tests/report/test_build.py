@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,11 +15,11 @@ from bench.metric import Score
 from bench.records.schema import Record
 from bench.report import build_table
 from bench.report.build import T_QUANTILES
-from bench.report.table import Table
+from bench.report.table import Cell, Table
 from bench.suites import Layout
 
 
-def cells(table: Table, column: int = 0) -> list[str]:
+def cells(table: Table, column: int = 0) -> dict[str, Cell]:
     return {row.label: row.cells[column] for row in table.rows}
 
 
@@ -77,8 +77,8 @@ def test_bold_is_the_best_value_if_its_interval_is_disjoint_from_all_others(
     make_run: Callable[..., Record],
     make_score: Callable[..., Score],
     direction: Any,
-    values: list[tuple[float, float]],
-    best: list[bool],
+    values: dict[str, tuple[float, float]],
+    best: str | None,
 ) -> None:
     runs = [make_run(k, scores=[make_score("PPL", v, half, direction=direction)]) for k, (v, half) in values.items()]
     table = build_table([*runs, make_run("failed", status="diverged", reason="x")])
@@ -90,10 +90,9 @@ def test_bold_is_the_best_value_if_its_interval_is_disjoint_from_all_others(
 )
 def test_bold_agrees_with_its_definition(pairs: list[tuple[float, float]], direction: Any) -> None:
     from bench.report.build import _separated_best
-    from bench.report.table import Cell
 
     row = [Cell("measured", value, interval=Interval(value - half, value + half)) for value, half in pairs]
-    ranked = sorted(range(len(row)), key=lambda i: row[i].value, reverse=direction == "up")
+    ranked = sorted(range(len(row)), key=lambda i: row[i].value or 0.0, reverse=direction == "up")
     best, others = row[ranked[0]], [row[i] for i in ranked[1:]]
     disjoint = all(o.interval.high < best.interval.low or o.interval.low > best.interval.high for o in others)
     assert _separated_best(row, direction) == (ranked[0] if others and disjoint else None)
@@ -157,7 +156,7 @@ def test_runs_of_a_cell_may_differ_in_the_seed_only(
 ) -> None:
     runs = [make_run("della", seed=seed, scores=[make_score("PPL", 20)]) for seed in range(2)]
     longer = runs[1].model_copy(
-        update={"spec": {**runs[1].spec, "training": {**runs[1].spec["training"], "epochs": 9}}}
+        update={"spec": {**runs[1].spec, "training": {**cast("dict[str, Any]", runs[1].spec["training"]), "epochs": 9}}}
     )
     with pytest.raises(BenchError, match=r"ptb della: .* differ in spec\.training\.epochs \(4 and 9\)"):
         build_table([runs[0], longer])
@@ -166,7 +165,10 @@ def test_runs_of_a_cell_may_differ_in_the_seed_only(
         build_table([runs[0], newer])
     with pytest.raises(BenchError, match="both have seed 0"):
         build_table([runs[0], runs[0]])
-    elsewhere = {**runs[1].spec, "tokenizer": {**runs[1].spec["tokenizer"], "path": "/elsewhere"}}
+    elsewhere = {
+        **runs[1].spec,
+        "tokenizer": {**cast("dict[str, Any]", runs[1].spec["tokenizer"]), "path": "/elsewhere"},
+    }
     moved = runs[1].model_copy(update={"spec": elsewhere})
     assert cells(build_table([runs[0], moved]))["della"].n_seeds == 2
 

@@ -77,10 +77,10 @@ class LiteralGPT2:
     def block(self, number: int, states: list[Tensor], causal: bool, fusion: Unfused) -> list[Tensor]:
         block = self.gpt2.h[number]
         weight, bias = block.attn.c_attn.weight, block.attn.c_attn.bias
-        queries, keys, values = zip(
+        queries, keys, projected = zip(
             *((layer_norm(block.ln_1, h) @ weight + bias).chunk(3) for h in states), strict=True
         )
-        values = [fusion.value(number, value) for value in values]
+        values = [fusion.value(number, value) for value in projected]
         extra = fusion.tokens(number)
         result = []
         for i, h in enumerate(states):
@@ -167,16 +167,17 @@ class Factors:
 def tensor_product(factors: Factors, v: Tensor, z: Tensor) -> Tensor:
     """Eq. 9: the product of two sums."""
     ranks = range(factors.rank)
-    return sum(factors.text(j, v) for j in ranks) * sum(factors.latent(j, z) for j in ranks)
+    text, latent = ([side(j, vector) for j in ranks] for side, vector in ((factors.text, v), (factors.latent, z)))
+    return torch.stack(text).sum(dim=0) * torch.stack(latent).sum(dim=0)
 
 
 def low_rank(factors: Factors, v: Tensor, z: Tensor) -> Tensor:
     """Liu et al. 2018: the sum of products."""
-    return sum(factors.text(j, v) * factors.latent(j, z) for j in range(factors.rank))
+    return torch.stack([factors.text(j, v) * factors.latent(j, z) for j in range(factors.rank)]).sum(dim=0)
 
 
 def add(factors: Factors, v: Tensor, z: Tensor) -> Tensor:
-    return sum(factors.text(j, v) + factors.latent(j, z) for j in range(factors.rank))
+    return torch.stack([factors.text(j, v) + factors.latent(j, z) for j in range(factors.rank)]).sum(dim=0)
 
 
 FORMULAS = {"tensor_product": tensor_product, "low_rank": low_rank, "add": add}
@@ -277,12 +278,12 @@ class LiteralDella:
 
     def log_likelihood(self, ids: list[int], z: list[Tensor], source: list[int] | None = None) -> Tensor:
         scores = torch.log_softmax(self.logits(ids[:-1], z, source), dim=-1)
-        return sum(scores[place, token] for place, token in enumerate(ids[1:]))
+        return torch.stack([scores[place, token] for place, token in enumerate(ids[1:])]).sum()
 
 
 def texts_of(batch: Batch) -> list[list[int]]:
     return [ids[mask].tolist() for ids, mask in zip(batch.ids, batch.mask, strict=True)]
 
 
-def sources_of(batch: Batch) -> list[list[int] | None]:
+def sources_of(batch: Batch) -> Sequence[list[int] | None]:
     return texts_of(batch.condition) if batch.condition is not None else [None] * len(batch)

@@ -6,8 +6,9 @@ BERT reads the text in its own tokens. The memory is a cache of one position fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ class Oracle:
     def gpt2(self) -> GPT2LMHeadModel:
         return GPT2LMHeadModel(GPT2Config.from_dict(self.gpt2_config)).eval()
 
-    def part(self, prefix: str) -> dict[str, Tensor]:
+    def part(self, prefix: str) -> Mapping[str, Tensor]:
         found = {name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)}
         assert found
         return found
@@ -76,8 +77,9 @@ class Oracle:
 
     def logits(self, ids: list[int], z: Tensor) -> Tensor:
         """Scores of the next token after every prefix (T x V)."""
-        config, projection = self.gpt2.config, self.weights["projection.weight"]
-        width, keywords = config.n_embd, {}
+        config, width = self.gpt2.config, self.gpt2.config.n_embd
+        projection: Tensor = self.weights["projection.weight"]
+        keywords: dict[str, Any] = {}
         tokens = self.weights["backbone.model.transformer.wte.weight"]
         embedded = tokens[ids]
         if self.injection != "memory":

@@ -25,6 +25,7 @@ def derivations(node: Node, values: Values) -> list[tuple[tuple[str, ...], float
             (sum((words for words, _ in parts), ()), math.prod(p for _, p in parts))
             for parts in product(*(derivations(part, values) for part in node.parts))
         ]
+    assert isinstance(node, Choice)
     return [
         (words, weight * p)
         for alternative, weight in zip(node.alternatives, weights_of(node, values), strict=True)
@@ -76,6 +77,7 @@ def count(node: Node, values: Values) -> int:
         return 1
     if isinstance(node, Series):
         return math.prod(count(part, values) for part in node.parts)
+    assert isinstance(node, Choice)
     return sum(
         count(alternative, values)
         for alternative, weight in zip(node.alternatives, weights_of(node, values), strict=True)
@@ -139,6 +141,7 @@ class _Cutter:
             return Series([self.node(part) for part in node.parts])
         if isinstance(node, Words):
             return node
+        assert isinstance(node, Choice)
         rows = [node.weights[row] for row in (self.rows[node.factor] if node.factor is not None else [0])]
         kept: set[int] = set()
         for weights in rows:

@@ -249,7 +249,7 @@ REAL_PAIRS = {
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(("name", "sizes"), REAL.items(), ids=REAL)
-def test_real_texts_load_in_full(real_data: Path, name: str, sizes: dict[str, int]) -> None:
+def test_real_texts_load_in_full(real_data: Path, name: str, sizes: tuple[int, ...]) -> None:
     data = load_task(name, source="files", folder=real_data)
     assert tuple(len(data.splits[split]) for split in SPLITS) == sizes
     # The standard split of PTB shares short sentences; the other folders were split without repeats.
@@ -259,7 +259,7 @@ def test_real_texts_load_in_full(real_data: Path, name: str, sizes: dict[str, in
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(("where", "sizes"), REAL_PAIRS.items(), ids=["-".join(where) for where in REAL_PAIRS])
-def test_real_pairs_load_in_full(real_data: Path, where: tuple[str, ...], sizes: dict[str, int]) -> None:
+def test_real_pairs_load_in_full(real_data: Path, where: tuple[str, ...], sizes: tuple[int, ...]) -> None:
     name, folder = where
     data = load_task(name, source="files", folder=real_data / folder)
     assert tuple(len(data.splits[split]) for split in SPLITS) == sizes

@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from bench.bootstrap import Array
 from bench.errors import BenchError
 from bench.tasks import Example
 from bench.tasks.factors import Assignments, Draw, Factor, Factors, normalised
@@ -38,7 +39,7 @@ def probabilities(grammar: Grammar) -> dict[Example, float]:
     return {each.target if grammar.source is None else (each.source, each.target): p for each, p in joint.items()}
 
 
-def log_p(grammar: Grammar, *targets: str) -> list[float]:
+def log_p(grammar: Grammar, *targets: str) -> Array:
     return grammar.log_p(list(map(Example, targets)))
 
 
@@ -46,7 +47,7 @@ MOOD = Factor("mood", {"good": 3, "bad": 1})
 PLACE = Factor("place", {"good": {"inn": 1}, "bad": {"inn": 1, "den": 3}}, given="mood")
 
 # One small grammar for each piece of the notation, with probabilities worked out by hand.
-COMBINATORS = {
+COMBINATORS: dict[str, tuple[Grammar, dict[Any, float]]] = {
     "words": (grammar_of("a b"), {"a b": 1}),
     "alternatives": (grammar_of("a b | c | d"), {"a b": 1 / 3, "c": 1 / 3, "d": 1 / 3}),
     "group": (grammar_of("a (b | c) d"), {"a b d": 1 / 2, "a c d": 1 / 2}),

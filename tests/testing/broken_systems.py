@@ -193,7 +193,9 @@ class GlobalNoise(Sound):
             return super().sample(n, own)
 
     def encode(self, batch: Batch) -> Posterior:
-        return self.Noisy(super().encode(batch).q)
+        posterior = super().encode(batch)
+        assert isinstance(posterior, GaussianPosterior)
+        return self.Noisy(posterior.q)
 
 
 class UnusedLatents(Sound):
