@@ -18,11 +18,12 @@ def list_names(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the names of one kind."""
+    kinds = _summaries()
     if not kind:
-        raise BenchError(f"nothing to list: name one of {', '.join(_SUMMARIES)}.")
-    if kind not in _SUMMARIES:
-        raise unknown_name("list", kind, _SUMMARIES)
-    summaries = _SUMMARIES[kind]()
+        raise BenchError(f"nothing to list: name one of {', '.join(kinds)}.")
+    if kind not in kinds:
+        raise unknown_name("list", kind, kinds)
+    summaries = kinds[kind]()
     if as_json:
         entries = [{"name": name, "summary": summary} for name, summary in summaries.items()]
         typer.echo(json.dumps(entries, ensure_ascii=False))
@@ -75,22 +76,21 @@ def _reject(run_options: Mapping[str, object], kind: str) -> None:
         raise BenchError(f"{', '.join(given)}: only for the run of a system, not for {kind}.")
 
 
-def _systems() -> dict[str, str]:
+def _summaries() -> dict[str, Callable[[], Mapping[str, str]]]:
+    """Returns for each kind of names the function that returns these names with a line about each."""
+    from bench.objectives import OBJECTIVES
+    from bench.resources import names, read
     from bench.systems import SYSTEMS
-
-    return SYSTEMS.summaries()
-
-
-def _tasks() -> dict[str, str]:
     from bench.tasks import get_task, task_names
 
-    return {name: get_task(name).summary for name in task_names()}
-
-
-def _objectives() -> dict[str, str]:
-    from bench.objectives import OBJECTIVES
-
-    return OBJECTIVES.summaries()
+    return {
+        "systems": SYSTEMS.summaries,
+        "tasks": lambda: {name: get_task(name).summary for name in task_names()},
+        "objectives": OBJECTIVES.summaries,
+        "metrics": _metrics,
+        "suites": lambda: {name: read("suites", name).get("title", "") for name in names("suites")},
+        "scales": lambda: {name: read("scales", name).get("description", "") for name in names("scales")},
+    }
 
 
 def _metrics() -> dict[str, str]:
@@ -99,25 +99,3 @@ def _metrics() -> dict[str, str]:
 
     of_models = {metric.name: (type(metric).__doc__ or "").partition("\n")[0] for metric in model_metrics((1,))}
     return {**of_models, **text_metrics.summaries()}
-
-
-def _suites() -> dict[str, str]:
-    from bench.resources import names, read
-
-    return {name: read("suites", name).get("title", "") for name in names("suites")}
-
-
-def _scales() -> dict[str, str]:
-    from bench.resources import names, read
-
-    return {name: read("scales", name).get("description", "") for name in names("scales")}
-
-
-_SUMMARIES: Mapping[str, Callable[[], dict[str, str]]] = {
-    "systems": _systems,
-    "tasks": _tasks,
-    "objectives": _objectives,
-    "metrics": _metrics,
-    "suites": _suites,
-    "scales": _scales,
-}
