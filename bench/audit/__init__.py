@@ -5,26 +5,21 @@
 reports nothing.
 """
 
-from bench.audit.findings import Finding, Location, Severity
-from bench.audit.render import FORMATS, render_findings, replace_block, summary
+from bench.audit.findings import Finding, Location
+from bench.audit.render import render_findings, replace_block
 from bench.audit.rows import AuditFigure, AuditRow
-from bench.audit.rules import RULES, Rule, audit
-from bench.audit.sources import read_rows, rows_of_figures, rows_of_runs
+from bench.audit.rules import RULES, audit
+from bench.audit.sources import read_rows, rows_of_runs
 
 __all__ = [
-    "FORMATS",
     "RULES",
     "AuditFigure",
     "AuditRow",
     "Finding",
     "Location",
-    "Rule",
-    "Severity",
     "audit",
     "read_rows",
     "render_findings",
     "replace_block",
-    "rows_of_figures",
     "rows_of_runs",
-    "summary",
 ]

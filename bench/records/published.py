@@ -82,8 +82,9 @@ class PublishedFigures:
             BenchError: no such paper or table.
         """
         if (key, table) not in self._tables:
-            tables = self.tables(key)
-            raise unknown_name(f"table of {key}", table, tables) if tables else self._unknown_paper(key)
+            if tables := self.tables(key):
+                raise unknown_name(f"table of {key}", table, tables)
+            raise unknown_name("paper", key, {paper for paper, _ in self._tables})
         return self._tables[key, table]
 
     def tables(self, key: str) -> tuple[str, ...]:
@@ -102,9 +103,6 @@ class PublishedFigures:
         """
         self.citation(key, table)
         return tuple(dict.fromkeys((f.model, f.variant) for f in self.figures if (f.key, f.table) == (key, table)))
-
-    def _unknown_paper(self, key: str) -> BenchError:
-        return unknown_name("paper", key, {k for k, _ in self._tables})
 
 
 def published_folder() -> Traversable:

@@ -83,7 +83,7 @@ def build_table(
     return Table(
         title=layout.title,
         scale=runs.scale,
-        groups=_groups(layout, columns),
+        column_groups=_column_groups(layout, columns),
         rows=(*_entropy_rows(runs, columns), *rows),
         notes=tuple(_notes(layout, published, runs, columns, rows)),
         signatures=_signatures(runs, columns),
@@ -149,8 +149,8 @@ def _cell(runs: RunsOfTable, row: RowLayout, column: _Column) -> Cell:
     by_run = {record.run_id: runs.scores(record, column.metric.name) for record in records}
     scores = {run: of_run[column.conditions] for run, of_run in by_run.items() if column.conditions in of_run}
     if scores:
-        remarks = (f"{len(diverged)} of {len(records)} seeds {diverged[0]}",) if diverged else ()
-        return _measured_cell(list(scores.values()), tuple(scores), remarks)
+        footnotes = (f"{len(diverged)} of {len(records)} seeds {diverged[0]}",) if diverged else ()
+        return _measured_cell(list(scores.values()), tuple(scores), footnotes)
     if len(diverged) == len(records):
         return Cell("diverged", footnotes=(diverged[0],))
     reasons = [str(record.reason) for record in records if record.status == "skipped"]
@@ -158,7 +158,7 @@ def _cell(runs: RunsOfTable, row: RowLayout, column: _Column) -> Cell:
     return Cell("skipped", footnotes=(reasons[0],)) if reasons else Cell("missing", footnotes=("not measured",))
 
 
-def _measured_cell(scores: Sequence[RecordedScore], run_ids: tuple[str, ...], remarks: tuple[str, ...]) -> Cell:
+def _measured_cell(scores: Sequence[RecordedScore], run_ids: tuple[str, ...], footnotes: tuple[str, ...]) -> Cell:
     values = [score.value for score in scores]
     return Cell(
         "measured",
@@ -167,7 +167,7 @@ def _measured_cell(scores: Sequence[RecordedScore], run_ids: tuple[str, ...], re
         n_seeds=len(values),
         interval=_interval(scores),
         run_ids=run_ids,
-        footnotes=remarks,
+        footnotes=footnotes,
     )
 
 
@@ -215,7 +215,7 @@ def _with_footnotes(rows: Sequence[TableRow]) -> list[TableRow]:
     """Adds the footnotes about missing seeds and published figures."""
     most = max(cell.n_seeds for row in rows for cell in row.cells)
 
-    def remarks(cell: Cell) -> Iterator[str]:
+    def all_footnotes(cell: Cell) -> Iterator[str]:
         yield from cell.footnotes
         if 0 < cell.n_seeds < most and not cell.footnotes:
             yield f"{cell.n_seeds} of {most} seeds"
@@ -223,7 +223,8 @@ def _with_footnotes(rows: Sequence[TableRow]) -> list[TableRow]:
             yield f"published figure: {cell.published.note}"
 
     return [
-        replace(row, cells=tuple(replace(cell, footnotes=tuple(remarks(cell))) for cell in row.cells)) for row in rows
+        replace(row, cells=tuple(replace(cell, footnotes=tuple(all_footnotes(cell))) for cell in row.cells))
+        for row in rows
     ]
 
 
@@ -270,7 +271,7 @@ def _check_published(layout: Layout, published: PublishedFigures) -> None:
             raise unknown_name(f"row of {', '.join(dict.fromkeys(paper for paper, _ in sources))}", name, printed)
 
 
-def _groups(layout: Layout, columns: Sequence[_Column]) -> tuple[ColumnGroup, ...]:
+def _column_groups(layout: Layout, columns: Sequence[_Column]) -> tuple[ColumnGroup, ...]:
     return tuple(
         ColumnGroup(task.name, task.title or task.name, tuple(c.header for c in columns if c.task is task))
         for task in layout.tasks

@@ -32,7 +32,7 @@ def _lines(table: Table) -> Iterator[str]:
     yield '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
     yield f"<title>{escape(table.title or 'della-bench')}</title>\n<style>{_STYLE}</style>\n</head>\n<body>"
     yield f'<div class="scroll">\n<table>\n<caption>{escape(table.title)}</caption>\n<thead>'
-    groups = [f'<th colspan="{len(group.columns)}">{escape(group.title)}</th>' for group in table.groups]
+    groups = [f'<th colspan="{len(group.columns)}">{escape(group.title)}</th>' for group in table.column_groups]
     yield f'<tr><td rowspan="2"></td>{"".join(groups)}</tr>'
     headers = [
         f'<th scope="col" title="{escape(column.signature or "")}">{escape(column.caption)}</th>'
@@ -48,7 +48,7 @@ def _lines(table: Table) -> Iterator[str]:
     for note in table.notes:
         yield f"<p>{escape(note)}</p>"
     for line in table.signatures:
-        yield f"<small><code>{escape(line.signature)}</code> ({escape(line.groups)})</small>"
+        yield f"<small><code>{escape(line.signature)}</code> ({escape(line.titles)})</small>"
     yield "</body>\n</html>"
 
 

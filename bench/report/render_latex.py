@@ -38,11 +38,11 @@ def _lines(table: Table) -> Iterator[str]:
     yield from (r"\begin{table*}", r"\centering", r"\small")
     if table.title:
         yield rf"\caption{{{escape(table.title)}}}"
-    yield rf"\begin{{tabular}}{{l{'r' * sum(len(group.columns) for group in table.groups)}}}"
+    yield rf"\begin{{tabular}}{{l{'r' * sum(len(group.columns) for group in table.column_groups)}}}"
     yield r"\toprule"
-    yield " & ".join(["", *(_group(group) for group in table.groups)]) + r" \\"
+    yield " & ".join(["", *(_group(group) for group in table.column_groups)]) + r" \\"
     first = 2
-    for group in table.groups:
+    for group in table.column_groups:
         last = first + len(group.columns) - 1
         yield rf"\cmidrule(lr){{{first}-{last}}}"
         first = last + 1
@@ -56,7 +56,7 @@ def _lines(table: Table) -> Iterator[str]:
     for note in table.notes:
         yield rf"{escape(note)}\par"
     for line in table.signatures:
-        yield rf"\texttt{{{escape(line.signature)}}} ({escape(line.groups)})\par"
+        yield rf"\texttt{{{escape(line.signature)}}} ({escape(line.titles)})\par"
     yield r"\end{table*}"
 
 

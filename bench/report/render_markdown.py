@@ -27,7 +27,7 @@ def _lines(table: Table) -> Iterator[str]:
     if table.signatures:
         yield from ("", "Signatures:", "")
     for line in table.signatures:
-        yield f"- `{line.signature}` ({_escape(line.groups)})"
+        yield f"- `{line.signature}` ({_escape(line.titles)})"
 
 
 def _escape(text: str) -> str:

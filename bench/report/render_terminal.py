@@ -32,7 +32,7 @@ def render_terminal(table: Table) -> str:
 
 def _blocks(table: Table) -> Iterator[RichTable]:
     start = 0
-    for group in table.groups:
+    for group in table.column_groups:
         block = RichTable(title=": ".join(filter(None, (table.title, group.title))), box=box.SIMPLE_HEAD)
         block.add_column()
         for column in group.columns:
@@ -51,4 +51,4 @@ def _cell(table: Table, cell: Cell) -> Text:
 
 def _footer(table: Table) -> Iterator[str]:
     yield from (f"{marker}  {text}" for text, marker in table.footnotes.items())
-    yield from ("", *table.notes, "", *(f"{line.signature} ({line.groups})" for line in table.signatures))
+    yield from ("", *table.notes, "", *(f"{line.signature} ({line.titles})" for line in table.signatures))

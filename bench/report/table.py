@@ -70,7 +70,7 @@ class Cell:
         published: the figure of the paper.
         run_ids: the runs behind the value.
         bold: whether this is the best value and its interval overlaps no other.
-        footnotes: remarks; the table gives a marker to each.
+        footnotes: their texts; the table gives a marker to each.
     """
 
     state: CellState
@@ -105,10 +105,10 @@ class TableRow:
 
 @dataclass(frozen=True)
 class SignatureLine:
-    """A signature and the titles of the groups with a column of that signature, for example ``PTB, SNLI``."""
+    """A signature and the titles of the column groups that have it, for example ``PTB, SNLI``."""
 
     signature: str
-    groups: str
+    titles: str
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Table:
     Attributes:
         title: heading.
         scale: scale of all runs.
-        groups: groups of columns, one per task.
+        column_groups: one per task.
         rows: one per system.
         notes: sentences about the whole table.
         signatures: the signatures of all columns, without repetition.
@@ -126,7 +126,7 @@ class Table:
 
     title: str
     scale: str
-    groups: tuple[ColumnGroup, ...]
+    column_groups: tuple[ColumnGroup, ...]
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...]
     signatures: tuple[SignatureLine, ...]
@@ -134,17 +134,17 @@ class Table:
     @property
     def columns(self) -> Iterator[tuple[ColumnGroup, ColumnHeader]]:
         """Each column with its group, in the order of the cells of a row."""
-        return ((group, column) for group in self.groups for column in group.columns)
+        return ((group, column) for group in self.column_groups for column in group.columns)
 
     @cached_property
     def footnotes(self) -> dict[str, str]:
-        """Each remark, in reading order, to its marker: a to z, then aa, ab and so on."""
-        remarks = dict.fromkeys(text for row in self.rows for cell in row.cells for text in cell.footnotes)
-        return {text: _marker(number) for number, text in enumerate(remarks)}
+        """Text of each footnote, in reading order, to its marker: a to z, then aa, ab and so on."""
+        texts = dict.fromkeys(text for row in self.rows for cell in row.cells for text in cell.footnotes)
+        return {text: _marker(number) for number, text in enumerate(texts)}
 
     def markers(self, cell: Cell) -> str:
         """Returns the footnote markers of a cell, for example ``a,c``."""
-        return ",".join(self.footnotes[remark] for remark in cell.footnotes)
+        return ",".join(self.footnotes[text] for text in cell.footnotes)
 
 
 def _marker(number: int) -> str:

@@ -22,7 +22,7 @@ TEXTS = RNG.normal(20.0, 4.0, size=(300, 1))
 
 
 class Mean(PerTextMetric[Array]):
-    """The mean of one column: the smallest per-text metric."""
+    """The mean of one column."""
 
     name, version, unit, direction, tolerance = "Loss", 1, "nats", "down", 0.01
 
@@ -75,7 +75,7 @@ def verdicts(first: StoredRun, second: StoredRun, **options: Any) -> list[tuple[
         (None, 20.39, "ok"),
     ],
 )
-def test_a_move_past_the_tolerance_is_judged_by_direction(
+def test_a_change_beyond_the_tolerance_is_judged_by_direction(
     stored: Callable[..., StoredRun], direction: Any, second: StoredRun, verdict: str
 ) -> None:
     runs = [stored([("X", value)], direction=direction) for value in (20.0, second)]
@@ -92,8 +92,8 @@ def test_negative_values_and_zero(stored: Callable[..., StoredRun]) -> None:
     assert (comparison.change, comparison.verdict) == (math.inf, "regression")
 
 
-def test_a_paired_test_tells_noise_from_a_move(stored: Callable[..., StoredRun]) -> None:
-    """The same mean difference of 5 %: once on every text alike, once in the noise between texts."""
+def test_a_paired_test_distinguishes_noise_from_a_change(stored: Callable[..., StoredRun]) -> None:
+    """The same mean difference of 5 %, first equal on all texts, then much smaller than the noise between texts."""
     shifted = TEXTS * 1.05
     noise = RNG.normal(0.0, 40.0, size=TEXTS.shape)
     noisy = TEXTS + noise - noise.mean() + 0.05 * TEXTS.mean()
@@ -109,7 +109,7 @@ def test_a_paired_test_tells_noise_from_a_move(stored: Callable[..., StoredRun])
 
 
 @pytest.mark.parametrize("rows", [None, {"Loss": TEXTS[:10]}, {"Other": TEXTS}], ids=["none", "fewer", "other"])
-def test_without_statistics_of_the_same_texts_there_is_no_paired_test(
+def test_there_is_no_paired_test_without_statistics_of_the_same_texts(
     stored: Callable[..., StoredRun], rows: dict[str, Array] | None
 ) -> None:
     first, second = stored([("Loss", 20.0)], {"Loss": TEXTS}), stored([("Loss", 20.0)], rows)
@@ -129,17 +129,17 @@ def test_two_signatures_are_incomparable(stored: Callable[..., StoredRun]) -> No
     assert exit_code([comparison]) == 0
 
 
-def test_other_data_are_incomparable(stored: Callable[..., StoredRun], make_record: Callable[..., Record]) -> None:
+def test_different_data_are_incomparable(stored: Callable[..., StoredRun], make_record: Callable[..., Record]) -> None:
     data = {**make_record().data.model_dump(), "sha256": "b" * 64}
     (comparison,) = compare_runs([stored([("X", 1.0)])], [stored([("X", 9.0)], data=data)])
     assert comparison.verdict == "incomparable"
     assert comparison.reason == "the data differ: sha256 5ca1ab1e5ca1 and bbbbbbbbbbbb"
 
 
-def test_a_metric_that_is_gone_says_why(stored: Callable[..., StoredRun]) -> None:
+def test_a_missing_metric_has_a_reason(stored: Callable[..., StoredRun]) -> None:
     skipped = [{"metric": "X", "reason": "no latent variable"}]
-    (gone,) = compare_runs([stored([("X", 1.0)])], [stored([], skipped=skipped)])
-    assert (gone.verdict, gone.reason) == ("incomparable", "not in the second run (no latent variable)")
+    (comparison,) = compare_runs([stored([("X", 1.0)])], [stored([], skipped=skipped)])
+    assert (comparison.verdict, comparison.reason) == ("incomparable", "not in the second run (no latent variable)")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,9 @@ def test_a_metric_that_is_gone_says_why(stored: Callable[..., StoredRun]) -> Non
         (("skipped", "diverged"), "incomparable"),
     ],
 )
-def test_a_change_of_status_counts(stored: Callable[..., StoredRun], statuses: tuple[str, str], verdict: str) -> None:
+def test_a_change_of_status_is_judged(
+    stored: Callable[..., StoredRun], statuses: tuple[str, str], verdict: str
+) -> None:
     first, second = (stored([], status=status, reason="because") for status in statuses)
     (comparison,) = compare_runs([first], [second])
     assert (comparison.metric, comparison.verdict) == ("status", verdict)
@@ -177,7 +179,7 @@ def test_speed_of_two_machines_is_incomparable(
     assert comparison.reason.startswith("machines differ: ")
 
 
-def test_runs_are_matched_and_those_without_counterpart_named(stored: Callable[..., StoredRun]) -> None:
+def test_runs_without_counterpart_are_incomparable(stored: Callable[..., StoredRun]) -> None:
     first = [stored([("X", 1.0)], seed=seed) for seed in (0, 1)]
     second = [stored([("X", 1.0)], seed=seed) for seed in (1, 2)]
     result = [(c.seed, c.metric, c.verdict, c.reason) for c in compare_runs(first, second)]
@@ -192,8 +194,8 @@ def test_runs_are_matched_and_those_without_counterpart_named(stored: Callable[.
         compare_runs([first[0], first[0]], second)
 
 
-def test_a_comparison_reads_as_one_line(stored: Callable[..., StoredRun]) -> None:
-    moved = compare_runs([stored([("X", 20.0)])], [stored([("X", 25.0)])])[0]
-    assert str(moved) == "regression: ptb della smoke seed 0 X 20 -> 25 (+25.00%, tolerance 2.00%)"
+def test_a_comparison_is_one_line(stored: Callable[..., StoredRun]) -> None:
+    changed = compare_runs([stored([("X", 20.0)])], [stored([("X", 25.0)])])[0]
+    assert str(changed) == "regression: ptb della smoke seed 0 X 20 -> 25 (+25.00%, tolerance 2.00%)"
     alone = compare_runs([stored([("X", 20.0)])], [stored([])])[0]
     assert str(alone) == "incomparable: ptb della smoke seed 0 X: not in the second run"

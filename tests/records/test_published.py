@@ -14,7 +14,7 @@ def published() -> PublishedFigures:
     return PublishedFigures.load()
 
 
-def test_every_figure_is_there(published: PublishedFigures) -> None:
+def test_number_of_figures_per_paper(published: PublishedFigures) -> None:
     assert Counter(figure.key for figure in published.figures) == {
         "della-2022": 567,
         "optimus-2020": 166,
@@ -26,9 +26,9 @@ def test_every_figure_is_there(published: PublishedFigures) -> None:
     assert len(published.figures) == 961
 
 
-def test_no_cell_is_printed_twice(published: PublishedFigures) -> None:
-    places = {(f.key, f.table, f.dataset, f.model, f.variant, f.metric) for f in published.figures}
-    assert len(places) == len(published.figures)
+def test_no_cell_has_two_figures(published: PublishedFigures) -> None:
+    cells = {(f.key, f.table, f.dataset, f.model, f.variant, f.metric) for f in published.figures}
+    assert len(cells) == len(published.figures)
 
 
 def test_directions_and_values_are_typed(published: PublishedFigures) -> None:
@@ -39,7 +39,7 @@ def test_directions_and_values_are_typed(published: PublishedFigures) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "printed"),
+    ("cell", "printed"),
     [
         (("della-2022", "Table 8", "PTB", "DELLA", "GPT-2 base, cyclical annealing", "PPL"), "10.28"),
         (("della-2022", "Table 1", "Yelp", "GPT-2", "finetuned", "MAUVE"), "0.12"),
@@ -48,18 +48,18 @@ def test_directions_and_values_are_typed(published: PublishedFigures) -> None:
         (("della-2022", "Table 8", "PTB", "GPT-2", "finetuned", "KL"), None),
     ],
 )
-def test_a_figure_is_found_by_its_place(published: PublishedFigures, place: tuple[str, ...], printed: str) -> None:
-    figure = published.find(*place)
+def test_find(published: PublishedFigures, cell: tuple[str, ...], printed: str) -> None:
+    figure = published.find(*cell)
     assert (figure and figure.printed) == printed
 
 
-def test_a_figure_keeps_its_printed_digits_and_its_note(published: PublishedFigures) -> None:
+def test_a_figure_has_its_printed_digits_and_its_note(published: PublishedFigures) -> None:
     figure = published.find("della-2022", "Table 1", "Yelp", "GPT-2", "finetuned", "Self-BLEU")
     assert (figure.printed, figure.value, figure.direction) == ("65.90", 65.9, "down")
     assert figure.note.startswith("ambiguous")
 
 
-def test_every_paper_is_cited(published: PublishedFigures) -> None:
+def test_every_table_has_a_citation(published: PublishedFigures) -> None:
     tables = {(figure.key, figure.table) for figure in published.figures}
     assert all(published.citation(key, table) for key, table in tables)
     assert published.citation("della-2022", "Table 8") == "DELLA (Hu et al., NAACL 2022)"
@@ -71,7 +71,7 @@ def test_rows_come_in_printed_order(published: PublishedFigures) -> None:
     ]  # fmt: skip
 
 
-def test_the_installed_folder_goes_before_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_installed_folder_has_priority_over_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert published_folder().joinpath("della-2022.csv").is_file()
     (tmp_path / "published").mkdir()
     monkeypatch.setattr("bench.records.published.files", lambda package: tmp_path)
@@ -85,7 +85,7 @@ def test_the_installed_folder_goes_before_the_checkout(tmp_path: Path, monkeypat
         (f"{','.join(COLUMNS)}\np,t,d,m,v,PPL,1,sideways,\n", "line 2: direction 'sideways'"),
     ],
 )
-def test_a_bad_file_is_named(tmp_path: Path, content: str, complaint: str) -> None:
+def test_the_error_names_an_invalid_file(tmp_path: Path, content: str, complaint: str) -> None:
     (tmp_path / "mine.csv").write_text(content)
     with pytest.raises(BenchError, match=complaint) as caught:
         PublishedFigures.load(tmp_path)

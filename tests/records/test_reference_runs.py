@@ -1,4 +1,4 @@
-"""The runs under results/reference: readable, made from a clean commit, free of other people's texts, and tabulated."""
+"""The runs under results/reference: made from a clean commit, without texts of data sets, and with their tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_there_are_runs() -> None:
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run.path.parts[-3]}/{run.path.parts[-2]}")
-def test_a_run_says_where_it_comes_from_and_keeps_only_its_own_texts(run: StoredRun) -> None:
+def test_a_run_names_its_commit_and_contains_only_generations_and_grammar_texts(run: StoredRun) -> None:
     record = run.record
     assert record.status == "finished"
     assert record.commit is not None
@@ -30,7 +30,7 @@ def test_a_run_says_where_it_comes_from_and_keeps_only_its_own_texts(run: Stored
 
 @pytest.mark.parametrize("form", ["md", "csv"])
 @pytest.mark.parametrize("folder", sorted(REFERENCE.iterdir()), ids=lambda folder: folder.name)
-def test_tables_are_those_that_the_records_give(folder: Path, form: str) -> None:
+def test_the_tables_are_what_the_records_render_to(folder: Path, form: str) -> None:
     """Folders are named ``suite-scale``."""
     suite = folder.name.rpartition("-")[0]
     table = build_table(load_records([folder]), load_suite(suite).layout)

@@ -43,7 +43,7 @@ def test_bytes_round_trip(make_record: Callable[..., Record]) -> None:
     assert parse_record(record.to_json(), "memory").to_json() == record.to_json()
 
 
-def test_an_older_record_is_upgraded_step_by_step(make_record: Callable[..., Record]) -> None:
+def test_an_older_record_is_upgraded_version_by_version(make_record: Callable[..., Record]) -> None:
     content = json.loads(make_record().to_json())
     content["schema_version"] = -1
     content["identity"] = content.pop("run_id")
@@ -67,7 +67,7 @@ def test_an_older_record_is_upgraded_step_by_step(make_record: Callable[..., Rec
         (b'{"schema_version": 1}', r"run_id: Field required"),
     ],
 )
-def test_what_is_no_record_is_named_in_one_line(data: Any, complaint: str) -> None:
+def test_the_error_names_what_is_not_a_record(data: Any, complaint: str) -> None:
     with pytest.raises(BenchError, match=complaint) as caught:
         parse_record(data, "runs/x/record.json")
     assert str(caught.value).startswith("runs/x/record.json: ")
@@ -75,7 +75,9 @@ def test_what_is_no_record_is_named_in_one_line(data: Any, complaint: str) -> No
 
 
 @pytest.mark.parametrize("missing", [("system", "label"), ("task", "name"), ("scale",), ("seed",)])
-def test_a_spec_must_place_the_run_in_a_table(make_record: Callable[..., Record], missing: tuple[str, ...]) -> None:
+def test_a_spec_must_have_the_entries_that_determine_the_cell(
+    make_record: Callable[..., Record], missing: tuple[str, ...]
+) -> None:
     spec = json.loads(json.dumps(make_record().spec))
     place = spec
     for key in missing[:-1]:
@@ -96,22 +98,20 @@ def test_a_spec_must_place_the_run_in_a_table(make_record: Callable[..., Record]
     ],
     ids=["nan summary", "infinite score", "unknown key of a score", "bad id", "unknown key"],
 )
-def test_what_does_not_belong_into_a_record_is_refused(
-    make_record: Callable[..., Record], changes: dict[str, Any]
-) -> None:
+def test_an_invalid_record_is_an_error(make_record: Callable[..., Record], changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         make_record(**changes)
 
 
-def test_a_score_keeps_everything_when_its_split_is_added() -> None:
+def test_a_recorded_score_is_the_score_and_its_split() -> None:
     recorded = RecordedScore.of(SCORE, "valid")
     assert recorded.split == "valid"
     assert {**vars(recorded)} == {**vars(SCORE), "split": "valid"}
 
 
-def test_measurement_ignores_time_machine_and_speed_and_nothing_else(make_record: Callable[..., Record]) -> None:
+def test_measurement_ignores_only_time_machine_commit_and_speed(make_record: Callable[..., Record]) -> None:
     record = make_record()
-    elsewhere = make_record(
+    repeated = make_record(
         created="2031-01-01T00:00:00Z",
         commit="f" * 40,
         dirty=True,
@@ -120,8 +120,8 @@ def test_measurement_ignores_time_machine_and_speed_and_nothing_else(make_record
         environment={**record.environment.model_dump(), "device": "another", "threads": 64},
         training={**record.training, "tokens_per_second": 1.0},
     )
-    assert elsewhere != record
-    assert elsewhere.measurement() == record.measurement()
+    assert repeated != record
+    assert repeated.measurement() == record.measurement()
     different: list[dict[str, Any]] = [
         {"training": {**record.training, "steps": 641}},
         {"seeds": {}},
@@ -133,7 +133,7 @@ def test_measurement_ignores_time_machine_and_speed_and_nothing_else(make_record
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_every_finite_value_survives_exactly(value: float) -> None:
+def test_every_finite_value_round_trips_exactly(value: float) -> None:
     content = json.loads(HISTORIC[0].read_text())
     content["metrics"][0]["value"] = value
     record = parse_record(json.dumps(content).encode(), "memory")

@@ -55,7 +55,7 @@ def test_a_label_cannot_leave_the_store(tmp_path: Path, make_record: Callable[..
     assert RecordStore(tmp_path).find(record.run_id) == stored
 
 
-def test_find_sees_whole_runs_only(tmp_path: Path, make_record: Callable[..., Record]) -> None:
+def test_find_ignores_incomplete_runs(tmp_path: Path, make_record: Callable[..., Record]) -> None:
     store, record = RecordStore(tmp_path), make_record()
     assert store.find(record.run_id) is None
     store.path(record.spec, record.run_id).mkdir()
@@ -80,7 +80,7 @@ def test_loading_is_recursive_ordered_and_reads_each_file_once(
         load_runs([tmp_path / "nowhere"])
 
 
-def test_a_damaged_file_is_named(tmp_path: Path, make_record: Callable[..., Record]) -> None:
+def test_the_error_names_a_damaged_file(tmp_path: Path, make_record: Callable[..., Record]) -> None:
     stored = RecordStore(tmp_path).write(make_record(), STATISTICS)
     statistics = stored.path.with_name("statistics.npz")
     statistics.write_bytes(statistics.read_bytes()[:40])
@@ -91,7 +91,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, make_record: Callable[..., Reco
         load_runs([tmp_path])
 
 
-def test_pickled_statistics_are_refused(tmp_path: Path, make_record: Callable[..., Record]) -> None:
+def test_pickled_statistics_are_an_error(tmp_path: Path, make_record: Callable[..., Record]) -> None:
     stored = RecordStore(tmp_path).write(make_record())
     np.savez(stored.path.with_name("statistics.npz"), PPL=np.array([{"a": 1}], dtype=object))
     with pytest.raises(BenchError, match="allow_pickle"):
@@ -116,7 +116,7 @@ while True:
 """
 
 
-def test_neither_a_reader_nor_a_kill_in_mid_write_meets_an_unreadable_record(tmp_path: Path) -> None:
+def test_a_record_is_readable_during_a_write_and_after_a_kill(tmp_path: Path) -> None:
     steps = set()
     for attempt in range(4):
         with subprocess.Popen(  # noqa: S603
@@ -152,10 +152,10 @@ except BenchError as error:
 """
 
 
-def test_a_full_disk_is_one_clear_error_and_leaves_the_earlier_run(
+def test_a_full_disk_is_an_error_of_one_line_and_keeps_the_earlier_run(
     tmp_path: Path, make_record: Callable[..., Record]
 ) -> None:
-    """A limit on the size of a file fails in the middle of a write, as a full disk does."""
+    """A limit on the size of a file stops a write in the middle, as a full disk does."""
     stored = RecordStore(tmp_path).write(make_record(), STATISTICS)
     before = {path.name: path.read_bytes() for path in stored.path.parent.iterdir()}
     done = subprocess.run(  # noqa: S603
@@ -166,8 +166,8 @@ def test_a_full_disk_is_one_clear_error_and_leaves_the_earlier_run(
     assert {path.name: path.read_bytes() for path in stored.path.parent.iterdir()} == before
 
 
-def test_a_failed_write_of_one_file_replaces_none(tmp_path: Path, make_record: Callable[..., Record]) -> None:
-    """The record fails after the statistics are on disk: both keep their earlier content."""
+def test_a_failed_write_of_one_file_replaces_no_file(tmp_path: Path, make_record: Callable[..., Record]) -> None:
+    """The write of the record fails after that of the statistics: both files are unchanged."""
     stored = RecordStore(tmp_path).write(make_record(), STATISTICS)
     before = {path.name: path.read_bytes() for path in stored.path.parent.iterdir()}
     limit = len(before["statistics.npz"]) + 1
@@ -182,7 +182,7 @@ def test_a_failed_write_of_one_file_replaces_none(tmp_path: Path, make_record: C
     assert {path.name: path.read_bytes() for path in stored.path.parent.iterdir()} == before
 
 
-def test_a_place_that_is_no_folder_is_a_clear_error(tmp_path: Path) -> None:
+def test_the_error_names_a_path_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("here")
     with pytest.raises(BenchError, match=r"cannot write .*record\.json: "):
         atomic_write(tmp_path / "file" / "record.json", b"{}")

@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parents[1] / "records" / "historic" / "v1.json"
 
 @pytest.fixture
 def make_score() -> Callable[..., Score]:
-    """Makes a score; the other settings of its signature follow ``est``."""
+    """Makes a score with the setting ``est`` in its signature."""
 
     def make(
         name: str,
@@ -37,7 +37,7 @@ def make_score() -> Callable[..., Score]:
 
 @pytest.fixture
 def make_run() -> Callable[..., Record]:
-    """Makes the record of a run from the historic one; its id depends on what places it in a table."""
+    """Makes a record from the historic one; its id depends on task, label and seed."""
 
     def make(
         label: str, task: str = "ptb", seed: int = 0, scores: Iterable[Score] = (), scale: str = "smoke", **changes: Any

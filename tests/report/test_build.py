@@ -243,7 +243,7 @@ def test_a_grid_without_finished_runs_has_a_table(make_run: Callable[..., Record
 def test_equal_signatures_are_one_line(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
     runs = [make_run("della", task, scores=[make_score("PPL", 20), make_score("KL", 2)]) for task in ("ptb", "snli")]
     table = build_table(runs)
-    assert [(line.signature, line.groups) for line in table.signatures] == [
+    assert [(line.signature, line.titles) for line in table.signatures] == [
         ("PPL|est:iw|n:200|v:1", "PTB, SNLI"),
         ("KL|est:iw|n:200|v:1", "PTB, SNLI"),
     ]

@@ -31,7 +31,7 @@ def layout_of(suite: str) -> Layout:
 
 
 @pytest.mark.parametrize("suite", names("suites"))
-def test_every_suite_has_a_layout_that_can_be_filled(
+def test_every_layout_of_a_suite_makes_a_full_table(
     suite: str, make_run: Callable[..., Record], make_score: Callable[..., Score]
 ) -> None:
     layout = layout_of(suite)
@@ -45,23 +45,23 @@ def test_every_suite_has_a_layout_that_can_be_filled(
 
 
 @pytest.mark.parametrize(("suite", "printed"), TABLES.items())
-def test_every_figure_of_a_printed_table_has_a_place_in_its_suite(
+def test_every_published_figure_of_a_table_is_in_its_suite(
     suite: str, printed: str, make_run: Callable[..., Record]
 ) -> None:
     layout = layout_of(suite)
     table = build_table([make_run("mine", layout.tasks[0].name)], layout)
-    shown = [cell.published for row in table.rows for cell in row.cells if cell.published]
-    wanted = [f for f in PublishedFigures.load().figures if (f.key, f.table) == (PAPER, printed)]
-    assert sorted(shown, key=repr) == sorted(wanted, key=repr)
+    figures = [cell.published for row in table.rows for cell in row.cells if cell.published]
+    expected = [f for f in PublishedFigures.load().figures if (f.key, f.table) == (PAPER, printed)]
+    assert sorted(figures, key=repr) == sorted(expected, key=repr)
 
 
-def test_every_printed_table_is_a_suite_or_there_is_a_reason() -> None:
+def test_every_published_table_has_a_suite_or_a_reason_for_none() -> None:
     printed = {figure.table for figure in PublishedFigures.load().figures if figure.key == PAPER}
     assert printed == {*TABLES.values(), *NO_SUITE}
 
 
-def test_optimus_has_its_published_figures_for_every_free_target(make_run: Callable[..., Record]) -> None:
-    """PPL, MI and AU on four tasks for each of the five, and PPL without a latent variable."""
+def test_every_row_of_optimus_has_its_published_figures(make_run: Callable[..., Record]) -> None:
+    """PPL, MI and AU on four tasks for each of the five targets, and PPL without a latent variable."""
     table = build_table([make_run("lm", "ptb")], layout_of("optimus-table1"))
     printed = {row.label: [cell.published for cell in row.cells if cell.published] for row in table.rows}
     lambdas = ("0.05", "0.1", "0.25", "0.5", "1")
@@ -74,11 +74,11 @@ def test_optimus_has_its_published_figures_for_every_free_target(make_run: Calla
         assert variants == {f"lambda={float(target):.2f}"}
 
 
-def test_the_published_figure_stands_beside_a_missing_run(make_run: Callable[..., Record]) -> None:
+def test_a_missing_run_has_its_published_figure(make_run: Callable[..., Record]) -> None:
     table = build_table([make_run("della", "ptb")], layout_of("table8"))
     column = [column.metric for _, column in table.columns].index("PPL")
-    shown = {row.label: f"{row.cells[column].text} {row.cells[column].published_text}" for row in table.rows}
-    assert shown == {
+    texts = {row.label: f"{row.cells[column].text} {row.cells[column].published_text}" for row in table.rows}
+    assert texts == {
         "lm": "— (25.80)",
         "optimus": "— (22.79)",
         "embed": "— (19.98)",
@@ -90,7 +90,7 @@ def test_the_published_figure_stands_beside_a_missing_run(make_run: Callable[...
     assert any("Hu et al., NAACL 2022" in note and "NOT comparable" in note for note in table.notes)
 
 
-def test_a_row_may_stand_beside_another_paper(
+def test_a_row_may_have_figures_of_another_paper(
     make_run: Callable[..., Record], make_score: Callable[..., Score]
 ) -> None:
     optimus = {"model": "Optimus", "variant": "lambda=0.50", "source": {"paper": "optimus-2020", "table": "Table 1"}}
@@ -109,7 +109,7 @@ def test_a_row_may_stand_beside_another_paper(
         ({"table": "Table 18"}, "unknown table of della-2022 'Table 18'"),
     ],
 )
-def test_a_printed_table_that_does_not_exist_is_an_error(
+def test_an_unknown_published_table_is_an_error(
     make_run: Callable[..., Record], change: dict[str, Any], complaint: str
 ) -> None:
     place = {"paper": "della-2022", "table": "Table 8", "dataset": "PTB", **change}
@@ -125,22 +125,22 @@ def test_a_printed_table_that_does_not_exist_is_an_error(
 
 
 @pytest.mark.parametrize("task", ["yelp", "ptb", "writingprompts", "quora"])
-def test_a_suite_run_on_one_of_its_tasks_has_its_table(task: str, make_run: Callable[..., Record]) -> None:
-    """Its rows are called otherwise in the tables beside the other tasks."""
+def test_a_suite_can_be_run_on_one_of_its_tasks(task: str, make_run: Callable[..., Record]) -> None:
+    """The published tables of the other tasks have other names for its rows."""
     runs = [make_run("embed", task), make_run("della", task)]
     table = build_table(runs, narrowed(layout_of("all"), runs))
     assert [row.label for row in table.rows] == ["embed", "della"]
     assert all(any(cell.published for cell in row.cells) for row in table.rows)
 
 
-def test_a_printed_row_that_does_not_exist_is_an_error(make_run: Callable[..., Record]) -> None:
+def test_an_unknown_published_row_is_an_error(make_run: Callable[..., Record]) -> None:
     content = layout_of("table8").model_dump(mode="json")
     content["rows"][0]["published"][0]["variant"] = "fine-tuned"
     with pytest.raises(BenchError, match=r"'GPT-2 / fine-tuned'\. Did you mean 'GPT-2 / finetuned'"):
         build_table([make_run("lm")], Layout.model_validate(content))
 
 
-def test_the_default_layout_is_what_was_measured_in_the_papers_order(
+def test_the_default_layout_has_the_measured_metrics_in_the_order_of_the_papers(
     make_run: Callable[..., Record], make_score: Callable[..., Score]
 ) -> None:
     scores = [make_score(name, 1.0) for name in ("AU", "ESS", "PPL floor", "PPL", "Self-BLEU")]
@@ -153,7 +153,7 @@ def test_the_default_layout_is_what_was_measured_in_the_papers_order(
     assert [metric.name for metric in only_others.metrics] == ["ESS"]
 
 
-def test_the_default_layout_shows_no_column_that_a_task_never_measured(
+def test_the_default_layout_has_no_column_that_a_task_did_not_measure(
     make_run: Callable[..., Record], make_score: Callable[..., Score]
 ) -> None:
     runs = [
@@ -161,13 +161,13 @@ def test_the_default_layout_shows_no_column_that_a_task_never_measured(
         make_run("a", "quora", scores=[make_score("BLEU", 1.0)]),
     ]
     table = build_table(runs)
-    assert [(group.task, [column.metric for column in group.columns]) for group in table.groups] == [
+    assert [(group.task, [column.metric for column in group.columns]) for group in table.column_groups] == [
         ("ptb", ["PPL"]),
         ("quora", ["BLEU"]),
     ]
 
 
-def test_an_optional_column_is_shown_only_where_a_run_has_a_value(
+def test_an_optional_column_is_in_the_table_only_if_a_run_has_a_value(
     make_run: Callable[..., Record], make_score: Callable[..., Score]
 ) -> None:
     layout = Layout.model_validate(
@@ -178,13 +178,13 @@ def test_an_optional_column_is_shown_only_where_a_run_has_a_value(
         make_run("a", "quora", scores=[make_score("PPL", 1.0)]),
     ]
     table = build_table(runs, layout)
-    assert [(group.task, [column.metric for column in group.columns]) for group in table.groups] == [
+    assert [(group.task, [column.metric for column in group.columns]) for group in table.column_groups] == [
         ("ptb", ["PPL", "KL", "Excess"]),
         ("quora", ["PPL", "KL"]),
     ]
 
 
-def test_a_system_without_a_row_gets_one_below_the_named_unless_told_not_to(
+def test_a_system_without_a_row_gets_one_unless_others_is_false(
     make_run: Callable[..., Record], make_score: Callable[..., Score]
 ) -> None:
     layout = Layout(rows=("lm", "della"), tasks=("ptb",), metrics=("PPL",))
