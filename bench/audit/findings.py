@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 Severity = Literal["impossible", "suspicious"]
 """``impossible``: no evaluation gives these figures; ``suspicious``: an evaluation could, but it is unlikely."""
@@ -52,13 +52,3 @@ class Finding:
     location: Location
     figures: str
     reason: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the finding as JSON-ready values."""
-        return {
-            "rule": self.rule,
-            "severity": self.severity,
-            **vars(self.location),
-            "figures": self.figures,
-            "reason": self.reason,
-        }

@@ -35,7 +35,11 @@ def findings_as_text(findings: Sequence[Finding]) -> str:
 
 def findings_as_json(findings: Sequence[Finding]) -> str:
     """Returns a JSON array with an object per finding."""
-    return json.dumps([finding.as_dict() for finding in findings], indent=2, ensure_ascii=False) + "\n"
+    objects = [
+        {"rule": f.rule, "severity": f.severity, **vars(f.location), "figures": f.figures, "reason": f.reason}
+        for f in findings
+    ]
+    return json.dumps(objects, indent=2, ensure_ascii=False) + "\n"
 
 
 def findings_as_markdown(findings: Sequence[Finding]) -> str:

@@ -57,7 +57,7 @@ def run(
     from bench.harness.grid import default_jobs, run_grid
     from bench.harness.preflight import check_folder, check_inputs
     from bench.harness.progress import GridProgress
-    from bench.report import narrowed
+    from bench.report import narrow_layout
 
     check_inputs(specs, data_dir)
     folder = out or Path("runs") / f"{chosen.name}-{Path(scale).stem}"
@@ -68,7 +68,7 @@ def run(
         )
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
     if records:
-        _write_tables(records, chosen.layout and narrowed(chosen.layout, records), folder)
+        _write_tables(records, chosen.layout and narrow_layout(chosen.layout, records), folder)
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
         typer.echo(f"della-bench: {outcome.spec.title}: {outcome.error}", err=True)

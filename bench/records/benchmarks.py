@@ -121,7 +121,7 @@ def read_benchmark_file(path: Path) -> BenchmarkFile:
     Raises:
         BenchError: the file is unreadable or not a benchmark file, holds a benchmark twice, or has no ratio.
     """
-    complaint = f"{path}: not a benchmark file; it can only be compared with another file of pytest-benchmark"
+    complaint = f"{path}: not a benchmark file; a benchmark file can be compared only with another"
     if path.is_dir():
         raise BenchError(f"{complaint} (a folder)")
     file = parse_as(BenchmarkFile, read_json(path), complaint)

@@ -4,8 +4,8 @@
 """
 
 from bench.report.build import build_table
-from bench.report.layout import narrowed
+from bench.report.layout import narrow_layout
 from bench.report.render import FORMATS, render_table
 from bench.report.table import Table
 
-__all__ = ["FORMATS", "Table", "build_table", "narrowed", "render_table"]
+__all__ = ["FORMATS", "Table", "build_table", "narrow_layout", "render_table"]

@@ -16,7 +16,7 @@ MAIN_METRICS = (
 """Columns of the default layout, where measured: those of the papers' tables, and the excess above the entropy."""
 
 
-def narrowed(layout: Layout, records: Sequence[Record]) -> Layout | None:
+def narrow_layout(layout: Layout, records: Sequence[Record]) -> Layout | None:
     """Returns the layout without rows and tasks that have no record; None if no row or no task has one."""
     labels, tasks = {record.label for record in records}, {record.task for record in records}
     rows = tuple(row for row in layout.rows if row.label in labels)

@@ -85,7 +85,7 @@ PATHS = {
     "records to compare": (("compare", "nowhere", "."), "nowhere: no such record file or folder"),
     "benchmarks beside a folder": (
         ("compare", ".", "benchmark.json"),
-        ".: not a benchmark file; it can only be compared with another file of pytest-benchmark (a folder)",
+        ".: not a benchmark file; a benchmark file can be compared only with another (a folder)",
     ),
     "benchmarks beside nothing": (("compare", "nowhere", "benchmark.json"), "cannot read nowhere: No such file"),
     "benchmarks beside a suite": (("compare", "mine.yaml", "benchmark.json"), "mine.yaml: not JSON"),

@@ -23,7 +23,7 @@ from bench.harness.scoring import score_texts
 from bench.harness.weights import load_weights
 from bench.records.schema import Record
 from bench.records.store import RecordStore, StoredRun
-from bench.report import build_table, narrowed, render_table
+from bench.report import build_table, narrow_layout, render_table
 from bench.seeds import SEED_NAMES, named_seeds
 from bench.specs import RunSpec
 from bench.suites import load_suite
@@ -272,7 +272,7 @@ def test_the_importance_weighted_bound_is_above_the_elbo(trained: Callable[[str]
 
 def test_both_protocols_of_one_run_stand_side_by_side(trained: Callable[[str], StoredRun]) -> None:
     records = [trained(label).record for label in ("lm", "embed", "della")]
-    table = build_table(records, narrowed(load_suite("protocols").layout, records))
+    table = build_table(records, narrow_layout(load_suite("protocols").layout, records))
     shown = {row.label.partition("+")[0]: row.cells for row in table.rows}
     names = [column.metric for _, column in table.columns]
     kl, released_kl = (names.index(name) for name in ("KL", "KL@della-2022"))

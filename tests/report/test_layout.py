@@ -9,7 +9,7 @@ from bench.errors import BenchError
 from bench.metric import Score
 from bench.records.published import PublishedFigures
 from bench.records.schema import Record
-from bench.report import build_table, narrowed
+from bench.report import build_table, narrow_layout
 from bench.report.layout import MAIN_METRICS, default_layout
 from bench.resources import names
 from bench.suites import Layout, load_suite
@@ -128,7 +128,7 @@ def test_an_unknown_published_table_is_an_error(
 def test_a_suite_can_be_run_on_one_of_its_tasks(task: str, make_run: Callable[..., Record]) -> None:
     """The published tables of the other tasks have other names for its rows."""
     runs = [make_run("embed", task), make_run("della", task)]
-    table = build_table(runs, narrowed(layout_of("all"), runs))
+    table = build_table(runs, narrow_layout(layout_of("all"), runs))
     assert [row.label for row in table.rows] == ["embed", "della"]
     assert all(any(cell.published for cell in row.cells) for row in table.rows)
 
