@@ -1,7 +1,7 @@
 """Benchmarks run only when asked for: ``pytest tests/benchmarks --benchmark-only``.
 
 What counts is how long ours takes beside a reference that does the same work in the same run, so that another machine,
-or a busy one, changes little. ``beside`` measures it and leaves it in the artefact that ``della-bench compare`` reads.
+or a busy one, changes little. ``beside`` measures it and writes it to the file that ``della-bench compare`` reads.
 ``growth`` measures how the time of one piece of work grows with its size. Neither fails by the clock: a run ends with
 all figures beside their targets.
 """

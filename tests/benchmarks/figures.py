@@ -33,7 +33,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Beside:
-    """Times ours and a reference in turns, and leaves their ratio in the artefact."""
+    """Times ours and a reference in turns and writes their ratio to the benchmark file."""
 
     benchmark: BenchmarkFixture
     found: list[Figure]
@@ -63,7 +63,7 @@ class Beside:
 
 @dataclass(frozen=True)
 class Growth:
-    """Times one piece of work at several sizes, in turns, and leaves the exponent of its growth in the artefact."""
+    """Times one piece of work at several sizes in turns and writes the exponent of its growth to the benchmark file."""
 
     benchmark: BenchmarkFixture
     found: list[Figure]
@@ -125,7 +125,7 @@ def _in_turns(benchmark: BenchmarkFixture, ours: Work, others: Sequence[Work], r
 
 @dataclass(frozen=True)
 class Peak:
-    """Measures the memory of two processes, and leaves the ratio of their peaks in the artefact."""
+    """Measures the memory of two processes and writes the ratio of their peaks to the benchmark file."""
 
     benchmark: BenchmarkFixture
     found: list[Figure]
