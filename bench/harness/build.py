@@ -23,16 +23,16 @@ def build_system(cls: type[System], spec: ModelSpec, tokenizer: Tokenizer, seed:
         BenchError: unknown names or options, or a backbone that cannot be built.
     """
     options = parse_as(cls.Config, spec.system.options, f"system {spec.system.label!r}")
-    create: Callable[..., System] = cls  # the first arguments depend on the class
+    create: Callable[..., System] = cls  # its arguments depend on the class
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if not cls.uses_transformer:
-            system = create(tokenizer, backbone_width(spec.backbone), options, spec.conditional)
-        elif spec.encoder is None or tokenizer.encoder is None:
-            system = create(build_backbone(spec.backbone, tokenizer), options, spec.conditional)
+        arguments: list[object]
+        if cls.uses_transformer:
+            arguments = [build_backbone(spec.backbone, tokenizer), options, spec.conditional]
         else:
-            backbone = build_backbone(spec.backbone, tokenizer)
-            encoder = build_encoder(spec.encoder, tokenizer.encoder.tokenizer)
-            system = create(backbone, options, spec.conditional, encoder)
+            arguments = [tokenizer, backbone_width(spec.backbone), options, spec.conditional]
+        if spec.encoder is not None and tokenizer.encoder is not None:
+            arguments.append(build_encoder(spec.encoder, tokenizer.encoder.tokenizer))
+        system = create(*arguments)
     apply_adaptations(system, spec.objective)
     return system
