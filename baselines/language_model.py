@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from bench.backbones import InjectedSystem, Injection
 from bench.batch import Batch, Generators
@@ -14,18 +15,18 @@ from bench.interface import LatentPath, Posterior
 
 @dataclass(frozen=True)
 class NoPosterior(Posterior):
-    """The posterior of no latent variable: paths without groups, for ``batch`` texts."""
+    """The posterior of a system without latent variables, for ``batch`` texts: its samples have no groups."""
 
     batch: int
     device: torch.device
 
+    @override
     def sample(self, n: int, generator: Generators) -> LatentPath:
-        """Returns n empty samples per text."""
-        none = torch.zeros(self.batch, n, 0, device=self.device)
-        return LatentPath((), (), none, none, none)
+        no_terms = torch.zeros(self.batch, n, 0, device=self.device)
+        return LatentPath((), (), no_terms, no_terms, no_terms)
 
+    @override
     def log_prob(self, path: LatentPath) -> Tensor:
-        """Returns no term at all (B x n x 0)."""
         return torch.zeros(self.batch, path.n, 0, device=self.device)
 
 
@@ -34,19 +35,20 @@ class LanguageModel(InjectedSystem):
 
     groups = ()
 
+    @override
     def encode(self, batch: Batch) -> Posterior:
-        """Returns the posterior of no latent variable; there is no encoder."""
         return NoPosterior(len(batch), batch.ids.device)
 
+    @override
     def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
-        """Returns n empty samples."""
         texts = 1 if condition is None else len(condition)
         return NoPosterior(texts, self.backbone.model.device).sample(n, generator)
 
+    @override
     def inject(self, path: LatentPath) -> Injection:
-        """Adds nothing to the decoder."""
         return Injection()
 
+    @override
     def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
-        """Returns log p(x), the same for every one of the n samples (B x n)."""
+        # Computed once per text: it is the same for all n samples.
         return self.backbone.log_likelihood(batch, self.inject(path)).expand(-1, path.n)

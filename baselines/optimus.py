@@ -1,12 +1,12 @@
 """Optimus (Li et al., EMNLP 2020): BERT encodes, GPT-2 decodes, one latent variable between them.
 
 As released: q(z | x) is a linear map, without bias, of BERT's pooled [CLS] (a linear map and tanh); p(z) = N(0, I). z
-enters the decoder as `memory` lets it in and as `embed` does, through one linear map without bias for each. BERT reads
-the text in its own tokens.
+enters the decoder both as in `memory` and as in `embed`, through one linear map without bias for each. BERT reads the
+text in its own tokens.
 
-Two things differ. The released decoder counts the positions of tokens from 1 if there is a memory, from 0 if there is
-none; here the memory has no position and the tokens have 0, 1, ... always, as a pretrained decoder knows them. And the
-map into the embeddings begins smaller, as in `embed`.
+Two things differ. With a memory the released decoder counts the positions of tokens from 1, without one from 0; here
+the memory has no position and tokens always have positions 0, 1, ..., as a pretrained decoder expects. And the map into
+the embeddings starts with smaller weights, as in `embed`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import math
 from typing import Literal
 
 import torch
-from torch import Tensor
+from typing_extensions import override
 
 from baselines.transformer_vae import TransformerVAE, TransformerVAEConfig, key_and_value
 from bench.backbones import Backbone, EncoderOnly, Injection
+from bench.interface import LatentPath
 
 
 class OptimusConfig(TransformerVAEConfig):
-    """Options of Optimus; its ``first_token`` is the pooled one.
+    """Options of Optimus; ``representation=first_token`` is the pooled state of [CLS].
 
     Attributes:
         injection: where z enters the decoder; the released code can switch off either place.
@@ -34,8 +35,8 @@ class OptimusConfig(TransformerVAEConfig):
 class Optimus(TransformerVAE):
     """BERT and GPT-2 with one latent variable, injected as memory and into embeddings (Li et al. 2020).
 
-    On conditional tasks, which are not in the paper, it becomes the CVAE that the paradigms become: q(z | x, c) and
-    p(z | c) from what BERT makes of x and c, which the decoder reads as it does for every system.
+    The paper has no conditional tasks. On these it is a CVAE like the paradigms: q(z | x, c) and p(z | c) depend on
+    BERT's representations of x and c, and the decoder reads c as in every system.
     """
 
     Config = OptimusConfig
@@ -52,29 +53,30 @@ class Optimus(TransformerVAE):
         encoder: EncoderOnly | None = None,
     ) -> None:
         super().__init__(backbone, config, conditional, encoder)
-        with torch.no_grad():  # at first z shall not drown the tokens' own embeddings
+        with torch.no_grad():  # as in `embed`: z must not drown the tokens' own embeddings at first
             self.projection.weight[: self._sizes.get("embedding", 0)] /= math.sqrt(config.latent_size)
 
+    @override
     def idle_parameters(self) -> frozenset[str]:
-        """Names BERT's pooler, if the states of all tokens are pooled instead of it."""
-        idle = "own_encoder.model.pooler." if self.pooling is not None else ()
-        return frozenset(name for name, _ in self.named_parameters() if name.startswith(idle))
+        """Names the parameters of BERT's pooler if attention pooling replaces it."""
+        names = [name for name, _ in self.named_parameters() if name.startswith("own_encoder.model.pooler.")]
+        return frozenset(names if self.pooling is not None else ())
 
     @property
     def _sizes(self) -> dict[str, int]:
-        """How many numbers z is projected to for every place it enters."""
+        """Sizes of the parts of the projection, by the place where each enters the decoder."""
         width = self.backbone.width
         sizes = {"embedding": width, "memory": self.backbone.n_layers * width}
         return {place: size for place, size in sizes.items() if self.config.injection in ("both", place)}
 
     @property
-    def injected_size(self) -> int:
-        """One vector for the embeddings, and one per layer for the memory."""
+    @override
+    def projection_size(self) -> int:
         return sum(self._sizes.values())
 
-    def place(self, projected: Tensor) -> Injection:
-        """Adds the one to every token embedding, and lets every token attend to the others."""
-        parts = dict(zip(self._sizes, projected.split(list(self._sizes.values()), dim=-1), strict=True))
+    @override
+    def inject(self, path: LatentPath) -> Injection:
+        parts = dict(zip(self._sizes, self.project(path).split(list(self._sizes.values()), dim=-1), strict=True))
         memory = parts.get("memory")
         return Injection(
             embedding=parts.get("embedding"),

@@ -1,9 +1,9 @@
 """The vanilla Transformer-VAE paradigms: one latent variable, three ways into the decoder.
 
 `embed` adds a projection of z to every token embedding, `memory` gives every layer one more key and value to attend to
-(both Li et al. 2020), `softmax` adds a projection of z to the scores of every next token (Fang et al. 2021). Encoder
+(both Li et al. 2020), `softmax` adds a projection of z to the logits of every next token (Fang et al. 2021). Encoder
 and prior are the same: one bidirectional pass, q(z | x) from the last layer's first token, p(z) = N(0, I). With a
-condition c both see its first token too: q(z | x, c) and p(z | c).
+condition c they are q(z | x, c) and p(z | c), which see the first token of c too.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import ClassVar, Literal, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
-from bench.backbones import AttentionPooling, Backbone, EncoderOnly, InjectedSystem, Injection, Stack
+from bench.backbones import AttentionPooling, Backbone, EncoderOnly, InjectedSystem, Injection, TransformerStack
 from bench.batch import Batch, Generators
 from bench.interface import LatentPath, Posterior
-from bench.latents import Gaussian, GaussianPosterior, sample_gaussian_prior, standard_gaussian
+from bench.latents import Gaussian, GaussianPosterior, sample_gaussian_prior, standard_normal_like
 from bench.specs import SystemConfig
 
 
@@ -28,7 +29,7 @@ class TransformerVAEConfig(SystemConfig):
 
     Attributes:
         latent_size: dimensions of z (32 in the paper; 384 = 12 x 32 in its Table 4).
-        representation: of the text, on which q(z | x) depends: the first token's state, or attention pooling.
+        representation: vector of a text that q(z | x) depends on: the first token's state, or attention pooling.
     """
 
     latent_size: int = Field(32, ge=1)
@@ -36,10 +37,13 @@ class TransformerVAEConfig(SystemConfig):
 
 
 class TransformerVAE(InjectedSystem):
-    """A latent variable z with standard normal prior; a paradigm says how z enters the decoder.
+    """A latent variable z with standard normal prior; subclasses say in ``inject`` how z enters the decoder.
 
     Class attributes:
-        posterior_bias: whether q(z | x) (and p(z | c)) is an affine rather than a linear map of the representation.
+        posterior_bias: whether the linear maps of q(z | x) and p(z | c) have a bias.
+
+    Attributes:
+        own_encoder: a separate encoder of texts; None if the backbone encodes.
     """
 
     Config = TransformerVAEConfig
@@ -57,104 +61,109 @@ class TransformerVAE(InjectedSystem):
         super().__init__(backbone, config, conditional)
         self.own_encoder = encoder
         self.groups = (config.latent_size,)
-        width, statistics, bias = self.reader.width, 2 * config.latent_size, self.posterior_bias
+        width, statistics, bias = self.encoder.width, 2 * config.latent_size, self.posterior_bias
         self.pooling = AttentionPooling(width) if config.representation == "attention_pool" else None
         self.posterior = nn.Linear(width * (2 if conditional else 1), statistics, bias)
         self.prior = nn.Linear(width, statistics, bias) if conditional else None
-        self.projection = nn.Linear(config.latent_size, self.injected_size, bias=False)
+        self.projection = nn.Linear(config.latent_size, self.projection_size, bias=False)
         for network in (self.posterior, self.prior):
             if network is not None:
-                nn.init.normal_(network.weight, std=self.reader.initial_std)
+                nn.init.normal_(network.weight, std=self.encoder.initial_std)
             if network is not None and network.bias is not None:
                 nn.init.zeros_(network.bias)
-        nn.init.normal_(self.projection.weight, std=self.initial_std)
+        nn.init.normal_(self.projection.weight, std=self.projection_std)
 
     @property
-    def reader(self) -> Stack:
+    def encoder(self) -> TransformerStack:
         """The stack that encodes texts: the separate encoder if there is one, else the backbone."""
-        return self.backbone if self.own_encoder is None else self.own_encoder
+        return self.own_encoder or self.backbone
 
     @property
-    def initial_std(self) -> float:
-        """Standard deviation of the projection's weights at the start: that of every weight of the backbone."""
+    @abstractmethod
+    def projection_size(self) -> int:
+        """Size of the projection of z."""
+
+    @property
+    def projection_std(self) -> float:
+        """Standard deviation of the projection's weights before training."""
         return self.backbone.initial_std
 
-    @property
-    @abstractmethod
-    def injected_size(self) -> int:
-        """How many numbers z is projected to."""
+    def project(self, path: LatentPath) -> Tensor:
+        """Returns the projection of every sample of z (B n x projection size)."""
+        return cast(Tensor, self.projection(path.z[0].flatten(0, 1)))
 
-    @abstractmethod
-    def place(self, projected: Tensor) -> Injection:
-        """Returns what the projection of z (N x injected size) adds to the decoder."""
-
+    @override
     def encode(self, batch: Batch) -> Posterior:
-        """Returns q(z | x, c) beside p(z | c), after one bidirectional pass over each of x and c."""
-        text = self._represent(batch)
+        """Returns q(z | x, c), with p(z | c), after one bidirectional pass over each of x and c."""
+        text = self._representation(batch)
         if self.prior is None or batch.condition is None:
-            return GaussianPosterior(Gaussian.split(self.posterior(text), through=self.posterior_mean))
-        condition = self._represent(batch.condition)
-        q = Gaussian.split(self.posterior(torch.cat([text, condition], dim=-1)), through=self.posterior_mean)
-        return GaussianPosterior(q, Gaussian.split(self.prior(condition)))
+            return GaussianPosterior(self._posterior(text))
+        condition = self._representation(batch.condition)
+        q = self._posterior(torch.cat([text, condition], dim=-1))
+        return GaussianPosterior(q, Gaussian.from_parameters(self.prior(condition)))
 
-    def _represent(self, batch: Batch) -> Tensor:
-        encoded = self.reader.encode(batch)
-        return encoded.first_token if self.pooling is None else self.pooling(encoded.last, encoded.mask)
+    def _representation(self, batch: Batch) -> Tensor:
+        encoded = self.encoder.encode(batch)
+        return encoded.first_token_state if self.pooling is None else self.pooling(encoded.last, encoded.mask)
 
+    def _posterior(self, representation: Tensor) -> Gaussian:
+        return Gaussian.from_parameters(self.posterior(representation), mean_transform=self.posterior_mean)
+
+    @override
     def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
-        """Draws z from N(0, I), or from p(z | c)."""
         if self.prior is not None and condition is not None:
-            return sample_gaussian_prior(Gaussian.split(self.prior(self._represent(condition))), n, generator)
-        like = self.posterior.weight.new_zeros(1, self.config.latent_size)
-        return sample_gaussian_prior(standard_gaussian(like), n, generator)
-
-    def inject(self, path: LatentPath) -> Injection:
-        """Projects z and puts it where the paradigm says."""
-        return self.place(self.projection(path.z[0].flatten(0, 1)))
+            p = Gaussian.from_parameters(self.prior(self._representation(condition)))
+        else:
+            p = standard_normal_like(self.posterior.weight.new_empty(1, self.config.latent_size))
+        return sample_gaussian_prior(p, n, generator)
 
 
 class EmbedVAE(TransformerVAE):
     """z is projected and added to the embedding of every token."""
 
     @property
-    def initial_std(self) -> float:
-        """Such that z adds at first as much as a token's own embedding, rather than drown it."""
-        return self.backbone.initial_std / math.sqrt(self.config.latent_size)
-
-    @property
-    def injected_size(self) -> int:
-        """One vector of the width of the embeddings."""
+    @override
+    def projection_size(self) -> int:
         return self.backbone.width
 
-    def place(self, projected: Tensor) -> Injection:
-        """Adds the projection to every token embedding."""
-        return Injection(embedding=projected)
+    @property
+    @override
+    def projection_std(self) -> float:
+        """Such that z adds at first as much as a token's own embedding, and does not drown it."""
+        return self.backbone.initial_std / math.sqrt(self.config.latent_size)
+
+    @override
+    def inject(self, path: LatentPath) -> Injection:
+        return Injection(embedding=self.project(path))
 
 
 class MemoryVAE(TransformerVAE):
-    """z is projected to one vector per layer, the key and value of a position that every token attends to."""
+    """z is projected to one vector per layer, key and value of one more position that every token attends to.
+
+    The vector is both key and value, without the layer's projections, as in Optimus.
+    """
 
     @property
-    def injected_size(self) -> int:
-        """One vector per layer."""
+    @override
+    def projection_size(self) -> int:
         return self.backbone.n_layers * self.backbone.width
 
-    def place(self, projected: Tensor) -> Injection:
-        """Uses each layer's vector as both key and value, unprojected, as Optimus does."""
-        return Injection(memory=key_and_value(projected, self.backbone.width))
+    @override
+    def inject(self, path: LatentPath) -> Injection:
+        return Injection(memory=key_and_value(self.project(path), self.backbone.width))
 
 
 class SoftmaxVAE(TransformerVAE):
-    """z is projected to the vocabulary and added to the scores of every next token."""
+    """z is projected to the vocabulary and added to the logits of every next token."""
 
     @property
-    def injected_size(self) -> int:
-        """One score per token of the vocabulary."""
+    @override
+    def projection_size(self) -> int:
         return self.backbone.vocabulary_size
 
-    def place(self, projected: Tensor) -> Injection:
-        """Adds the projection to the logits at every position."""
-        return Injection(logits=projected)
+    @override
+    def inject(self, path: LatentPath) -> Injection:
+        return Injection(logits=self.project(path))
 
 
 def key_and_value(projected: Tensor, width: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Diagonal Gaussians: the densities, divergences and draws that every latent variable here is made of."""
+"""Diagonal Gaussian posteriors and priors: densities, KL divergence and sampling."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from bench.batch import Generators
 from bench.bootstrap import Array
@@ -25,20 +26,20 @@ class Gaussian:
     log_variance: Tensor
 
     @classmethod
-    def split(
-        cls, parameters: Tensor, clamp: float | None = None, through: Callable[[Tensor], Tensor] | None = None
+    def from_parameters(
+        cls, parameters: Tensor, clamp: float | None = None, mean_transform: Callable[[Tensor], Tensor] | None = None
     ) -> Gaussian:
         """Reads [mean, log-variance] from the last axis, in float32 at least.
 
         Args:
-            parameters: (... x 2D).
-            clamp: bound on both.
-            through: what the mean goes through before; a posterior gives ``System.posterior_mean``.
+            parameters: output of a network (... x 2D).
+            clamp: bound on the absolute values of mean and log-variance.
+            mean_transform: applied to the mean before ``clamp``; a posterior passes ``System.posterior_mean``.
         """
-        # Under autocast networks give bfloat16, in whose 8 bits log densities about -60 are a quarter nat apart.
+        # Under autocast networks return bfloat16, in which log densities near -60 are rounded to a quarter of a nat.
         mean, log_variance = parameters.to(torch.promote_types(parameters.dtype, torch.float32)).chunk(2, dim=-1)
-        if through is not None:
-            mean = through(mean)
+        if mean_transform is not None:
+            mean = mean_transform(mean)
         if clamp is not None:
             mean, log_variance = mean.clamp(-clamp, clamp), log_variance.clamp(-clamp, clamp)
         return cls(mean, log_variance)
@@ -63,74 +64,80 @@ class Gaussian:
         return 0.5 * (ratio.exp() + square - 1.0 - ratio)
 
 
-def standard_gaussian(like: Tensor) -> Gaussian:
-    """Returns N(0, I) in the shape of ``like``."""
-    return Gaussian(torch.zeros_like(like), torch.zeros_like(like))
+def standard_normal_like(tensor: Tensor) -> Gaussian:
+    """Returns N(0, I) with the shape, data type and device of a tensor (... x D)."""
+    return Gaussian(torch.zeros_like(tensor), torch.zeros_like(tensor))
 
 
-def draw_noise(batch: int, n: int, size: int, generator: Generators, like: Tensor) -> Tensor:
-    """Returns standard normal noise (batch x n x size) in the type and on the device of ``like``.
+def draw_noise(batch: int, n: int, size: int, generator: Generators, target: Tensor) -> Tensor:
+    """Returns standard normal noise (batch x n x size) with the data type and on the device of ``target``.
 
     With one generator per text the noise of a text does not depend on the batch it is scored in. Noise is drawn on
-    the generator's device and moved, so a seed means the same numbers on CPU and GPU.
+    the generator's device and then moved, so the same seed gives the same numbers on CPU and GPU.
     """
     if isinstance(generator, torch.Generator):
         noise = torch.randn(batch, n, size, generator=generator, device=generator.device)
     else:
-        noise = torch.stack([torch.randn(n, size, generator=one, device=one.device) for one in generator])
-    if like.device.type == "cuda" and noise.device.type == "cpu":
-        noise = noise.pin_memory()  # what is not pinned is waited for
-    return noise.to(like.device, like.dtype, non_blocking=True)
+        noise = torch.stack([torch.randn(n, size, generator=stream, device=stream.device) for stream in generator])
+    if target.device.type == "cuda" and noise.device.type == "cpu":
+        noise = noise.pin_memory()  # the copy to the GPU is asynchronous only from pinned memory
+    return noise.to(target.device, target.dtype, non_blocking=True)
 
 
 @dataclass(frozen=True)
 class GaussianPosterior(Posterior):
-    """One latent group: posterior ``q`` (B x D) against the prior ``p`` (B x D), standard normal if None."""
+    """The posterior of one latent group.
+
+    Attributes:
+        q: posterior of each text (B x D).
+        p: prior of each text (B x D); None for N(0, I).
+    """
 
     q: Gaussian
     p: Gaussian | None = None
 
+    @override
     def sample(self, n: int, generator: Generators) -> LatentPath:
-        """Draws n samples per text."""
         q = self.q.per_sample()
-        p = standard_gaussian(q.mean) if self.p is None else self.p.per_sample()
+        p = standard_normal_like(q.mean) if self.p is None else self.p.per_sample()
         batch, size = self.q.mean.shape
         z = q.draw(draw_noise(batch, n, size, generator, self.q.mean))
-        return path_of(
+        return path_from_groups(
             [z], [q.mean.expand_as(z)], [q.log_prob(z)], [p.log_prob(z)], [q.kl_dimensions(p).expand(-1, n, -1)]
         )
 
+    @override
     def log_prob(self, path: LatentPath) -> Tensor:
-        """Scores samples under every text's posterior (B x n x 1)."""
         return self.q.per_sample().log_prob(path.z[0])[..., None]
 
 
 def sample_gaussian_prior(p: Gaussian, n: int, generator: Generators) -> LatentPath:
-    """Draws n samples of one group from each of the priors ``p`` (B x D)."""
+    """Draws n samples of one latent group from each of B priors (B x D)."""
     p = p.per_sample()
     batch, _, size = p.mean.shape
     z = p.draw(draw_noise(batch, n, size, generator, p.mean))
     log_p = p.log_prob(z)
-    return path_of([z], [p.mean.expand_as(z)], [log_p], [log_p], [torch.zeros_like(z)])
+    return path_from_groups([z], [p.mean.expand_as(z)], [log_p], [log_p], [torch.zeros_like(z)])
 
 
-def path_of(
+def path_from_groups(
     z: Sequence[Tensor], mean: Sequence[Tensor], log_q: Sequence[Tensor], log_p: Sequence[Tensor], kl: Sequence[Tensor]
 ) -> LatentPath:
     """Builds a path from one entry per group: samples, means and KL terms (B x n x D), log densities (B x n)."""
-    terms = [torch.stack(list(term), -1) for term in (log_q, log_p, [one.sum(-1) for one in kl])]
+    kl_of_groups = [dimensions.sum(-1) for dimensions in kl]
+    terms = [torch.stack(list(groups), -1) for groups in (log_q, log_p, kl_of_groups)]
     return LatentPath(tuple(z), tuple(mean), terms[0], terms[1], terms[2], tuple(kl))
 
 
 def aggregated_posterior(posteriors: Sequence[Posterior], samples: Sequence[LatentPath]) -> tuple[Array, Array]:
-    """Scores one sample of every text's posterior, and under the average of all; all groups summed.
+    """Scores one sample per text under its own posterior and under the aggregated posterior; groups are summed.
 
     Args:
-        posteriors: of batches of texts.
-        samples: one per text, batch by batch.
+        posteriors: posterior of each batch of texts.
+        samples: one sample per text, for each batch.
 
     Returns:
-        log q(z | x), and log of the average over all texts x' of q(z | x'), in nats, in the order of the batches.
+        log q(z | x), and log q(z), where q(z) is the average over all texts x of q(z | x); in nats, text by text.
     """
     own: list[Array] = []
     aggregated: list[Array] = []

@@ -1,7 +1,7 @@
 """Tokenizers: trained on the task's own training split, or pretrained ones.
 
-What is predicted is byte-level BPE, which knows every text: nothing is out of vocabulary, and perplexities per word or
-per byte are comparable between tokenizers. An encoder of a system's own reads WordPiece.
+Systems predict byte-level BPE. It can represent every text, so perplexities per word or per byte are comparable between
+tokenizers. A separate encoder (BERT) reads WordPiece.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from bench.specs import EncoderSpec, TokenizerSpec
 from bench.storage import atomic_write
 
 VERSION = 1
-"""Rises whenever training on the same texts gives another tokenizer."""
+"""Rises whenever training on the same texts gives a different tokenizer."""
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
-"""Padding, begin and end of text."""
+"""Padding, BOS and EOS."""
 
 BART_TOKENS = ("<pad>", "<s>", "</s>")
-"""The same of BART, whose weights know them."""
+"""Padding, BOS and EOS of BART, whose weights have embeddings of them."""
 
 BERT_TOKENS = ("[PAD]", "[CLS]", "[SEP]")
-"""The same of BERT."""
+"""Padding, BOS and EOS of BERT."""
 
 UNKNOWN = "[UNK]"
 WORDPIECE_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
@@ -45,8 +45,8 @@ class Tokenizer:
     """Text to ids and back, BOS and EOS included.
 
     Attributes:
-        name: its name in signatures: kind, size and the first six digits of the content's digest.
-        digest: SHA-256 of its content.
+        name: name in signatures: kind, size and the first six digits of ``digest``.
+        digest: SHA-256 of the content.
         pad, bos, eos: ids of the special tokens.
         encoder: the tokens that a separate encoder (Optimus's BERT) reads; None for a system without one.
     """
@@ -55,8 +55,8 @@ class Tokenizer:
 
     def __init__(self, engine: Engine, kind: str, special: Sequence[str] = SPECIAL_TOKENS) -> None:
         engine.add_special_tokens(list(special))
-        engine.encode_special_tokens = True  # a text that spells "<eos>" does not end there
-        # What a pretrained tokenizer was last used with is no part of it; texts are cut and padded by the harness.
+        engine.encode_special_tokens = True  # "<eos>" inside a text is ordinary characters
+        # A pretrained tokenizer may bring its own limits; the harness cuts and pads texts.
         engine.no_truncation()
         engine.no_padding()
         self._engine = engine
@@ -70,26 +70,26 @@ class Tokenizer:
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Returns the ids of each text, BOS first and EOS last."""
         encoded = self._engine.encode_batch(list(texts), add_special_tokens=False)
-        return [[self.bos, *one.ids, self.eos] for one in encoded]
+        return [[self.bos, *encoding.ids, self.eos] for encoding in encoded]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """Returns the texts of ids, special tokens left out."""
-        return list(self._engine.decode_batch([list(one) for one in ids], skip_special_tokens=True))
+        """Returns the text of each sequence of ids, without special tokens."""
+        return list(self._engine.decode_batch([list(text) for text in ids], skip_special_tokens=True))
 
     def with_encoder(self, encoder: EncoderTokens | None) -> Tokenizer:
-        """Returns the same tokenizer with the tokens of a separate encoder beside its own."""
+        """Returns a copy that also has the tokens of a separate encoder."""
         tokenizer = copy(self)
         tokenizer.encoder = encoder
         return tokenizer
 
     def save(self, path: Path) -> None:
-        """Writes the one file from which ``load`` reads it back."""
+        """Writes a file that ``read_tokenizer`` reads."""
         atomic_write(path, self._engine.to_str().encode())
 
 
 @dataclass(frozen=True)
 class EncoderTokens:
-    """The tokens of a separate encoder: its tokenizer, and the longest sequence that the encoder takes."""
+    """The tokenizer of a separate encoder, and the length of the longest sequence that the encoder takes."""
 
     tokenizer: Tokenizer
     positions: int
@@ -98,10 +98,10 @@ class EncoderTokens:
 def build_tokenizer(spec: TokenizerSpec, training_texts: Sequence[str]) -> Tokenizer:
     """Returns the tokenizer of a run.
 
-    The same texts and size are trained once, and then come from the cache.
+    A trained tokenizer is cached by its texts and size.
 
     Raises:
-        BenchError: ``folder`` without a path, or a folder without tokenizer files.
+        BenchError: the path of ``folder`` is missing, or the folder has no tokenizer files.
     """
     if spec.kind == "folder":
         if spec.path is None:
@@ -111,10 +111,10 @@ def build_tokenizer(spec: TokenizerSpec, training_texts: Sequence[str]) -> Token
 
 
 def build_encoder_tokenizer(spec: EncoderSpec, training_texts: Sequence[str]) -> Tokenizer:
-    """Returns the tokenizer of a system's own encoder: WordPiece of the training texts, or the pretrained encoder's.
+    """Returns the tokenizer of a separate encoder: WordPiece trained on the texts, or the pretrained encoder's own.
 
     Raises:
-        BenchError: a pretrained encoder without tokenizer.
+        BenchError: a pretrained encoder has no tokenizer.
     """
     if spec.source == "scratch":
         return _trained("wordpiece", _train_wordpiece, BERT_TOKENS, training_texts, spec.vocabulary_size)
@@ -135,12 +135,12 @@ def _trained(
     texts: Sequence[str],
     size: int,
 ) -> Tokenizer:
-    """Returns a trained tokenizer, from the cache if these texts were seen before."""
+    """Trains a tokenizer, or reads it from the cache if it was trained on the same texts before."""
     content = {"texts": list(texts), "size": size, "version": VERSION, "tokenizers": tokenizers.__version__}
-    kept = cached_arrays(
+    arrays = cached_arrays(
         kind, content, lambda: {"engine": np.frombuffer(train(texts, size).to_str().encode(), dtype=np.uint8)}
     )
-    return Tokenizer(Engine.from_str(kept["engine"].tobytes().decode()), kind, special)
+    return Tokenizer(Engine.from_str(arrays["engine"].tobytes().decode()), kind, special)
 
 
 def _train_bpe(texts: Sequence[str], size: int) -> Engine:
@@ -160,16 +160,16 @@ def _train_bpe(texts: Sequence[str], size: int) -> Engine:
 def _train_wordpiece(texts: Sequence[str], size: int) -> Engine:
     engine = _wordpiece({}, lower_case=False)
     letters = sorted({letter for text in texts for letter in engine.normalizer.normalize_str(text)} - {" "})
-    # Left to itself the trainer numbers letters inside words as it comes across them, in another order every time, and
-    # decides between equally frequent pieces by these numbers.
-    numbered = [BERT_TOKENS[0], UNKNOWN, *BERT_TOKENS[1:], *(f"##{letter}" for letter in letters)]
-    trainer = trainers.WordPieceTrainer(vocab_size=size, show_progress=False, special_tokens=numbered)
+    # By itself the trainer numbers the letters inside words in a random order, and breaks ties between equally frequent
+    # pieces by these numbers. As special tokens the letters get fixed numbers.
+    fixed = [BERT_TOKENS[0], UNKNOWN, *BERT_TOKENS[1:], *(f"##{letter}" for letter in letters)]
+    trainer = trainers.WordPieceTrainer(vocab_size=size, show_progress=False, special_tokens=fixed)
     engine.train_from_iterator(texts, trainer, length=len(texts))
     return _wordpiece(engine.get_vocab(), lower_case=False)
 
 
 def _wordpiece(vocabulary: dict[str, int], lower_case: bool) -> Engine:
-    """Returns WordPiece as BERT has it: texts are cleaned and split at blanks and punctuation, words into pieces."""
+    """Returns BERT's WordPiece: texts are cleaned, split at blanks and punctuation, and words split into pieces."""
     engine = Engine(models.WordPiece(vocabulary, unk_token=UNKNOWN))
     engine.normalizer = normalizers.BertNormalizer(lowercase=lower_case)
     engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -181,12 +181,12 @@ def load_tokenizer(folder: Path, special: Sequence[str] | None = None) -> Tokeni
     """Reads a pretrained byte-level BPE: ``tokenizer.json``, or ``vocab.json`` and ``merges.txt`` (GPT-2, BART).
 
     Args:
-        folder: of the files.
-        special: padding, begin and end of text, added in this order where they are lacking; BART's in its own
-            tokenizer, else the suite's, if not given.
+        folder: folder of the files.
+        special: padding, BOS and EOS; missing ones are added in this order. By default ``BART_TOKENS`` if the tokenizer
+            has them and lacks some of ``SPECIAL_TOKENS``, else ``SPECIAL_TOKENS``.
 
     Raises:
-        BenchError: the folder does not exist or holds neither, or a file is damaged.
+        BenchError: the folder does not exist or has none of these files, or a file is damaged.
     """
     whole, vocabulary, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
     if whole.is_file():
@@ -201,7 +201,7 @@ def load_tokenizer(folder: Path, special: Sequence[str] | None = None) -> Tokeni
 
 
 def read_tokenizer(file: Path, special: Sequence[str] | None = None) -> Tokenizer:
-    """Reads what ``Tokenizer.save`` wrote, or any file of its kind; ``special`` is as for ``load_tokenizer``.
+    """Reads a file that ``Tokenizer.save`` or Hugging Face's tokenizers wrote; ``special`` as in ``load_tokenizer``.
 
     Raises:
         BenchError: the file is damaged or holds no tokenizer.
@@ -214,15 +214,16 @@ def load_wordpiece(folder: Path) -> Tokenizer:
     """Reads the tokenizer of a pretrained BERT: ``tokenizer.json``, or ``vocab.txt``.
 
     Raises:
-        BenchError: the folder does not exist or holds neither, a file is damaged, or it is no tokenizer of BERT's.
+        BenchError: the folder does not exist or has neither file, a file is damaged, or BERT's special tokens are
+            missing.
     """
     whole, vocabulary, settings = (folder / name for name in WORDPIECE_FILES)
     if whole.is_file():
         engine = _read_engine(whole)
     elif vocabulary.is_file():
-        said = read_json(settings) if settings.is_file() else {}
+        options = read_json(settings) if settings.is_file() else {}
         words = {word: number - 1 for number, word in read_lines(vocabulary)}
-        engine = _wordpiece(words, bool(said.get("do_lower_case", True)))
+        engine = _wordpiece(words, bool(options.get("do_lower_case", True)))
     else:
         raise BenchError(f"no tokenizer in {folder}: expected tokenizer.json, or vocab.txt.")
     if missing := [token for token in BERT_TOKENS if engine.token_to_id(token) is None]:
@@ -231,9 +232,9 @@ def load_wordpiece(folder: Path) -> Tokenizer:
 
 
 def _special_tokens(engine: Engine) -> Sequence[str]:
-    """Returns the special tokens that weights may know already: BART's in its own tokenizer, else the suite's."""
-    suites, barts = ({engine.token_to_id(token) for token in tokens} for tokens in (SPECIAL_TOKENS, BART_TOKENS))
-    return BART_TOKENS if None in suites and None not in barts else SPECIAL_TOKENS
+    """Returns the tokens that pretrained weights probably have embeddings of: BART's or the suite's own."""
+    own, barts = ({engine.token_to_id(token) for token in tokens} for tokens in (SPECIAL_TOKENS, BART_TOKENS))
+    return BART_TOKENS if None in own and None not in barts else SPECIAL_TOKENS
 
 
 def _read_engine(path: Path) -> Engine:
@@ -241,12 +242,16 @@ def _read_engine(path: Path) -> Engine:
         raise BenchError(f"{path}: no tokenizer in it.")
     try:
         return Engine.from_str(json.dumps(content))
-    except Exception as error:  # tokenizers has no narrower one
+    except Exception as error:  # tokenizers raises nothing narrower
         raise BenchError(f"{path}: no tokenizer in it: {error}") from error
 
 
 def _read_merges(path: Path, words: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Returns the pairs of pieces that are merged, all of them and what they make known to the vocabulary."""
+    """Returns the pairs of pieces that BPE merges.
+
+    Raises:
+        BenchError: a piece or the result of a merge is not in the vocabulary.
+    """
     pairs = []
     for number, line in read_lines(path):
         if line and not line.startswith("#version"):

@@ -1,14 +1,14 @@
-"""The hierarchy of layer-wise latent variables (Eq. 6 to 8 of DELLA).
+"""The hierarchy of layer-wise latent variables (Eq. 6 to 8 of Hu et al. 2022, 11 and 12 with a condition).
 
-L groups of size D; h is the width of the representation. With z_0 = z_{<0} = 0,
+L latent groups of size D; h is the width of the representations x^(l) of a text and c^(l) of its condition. The state
+z_{<l} summarises the latent variables below layer l. With z_0 = z_{<0} = 0,
 
-    z_{<l}            = tanh(W_hh z_{<l-1} + W_ih z_{l-1})
-    p(z_l | z_{<l})   : [mean, log-variance] = W_p z_{<l}
-    q(z_l | z_{<l}, x): [mean, log-variance] = W_q [x^(l); z_{<l}]
+    z_{<l} = tanh(W_hh z_{<l-1} + W_ih z_{l-1})                            Eq. 7
+    p(z_l | z_{<l}, c):    [mean, log-variance] = W_p [z_{<l}; c^(l)]          Eq. 8, 12
+    q(z_l | z_{<l}, x, c): [mean, log-variance] = W_q [x^(l); z_{<l}; c^(l)]   Eq. 8, 12
 
-so that without biases z_{<1} = 0 and p(z_1) = N(0, I). With a condition c (Eq. 11 and 12) the prior sees
-[z_{<l}; c^(l)] and the posterior [x^(l); z_{<l}; c^(l)]. Where the variables are independent of each other (`Separate`
-in Table 4), z_{<l} is missing everywhere, and p(z_l) = N(0, I) without condition.
+Without biases z_{<1} = 0, and without condition p(z_1) = N(0, I). If the latent variables are independent (`Separate`
+in Table 4), z_{<l} is left out everywhere, and without condition p(z_l) = N(0, I).
 """
 
 from __future__ import annotations
@@ -19,54 +19,57 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from bench.batch import Generators
 from bench.interface import LatentPath, Posterior
-from bench.latents import Gaussian, draw_noise, path_of
+from bench.latents import Gaussian, draw_noise, path_from_groups
 
 
 class LatentHierarchy(nn.Module):
     """The networks of prior and posterior, one of each per group.
 
+    W_q is applied in two parts: to x^(l) and c^(l) once per text, and to z_{<l} once per sample; likewise W_p.
+
     Args:
-        n_groups: number of layers that carry a latent variable.
-        size: dimensions of each.
-        representation_width: width of x^(l) and c^(l).
+        n_groups: number of layers that carry a latent variable (L).
+        size: size of each latent variable (D).
+        width: width of the representations x^(l) and c^(l) (h).
         affine: whether the networks have biases.
-        clamp: bound on means and log-variances, or None.
+        clamp: bound on the absolute values of means and log-variances, or None.
         initial_std: standard deviation of the weights before training.
-        chained: whether a variable depends on those before it.
+        chained: whether a latent variable depends on those below it.
         prior_sees_condition: whether the prior depends on c.
-        posterior_sees_condition: whether the posterior does.
+        posterior_sees_condition: whether the posterior depends on c.
     """
 
     def __init__(
         self,
         n_groups: int,
         size: int,
-        representation_width: int,
+        width: int,
         affine: bool,
         clamp: float | None,
-        initial_std: float = 0.02,
-        chained: bool = True,
-        prior_sees_condition: bool = False,
-        posterior_sees_condition: bool = False,
+        initial_std: float,
+        chained: bool,
+        prior_sees_condition: bool,
+        posterior_sees_condition: bool,
     ) -> None:
         super().__init__()
         self.size = size
         self.state_size = size if chained else 0
+        self.width = width
         self.clamp = clamp
-        self.width = representation_width
 
-        def networks(inputs: int, outputs: int, needed: bool = True) -> nn.ModuleList:
-            return nn.ModuleList(nn.Linear(inputs, outputs, bias=affine) for _ in range(n_groups if needed else 0))
+        def networks(inputs: int, outputs: int, n: int = n_groups) -> nn.ModuleList:
+            return nn.ModuleList(nn.Linear(inputs, outputs, bias=affine) for _ in range(n))
 
-        prior_inputs = self.state_size + prior_sees_condition * representation_width
-        posterior_inputs = self.width + self.state_size + posterior_sees_condition * self.width
-        self.prior = networks(prior_inputs, 2 * size, needed=prior_inputs > 0)
-        self.posterior = networks(posterior_inputs, 2 * size)
-        self.recurrence_hh = networks(size, size, needed=chained)
-        self.recurrence_ih = networks(size, size, needed=chained)
+        n_recurrences = n_groups if chained else 0
+        prior_inputs = self.state_size + prior_sees_condition * width
+        self.prior = networks(prior_inputs, 2 * size, n_groups if prior_inputs else 0)
+        self.posterior = networks(width + self.state_size + posterior_sees_condition * width, 2 * size)
+        self.recurrence_hh = networks(size, size, n_recurrences)
+        self.recurrence_ih = networks(size, size, n_recurrences)
         for name, parameter in self.named_parameters():
             nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.normal_(parameter, std=initial_std)
 
@@ -74,10 +77,10 @@ class LatentHierarchy(nn.Module):
         return len(self.posterior)
 
     def idle_parameters(self) -> set[str]:
-        """Returns the names of weights that only ever multiply zeros: z_0 and z_{<0}, and what follows from them.
+        """Returns the names of the weights that are only ever multiplied by zeros.
 
-        Without biases z_{<1} is zero too, so W_hh of the second layer learns nothing, nor does W_p of the first unless
-        it sees a condition.
+        z_0 and z_{<0} are zero. Without biases z_{<1} is zero too: then W_hh of the second layer has no effect, and W_p
+        of the first layer has none unless it sees a condition.
         """
         if not self.state_size:
             return set()
@@ -88,151 +91,147 @@ class LatentHierarchy(nn.Module):
             idle |= {"prior.0.weight"} if first.in_features == self.state_size else set()
         return idle
 
-    def prior_features(self, conditions: Tensor | None, batch: int) -> Tensor:
-        """Returns the part of W_p that does not depend on ancestors, for c^(l) (B x L x h) or none (B x L x 2D)."""
-        if not self.prior:
-            return _linear(self.posterior)[0].weight.new_zeros(batch, len(self), 2 * self.size)
-        return self._features(self.prior, conditions, slice(self.state_size, None), batch)
-
-    def posterior_features(self, representations: Tensor, conditions: Tensor | None) -> Tensor:
-        """Returns the part of W_q that does not depend on ancestors: all an encoder pass has to do (B x L x 2D).
+    def posterior_text_part(self, representations: Tensor, conditions: Tensor | None) -> Tensor:
+        """Returns W_q [x^(l); 0; c^(l)] of every group (B x L x 2D).
 
         Args:
             representations: x^(l) of every group (B x L x h).
             conditions: c^(l) of every group (B x L x h), or None.
         """
-        seen = self._features(self.posterior, representations, slice(0, self.width), len(representations))
-        start = self.width + self.state_size
-        if _linear(self.posterior)[0].in_features == start:
-            return seen
-        weights = torch.stack([layer.weight[:, start:] for layer in _linear(self.posterior)])
-        return seen if conditions is None else seen + torch.einsum("blh,loh->blo", conditions, weights)
+        part = _apply(self.posterior, slice(0, self.width), representations, len(representations))
+        columns = slice(self.width + self.state_size, None)
+        if conditions is None or _linear(self.posterior)[0].in_features == columns.start:
+            return part
+        return part + _product(self.posterior, columns, conditions)
 
-    def _features(self, networks: nn.ModuleList, seen: Tensor | None, columns: slice, batch: int) -> Tensor:
-        layers = _linear(networks)
-        first = layers[0]
-        features = first.weight.new_zeros(batch, len(layers), first.out_features)
-        if seen is not None and first.weight[:, columns].shape[1]:
-            weights = torch.stack([layer.weight[:, columns] for layer in layers])
-            features = features + torch.einsum("blh,loh->blo", seen, weights)
-        return features if first.bias is None else features + torch.stack([layer.bias for layer in layers])
+    def prior_condition_part(self, conditions: Tensor | None, batch: int) -> Tensor:
+        """Returns W_p [0; c^(l)] of every group, for c^(l) (B x L x h) or without condition (B x L x 2D)."""
+        if not self.prior:
+            return _linear(self.posterior)[0].weight.new_zeros(batch, len(self), 2 * self.size)
+        sees_condition = _linear(self.prior)[0].in_features > self.state_size
+        return _apply(self.prior, slice(self.state_size, None), conditions if sees_condition else None, batch)
 
-    def prior_of(self, group: int, features: Tensor, ancestors: Tensor) -> Gaussian:
-        """Returns p(z_l | z_{<l}, c) for the condition's features (... x 2D) and the ancestors' state (... x D)."""
-        return self._given(self.prior, group, 0, features, ancestors)
+    def initial_state(self, batch: int, n: int, part: Tensor) -> Tensor:
+        """Returns z_{<0} and z_0 for n samples per text, with data type and device of ``part`` (batch x n x D).
+
+        Independent latent variables have a state of size 0.
+        """
+        return part.new_zeros(batch, n, self.state_size)
+
+    def next_state(self, group: int, state: Tensor, z: Tensor) -> Tensor:
+        """Returns z_{<l} from z_{<l-1} and z_{l-1} (B x n x D), Eq. 7."""
+        if not self.state_size:
+            return state
+        return torch.tanh(self.recurrence_hh[group](state) + self.recurrence_ih[group](z))
+
+    def prior_of(self, group: int, condition_part: Tensor, state: Tensor) -> Gaussian:
+        """Returns p(z_l | z_{<l}, c) from ``prior_condition_part`` and the state (B x n x D)."""
+        return self._gaussian(self.prior, 0, group, condition_part, state)
 
     def posterior_of(
-        self, group: int, features: Tensor, ancestors: Tensor, through: Callable[[Tensor], Tensor]
+        self, group: int, text_part: Tensor, state: Tensor, mean_transform: Callable[[Tensor], Tensor]
     ) -> Gaussian:
-        """Returns q(z_l | z_{<l}, x, c) for a text's features (... x 2D) and its ancestors' state (... x D).
+        """Returns q(z_l | z_{<l}, x, c) from ``posterior_text_part`` and the state (B x n x D)."""
+        return self._gaussian(self.posterior, self.width, group, text_part, state, mean_transform)
 
-        The mean goes ``through`` what the objective puts behind the network.
-        """
-        return self._given(self.posterior, group, self.width, features, ancestors, through)
-
-    def _given(
+    def _gaussian(
         self,
         networks: nn.ModuleList,
-        group: int,
         column: int,
-        features: Tensor,
-        ancestors: Tensor,
-        through: Callable[[Tensor], Tensor] | None = None,
+        group: int,
+        part: Tensor,
+        state: Tensor,
+        mean_transform: Callable[[Tensor], Tensor] | None = None,
     ) -> Gaussian:
-        """Adds to the features what a network, from ``column`` on, makes of the ancestors' state."""
+        """Adds the product of the state with a network's columns from ``column`` on."""
+        parameters = part[:, None, group]
         if self.state_size:
             weight = _linear(networks)[group].weight[:, column : column + self.state_size]
-            return Gaussian.split(features + nn.functional.linear(ancestors, weight), self.clamp, through)
-        shape = torch.broadcast_shapes(features.shape[:-1], ancestors.shape[:-1])
-        return Gaussian.split(features.expand(*shape, -1), self.clamp, through)
+            parameters = parameters + nn.functional.linear(state, weight)
+        else:
+            parameters = parameters.expand(*torch.broadcast_shapes(parameters.shape[:-1], state.shape[:-1]), -1)
+        return Gaussian.from_parameters(parameters, self.clamp, mean_transform)
 
-    def walk(self, batch: int, n: int, like: Tensor, choose: Callable[[int, Tensor], Tensor]) -> None:
-        """Goes through the groups from the first to the last with the state of the ancestors.
-
-        Args:
-            batch: number of texts.
-            n: samples per text.
-            like: tensor whose type and device the states take.
-            choose: given a group and z_{<l} (batch x n x D, without entries where nothing depends on it), returns z_l
-                (batch x n x D).
-        """
-        state = previous = like.new_zeros(batch, n, self.state_size)
+    def sample_prior(self, condition_part: Tensor, n: int, generator: Generators) -> LatentPath:
+        """Draws n samples of z_1 .. z_L from the chain of priors, for each row of ``prior_condition_part``."""
+        batch = len(condition_part)
+        samples, means, log_p = [], [], []
+        state = z = self.initial_state(batch, n, condition_part)
         for group in range(len(self)):
-            if self.state_size:
-                state = torch.tanh(self.recurrence_hh[group](state) + self.recurrence_ih[group](previous))
-            previous = choose(group, state)
-
-    def sample_prior(self, features: Tensor, n: int, generator: Generators) -> LatentPath:
-        """Draws n joint samples of all groups from the prior for each of B ``prior_features`` (B x L x 2D)."""
-        batch = len(features)
-        z: list[Tensor] = []
-        mean: list[Tensor] = []
-        log_p: list[Tensor] = []
-
-        def choose(group: int, ancestors: Tensor) -> Tensor:
-            p = self.prior_of(group, features[:, None, group], ancestors)
-            z.append(p.draw(draw_noise(batch, n, self.size, generator, p.mean)))
-            mean.append(p.mean)
-            log_p.append(p.log_prob(z[-1]))
-            return z[-1]
-
-        self.walk(batch, n, features, choose)
-        return path_of(z, mean, log_p, log_p, [torch.zeros_like(sample) for sample in z])
+            state = self.next_state(group, state, z)
+            p = self.prior_of(group, condition_part, state)
+            z = p.draw(draw_noise(batch, n, self.size, generator, p.mean))
+            samples.append(z)
+            means.append(p.mean)
+            log_p.append(p.log_prob(z))
+        return path_from_groups(samples, means, log_p, log_p, [torch.zeros_like(z) for z in samples])
 
 
 @dataclass(frozen=True)
 class HierarchicalPosterior(Posterior):
-    """q(z_1 .. z_L | x) of B texts.
+    """q(z_1 .. z_L | x, c) of B texts.
 
     Attributes:
         hierarchy: the networks.
-        features: what the encoder has to say about each text and group (B x L x 2D).
-        prior_features: what it has to say about each condition and group (B x L x 2D).
-        posterior_mean: what the mean of a group goes through.
+        text_part: ``LatentHierarchy.posterior_text_part`` of the texts (B x L x 2D).
+        condition_part: ``LatentHierarchy.prior_condition_part`` of their conditions (B x L x 2D).
+        posterior_mean: ``System.posterior_mean``.
     """
 
     hierarchy: LatentHierarchy
-    features: Tensor
-    prior_features: Tensor
+    text_part: Tensor
+    condition_part: Tensor
     posterior_mean: Callable[[Tensor, int], Tensor]
 
+    @override
     def sample(self, n: int, generator: Generators) -> LatentPath:
-        """Draws each group given the groups sampled below it; the KL is analytic given these."""
-        batch, net = len(self.features), self.hierarchy
-        z: list[Tensor] = []
-        mean: list[Tensor] = []
-        terms: list[tuple[Tensor, Tensor, Tensor]] = []
+        """Draws each z_l given the z_{<l} drawn before; the KL of a group is exact given z_{<l}."""
+        batch, net = len(self.text_part), self.hierarchy
+        samples, means, log_q, log_p, kl = [], [], [], [], []
+        state = z = net.initial_state(batch, n, self.text_part)
+        for group in range(len(net)):
+            state = net.next_state(group, state, z)
+            q = self._posterior_of(group, state)
+            p = net.prior_of(group, self.condition_part, state)
+            z = q.draw(draw_noise(batch, n, net.size, generator, q.mean))
+            samples.append(z)
+            means.append(q.mean)
+            log_q.append(q.log_prob(z))
+            log_p.append(p.log_prob(z))
+            kl.append(q.kl_dimensions(p))
+        return path_from_groups(samples, means, log_q, log_p, kl)
 
-        def choose(group: int, ancestors: Tensor) -> Tensor:
-            q = self._given(group, ancestors)
-            p = net.prior_of(group, self.prior_features[:, None, group], ancestors)
-            z.append(q.draw(draw_noise(batch, n, net.size, generator, q.mean)))
-            mean.append(q.mean)
-            terms.append((q.log_prob(z[-1]), p.log_prob(z[-1]), q.kl_dimensions(p)))
-            return z[-1]
-
-        net.walk(batch, n, self.features, choose)
-        return path_of(z, mean, *zip(*terms, strict=True))
-
+    @override
     def log_prob(self, path: LatentPath) -> Tensor:
-        """Scores joint samples under every text's posterior (B x n x L).
+        # The state depends on z alone: samples that all texts share have one state, not one per text.
+        log_q = []
+        state = z = self.hierarchy.initial_state(path.z[0].shape[0], path.n, self.text_part)
+        for group, group_z in enumerate(path.z):
+            state = self.hierarchy.next_state(group, state, z)
+            log_q.append(self._posterior_of(group, state).log_prob(group_z))
+            z = group_z
+        return torch.stack(log_q, dim=-1)
 
-        The ancestors' states do not depend on the text, so samples shared by all texts walk the hierarchy once.
-        """
-        terms: list[Tensor] = []
+    def _posterior_of(self, group: int, state: Tensor) -> Gaussian:
+        def mean_transform(mean: Tensor) -> Tensor:
+            return self.posterior_mean(mean, group)
 
-        def choose(group: int, ancestors: Tensor) -> Tensor:
-            q = self._given(group, ancestors)
-            terms.append(q.log_prob(path.z[group]))
-            return path.z[group]
+        return self.hierarchy.posterior_of(group, self.text_part, state, mean_transform)
 
-        self.hierarchy.walk(path.z[0].shape[0], path.n, self.features, choose)
-        return torch.stack(terms, dim=-1)
 
-    def _given(self, group: int, ancestors: Tensor) -> Gaussian:
-        return self.hierarchy.posterior_of(
-            group, self.features[:, None, group], ancestors, lambda mean: self.posterior_mean(mean, group)
-        )
+def _product(networks: nn.ModuleList, columns: slice, inputs: Tensor) -> Tensor:
+    """Returns the product of some columns of every group's weight with that group's input (B x L x h)."""
+    weights = torch.stack([layer.weight[:, columns] for layer in _linear(networks)])
+    return torch.einsum("blh,loh->blo", inputs, weights)
+
+
+def _apply(networks: nn.ModuleList, columns: slice, inputs: Tensor | None, batch: int) -> Tensor:
+    """Returns ``_product``, or zeros without inputs, plus the bias of every group's network."""
+    layers = _linear(networks)
+    outputs = layers[0].weight.new_zeros(batch, len(layers), layers[0].out_features)
+    if inputs is not None:
+        outputs = outputs + _product(networks, columns, inputs)
+    return outputs if layers[0].bias is None else outputs + torch.stack([layer.bias for layer in layers])
 
 
 def _linear(networks: nn.ModuleList) -> list[nn.Linear]:

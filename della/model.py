@@ -1,24 +1,123 @@
-"""DELLA (Hu et al., NAACL 2022): a latent variable in every layer, fused into the values of its attention."""
+"""DELLA (Hu et al., NAACL 2022): a latent variable in every layer, fused into the value vectors of its attention.
+
+One text x, perhaps with a condition c, goes through `Della` in four steps:
+
+    encode   one bidirectional pass gives x^(l) and c^(l), the representations in layer l    section 4.1
+    chain    z_{<l} = tanh(W_hh z_{<l-1} + W_ih z_{l-1})                                     Eq. 7
+             p(z_l | z_{<l}, c) and q(z_l | z_{<l}, x, c), both Gaussian                     Eq. 8, 11, 12
+             KL = sum_l KL(q(z_l | z_{<l}, x, c) || p(z_l | z_{<l}, c))                      Eq. 6
+    fuse     v_i becomes (sum_j W_v^j v_i) * (sum_j W_z^j z_l) in layer l                    Eq. 9
+    decode   the causal pass over these value vectors gives log p(x | z, c)
+
+The chain is in ``della.latents``, everything else is here: the options, the model, the variants of Table 4, the fusions
+and the two ways of reading source and text.
+"""
 
 from __future__ import annotations
 
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
 import torch
+from pydantic import Field, field_validator
 from torch import Tensor, nn
+from typing_extensions import override
 
 from bench.backbones import AttentionPooling, Backbone, InjectedSystem, Injection
 from bench.batch import Batch, Generators, Seeds
 from bench.errors import BenchError
 from bench.interface import LatentPath, Posterior
 from bench.reading import parse_as
-from bench.specs import DecodingSpec, RunSpec
-from della.configuration import Della2022Config, DellaConfig, MemoryTokenConfig, SharedLatentConfig
-from della.fusion import FUSIONS
+from bench.specs import DecodingSpec, RunSpec, SystemConfig
 from della.latents import HierarchicalPosterior, LatentHierarchy
-from della.pairs import JoinedPairs, SeparatePairs
+
+# Options
+
+FusionName = Literal["tensor_product", "low_rank", "add", "memory", "none"]
+
+LAYERS = re.compile(r"(?P<first>\d+)(-(?P<last>\d+))?(/(?P<depth>\d+))?")
+
+
+class DellaConfig(SystemConfig):
+    """Options of DELLA; the defaults are the paper's (section 4), other values its variants (Table 4, Fig. 2).
+
+    Attributes:
+        latent_size: dimensions of each latent variable.
+        layers: layers that carry a latent variable: ``all``, or for example ``4-9``, counted from 1; ``4-9/12`` means
+            layers 4 to 9 of twelve, scaled to the depth of the backbone.
+        latents: ``layer_wise``, or one latent variable ``shared`` by all these layers, inferred from the last of them.
+        dependence: ``chained``: each latent variable depends on those below it (Eq. 7); ``independent``: on none.
+        fusion: how a latent variable reaches the value vectors of its layer; see ``Fusion``.
+        representation: x^(l): the first token's state (section 4.1), or attention pooling over all tokens.
+        rank: pairs of matrices in the fusion. Eq. 9 multiplies two SUMS of linear maps, and a sum of linear maps is one
+            linear map: the rank changes the number of parameters and the pace of training, not which functions the
+            model can express. Only the rank of ``low_rank`` does.
+        affine: biases in the latent networks and in the fusion; Eq. 7 to 9 have none. With biases p(z_1) is learned.
+        clamp: bound on the absolute values of means and log-variances of prior and posterior; None for no bound.
+        tied_head: the output layer is the token embedding, as in GPT-2.
+        fusion_init: ``identity`` leaves the backbone's value vectors unchanged at the start (W_v = I), with gates of
+            unit variance; ``normal`` draws every factor like the backbone's weights, N(0, 0.02²) at GPT-2's width,
+            which destroys the value vectors of a pretrained backbone.
+        posterior_sees_condition: on conditional tasks q depends on c too (Eq. 12).
+        pairs: how source and text of a conditional task are read: ``separate``, each between its own BOS and EOS; or
+            ``joined``, as one sequence with the text's BOS between them, in encoder and decoder.
+    """
+
+    latent_size: int = Field(32, ge=1)
+    layers: str = "all"
+    latents: Literal["layer_wise", "shared"] = "layer_wise"
+    dependence: Literal["chained", "independent"] = "chained"
+    fusion: FusionName = "tensor_product"
+    representation: Literal["first_token", "attention_pool"] = "first_token"
+    rank: int = Field(1, ge=1)
+    affine: bool = False
+    clamp: float | None = Field(None, gt=0)
+    tied_head: bool = True
+    fusion_init: Literal["identity", "normal"] = "identity"
+    posterior_sees_condition: bool = True
+    pairs: Literal["separate", "joined"] = "separate"
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _is_a_range(cls, value: Any) -> str:
+        text = str(value)  # a single layer is parsed as a number
+        if text == "all":
+            return text
+        if (match := LAYERS.fullmatch(text)) is None:
+            raise ValueError("write all, 4, 4-9 or 4-9/12")
+        first = int(match["first"])
+        last = int(match["last"] or first)
+        if not 1 <= first <= last <= int(match["depth"] or last):
+            raise ValueError("no backbone has such layers; they are counted from 1, upwards")
+        return text
+
+    def latent_layers(self, depth: int) -> tuple[int, ...]:
+        """Returns the 0-based numbers of the layers that carry a latent variable, in a backbone of ``depth`` layers.
+
+        Raises:
+            BenchError: the backbone has no such layers, or a scaled range would cut a layer in two.
+        """
+        match = LAYERS.fullmatch(self.layers)
+        if match is None:
+            return tuple(range(depth))
+        first = int(match["first"])
+        last, of = int(match["last"] or first), int(match["depth"] or depth)
+        if last > of:
+            raise BenchError(f"there are no latent layers {self.layers} in {of} layers.")
+        start, stop = (first - 1) * depth, last * depth
+        if start % of or stop % of:
+            raise BenchError(f"latent layers {self.layers} are no whole layers of a backbone of {depth}.")
+        return tuple(range(start // of, stop // of))
+
+
+# The model
 
 
 class Della(InjectedSystem):
-    """Layer-wise latent variables on the shared stack of encoder and decoder (section 4 of the paper).
+    """Layer-wise latent variables on one Transformer stack that encodes and decodes (section 4 of the paper).
 
     The encoder pass uses the plain value projections, the decoder pass the fused ones.
     """
@@ -31,12 +130,13 @@ class Della(InjectedSystem):
         super().__init__(backbone, config, conditional)
         layers = config.latent_layers(backbone.n_layers)
         shared = config.latents == "shared"
-        self.sources = layers[-1:] if shared else layers
-        self.groups = (config.latent_size,) * len(self.sources)
+        self.inferred_from = layers[-1:] if shared else layers
+        n_groups = len(self.inferred_from)
+        self.groups = (config.latent_size,) * n_groups
         pools = config.representation == "attention_pool"
-        self.pooling = nn.ModuleList(AttentionPooling(backbone.width) for _ in self.sources) if pools else None
+        self.pooling = nn.ModuleList(AttentionPooling(backbone.width) for _ in range(n_groups)) if pools else None
         self.hierarchy = LatentHierarchy(
-            len(self.sources),
+            n_groups,
             config.latent_size,
             backbone.width,
             config.affine,
@@ -47,16 +147,62 @@ class Della(InjectedSystem):
             posterior_sees_condition=conditional and config.posterior_sees_condition,
         )
         self.fusion = FUSIONS[config.fusion](layers, backbone.width, config, backbone.initial_std)
-        backbone.gate_layers(layers)
-        backbone.give_memory(layers)
+        backbone.set_gated_layers(layers)
+        backbone.set_memory_layers(layers)
         if not config.tied_head:
             backbone.untie_head()
         tokens = backbone.tokenizer
         self.pairs = JoinedPairs(tokens.pad, tokens.eos) if config.pairs == "joined" else SeparatePairs()
 
+    @override
+    def encode(self, batch: Batch) -> Posterior:
+        """Returns q(z_1 .. z_L | x, c) after one bidirectional pass over each of x and c."""
+        batch = self.pairs.text_to_encode(batch)
+        c = None if batch.condition is None else self._representations(batch.condition)
+        return HierarchicalPosterior(
+            self.hierarchy,
+            self.hierarchy.posterior_text_part(self._representations(batch), c),
+            self.hierarchy.prior_condition_part(c, len(batch)),
+            self.posterior_mean,
+        )
+
+    def _representations(self, batch: Batch) -> Tensor:
+        """Returns x^(l) of every layer that a latent variable is inferred from (B x G x width)."""
+        layers = self.backbone.encode(batch).layers
+        states = [layers[layer] for layer in self.inferred_from]
+        if self.pooling is None:
+            return torch.stack([layer[:, 0] for layer in states], dim=1)
+        return torch.stack([pool(x, batch.mask) for pool, x in zip(self.pooling, states, strict=True)], dim=1)
+
+    @override
+    def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
+        c = None if condition is None else self._representations(self.pairs.source_to_encode(condition))
+        part = self.hierarchy.prior_condition_part(c, 1 if condition is None else len(condition))
+        return self.hierarchy.sample_prior(part, n, generator)
+
+    @override
+    def inject(self, path: LatentPath) -> Injection:
+        """Fuses each layer's latent variable, or the one that all layers share, with the layer's value vectors."""
+        z = torch.stack(path.z, dim=2).flatten(0, 1)
+        return self.fusion.inject(z.expand(-1, len(self.fusion.layers), -1))
+
+    @override
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        if batch.condition is not None:
+            batch = replace(batch, condition=self.pairs.source_to_decode(batch.condition))
+        return super().log_likelihood(batch, path)
+
+    @override
+    def generate(
+        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
+    ) -> list[list[int]]:
+        source = None if condition is None else self.pairs.source_to_decode(condition)
+        return super().generate(path, source, decoding, seed)
+
     @classmethod
+    @override
     def supports(cls, spec: RunSpec) -> str | None:
-        """Returns why the options do not fit the backbone; a pretrained one shows its depth when it is built."""
+        """Checks the options against the backbone; the depth of a pretrained backbone is checked when it is built."""
         config = parse_as(cls.Config, spec.system.options, "options")
         if spec.task.conditional and config.pairs == "joined" and spec.backbone.kind != "decoder-only":
             return "source and text are joined only where one stack reads both"
@@ -68,74 +214,260 @@ class Della(InjectedSystem):
             return str(error)
         return None
 
+    @override
     def idle_parameters(self) -> frozenset[str]:
-        """Names what the hierarchy's zero initial state leaves without effect."""
         return frozenset(f"hierarchy.{name}" for name in self.hierarchy.idle_parameters())
 
-    def encode(self, batch: Batch) -> Posterior:
-        """Returns q(z_1 .. z_L | x, c) after one bidirectional pass over each of x and c."""
-        batch = self.pairs.to_encode(batch)
-        conditions = None if batch.condition is None else self._represent(batch.condition)
-        return HierarchicalPosterior(
-            self.hierarchy,
-            self.hierarchy.posterior_features(self._represent(batch), conditions),
-            self.hierarchy.prior_features(conditions, len(batch)),
-            self.posterior_mean,
-        )
 
-    def _represent(self, batch: Batch) -> Tensor:
-        """Returns x^(l) of every layer that a latent variable is inferred from (B x G x width)."""
-        hidden = self.backbone.encode(batch).layers
-        outputs = [hidden[layer] for layer in self.sources]
-        if self.pooling is None:
-            return torch.stack([output[:, 0] for output in outputs], dim=1)
-        pooled = [pool(output, batch.mask) for pool, output in zip(self.pooling, outputs, strict=True)]
-        return torch.stack(pooled, dim=1)
+# Variants
 
-    def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
-        """Draws z_1 .. z_L from the chain of priors."""
-        conditions = None if condition is None else self._represent(self.pairs.source_to_encode(condition))
-        features = self.hierarchy.prior_features(conditions, 1 if condition is None else len(condition))
-        return self.hierarchy.sample_prior(features, n, generator)
 
-    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
-        """Returns log p(x | z, c) for each sample (B x n)."""
-        return super().log_likelihood(self.pairs.to_decode(batch), path)
+class Della2022Config(DellaConfig):
+    """Options of DELLA as released, where they differ from the paper's."""
 
-    def generate(
-        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
-    ) -> list[list[int]]:
-        """Decodes one text per sample."""
-        source = None if condition is None else self.pairs.source_to_decode(condition)
-        return super().generate(path, source, decoding, seed)
-
-    def inject(self, path: LatentPath) -> Injection:
-        """Fuses each layer's latent variable, or the one of all layers, with its value vectors."""
-        z = torch.stack(path.z, dim=2).flatten(0, 1)
-        return self.fusion.inject(z.expand(-1, len(self.fusion.layers), -1))
+    representation: Literal["first_token", "attention_pool"] = "attention_pool"
+    rank: int = Field(4, ge=1)
+    affine: bool = True
+    clamp: float | None = Field(5.0, gt=0)
+    tied_head: bool = False
+    fusion_init: Literal["identity", "normal"] = "normal"
+    posterior_sees_condition: bool = False
 
 
 class Della2022(Della):
     """DELLA as released: biases, clamped statistics, attention pooling, an untied head, KL averaged over layers.
 
-    Its objective averages the KL over layers; its scores are exact like everybody's.
+    Its objective averages the KL over layers; its scores are exact, as for every system.
     """
 
     Config = Della2022Config
     default_objective = "two-epoch-cycle+mean-groups"
 
 
+class MemoryTokenConfig(DellaConfig):
+    """Options of DELLA without the low-rank tensor product."""
+
+    fusion: FusionName = "memory"
+
+
 class DellaMemory(Della):
     """DELLA without the low-rank tensor product (`-LTP` in Table 4): each z_l is a memory token of its layer.
 
-    The paper does not say what takes the product's place there; section 4.2 names the memory token as the simpler
-    choice.
+    The paper does not say what replaces the product; section 4.2 names the memory token as the simpler choice.
     """
 
     Config = MemoryTokenConfig
+
+
+class SharedLatentConfig(DellaConfig):
+    """Options of DELLA without layer-wise latent variables."""
+
+    latents: Literal["layer_wise", "shared"] = "shared"
 
 
 class DellaShared(Della):
     """DELLA without layer-wise latent variables (`-LW` in Table 4): one, from the last layer, fused into all."""
 
     Config = SharedLatentConfig
+
+
+# Fusion
+
+
+class Fusion(nn.Module, ABC):
+    """How the latent variables of L layers reach the value vectors of the decoder.
+
+    In layer l, with value vectors v_i and latent variable z, j = 1 .. rank, * element by element:
+
+        tensor_product  (sum_j W_v^j v_i) * (sum_j W_z^j z)     Eq. 9
+        low_rank        sum_j (W_v^j v_i * W_z^j z)             Liu et al. 2018
+        add             sum_j W_v^j v_i + sum_j W_z^j z
+        memory          v_i, and W_z z as key and value of one more position (section 3.3)
+        none            v_i
+
+    A sum of linear maps is one linear map, so the sums of Eq. 9 are formed before any token is multiplied: W_v is
+    merged into the value projection of the layer. The gate W_z z is the same at all positions, so it multiplies the
+    attention output instead of every value vector; what `add` adds is treated likewise. Only `low_rank` costs products
+    per token.
+    How an `Injection` reaches the attention is explained in ``bench.backbones.injection``.
+
+    Args:
+        layers: 0-based numbers of the layers.
+        width: width of value vectors (d).
+        config: options: latent size (D), rank, biases and initial values.
+        initial_std: standard deviation of the backbone's weights before training.
+    """
+
+    def __init__(self, layers: tuple[int, ...], width: int, config: DellaConfig, initial_std: float) -> None:
+        super().__init__()
+        self.layers = layers
+
+    @abstractmethod
+    def inject(self, z: Tensor) -> Injection:
+        """Returns what latent variables (N x L x D) add to the decoder."""
+
+
+class NoFusion(Fusion):
+    """The decoder does not see the latent variables; only the KL trains them."""
+
+    @override
+    def inject(self, z: Tensor) -> Injection:
+        return Injection()
+
+
+class MemoryToken(Fusion):
+    """Each layer's W_z z is key and value of one more position, without the layer's projections, as in `memory`."""
+
+    def __init__(self, layers: tuple[int, ...], width: int, config: DellaConfig, initial_std: float) -> None:
+        super().__init__(layers, width, config, initial_std)
+        self.latent_factor = nn.Parameter(torch.empty(len(layers), width, config.latent_size))
+        self.latent_bias = nn.Parameter(torch.zeros(len(layers), width)) if config.affine else None
+        nn.init.normal_(self.latent_factor, std=initial_std)
+
+    @override
+    def inject(self, z: Tensor) -> Injection:
+        token = torch.einsum("nlk,ldk->nld", z, self.latent_factor)
+        if self.latent_bias is not None:
+            token = token + self.latent_bias
+        return Injection(memory=token[:, :, None].expand(-1, -1, 2, -1), layers=self.layers)
+
+
+class FactorFusion(Fusion):
+    """Fusions with ``rank`` maps W_v^j of the value vectors and as many maps W_z^j of the latent variable.
+
+    ``identity`` starts with maps W_v^j that sum to I, ``normal`` draws all weights from N(0, initial_std²). ``affine``
+    gives every map a bias; the released code has two per map, whose sum is what matters.
+    """
+
+    def __init__(self, layers: tuple[int, ...], width: int, config: DellaConfig, initial_std: float) -> None:
+        super().__init__(layers, width, config, initial_std)
+        n, rank, size = len(layers), config.rank, config.latent_size
+        self.text_factor = nn.Parameter(torch.empty(n, rank, width, width))
+        self.latent_factor = nn.Parameter(torch.empty(n, rank, width, size))
+        self.text_bias = nn.Parameter(torch.zeros(n, rank, width)) if config.affine else None
+        self.latent_bias = nn.Parameter(torch.zeros(n, rank, width)) if config.affine else None
+        if config.fusion_init == "identity":
+            with torch.no_grad():
+                self.text_factor.copy_((torch.eye(width) / rank).expand_as(self.text_factor))
+            nn.init.normal_(self.latent_factor, std=self.latent_std(width, initial_std) * (rank * size) ** -0.5)
+        else:
+            # The released code appends a constant 1 to v and z; its weights are drawn like all others.
+            for factor in (self.text_factor, self.latent_factor, self.text_bias, self.latent_bias):
+                if factor is not None:
+                    nn.init.normal_(factor, std=initial_std)
+
+    @staticmethod
+    def latent_std(width: int, initial_std: float) -> float:
+        """Returns the standard deviation of sum_j W_z^j z at the start, for z from N(0, I) and ``identity``."""
+        return 1.0
+
+    def summed_maps(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Returns sum_j W_z^j z (N x L x d), and sum_j W_v^j (L x d x d) with its bias (L x d)."""
+        latent = torch.einsum("nlk,ldk->nld", z, self.latent_factor.sum(1))
+        if self.text_bias is None or self.latent_bias is None:
+            return latent, self.text_factor.sum(1), None
+        return latent + self.latent_bias.sum(1), self.text_factor.sum(1), self.text_bias.sum(1)
+
+
+class TensorProduct(FactorFusion):
+    """Eq. 9: one map of the value vectors and one gate per layer."""
+
+    @override
+    def inject(self, z: Tensor) -> Injection:
+        gate, values, bias = self.summed_maps(z)
+        return Injection(gate=gate, values=values, value_bias=bias, layers=self.layers)
+
+
+class Addition(FactorFusion):
+    """The sum in place of the product, of the same maps."""
+
+    @staticmethod
+    @override
+    def latent_std(width: int, initial_std: float) -> float:
+        """Returns the standard deviation of a value vector's entries, so that z does not drown them at first."""
+        return initial_std * width**0.5
+
+    @override
+    def inject(self, z: Tensor) -> Injection:
+        shift, values, bias = self.summed_maps(z)
+        return Injection(shift=shift, values=values, value_bias=bias, layers=self.layers)
+
+
+class LowRankProduct(FactorFusion):
+    """The low-rank product of Liu et al. 2018: ``rank`` maps of the value vectors, each with its own gate."""
+
+    @override
+    def inject(self, z: Tensor) -> Injection:
+        gates = torch.einsum("nlk,lrdk->nlrd", z, self.latent_factor)
+        if self.latent_bias is not None:
+            gates = gates + self.latent_bias
+        bias = None if self.text_bias is None else self.text_bias.flatten(1)
+        return Injection(
+            gate=gates.flatten(2), values=self.text_factor.flatten(1, 2), value_bias=bias, layers=self.layers
+        )
+
+
+FUSIONS: Mapping[FusionName, type[Fusion]] = {
+    "tensor_product": TensorProduct,
+    "low_rank": LowRankProduct,
+    "add": Addition,
+    "memory": MemoryToken,
+    "none": NoFusion,
+}
+
+# Source and text of a conditional task
+
+
+class SeparatePairs:
+    """Reads [BOS source EOS] and [BOS text EOS], as they are in a batch (the paper)."""
+
+    def text_to_encode(self, batch: Batch) -> Batch:
+        """Returns what the encoder reads for x, with what it reads for c as condition."""
+        return batch
+
+    def source_to_encode(self, source: Batch) -> Batch:
+        """Returns what the encoder reads for c."""
+        return source
+
+    def source_to_decode(self, source: Batch) -> Batch:
+        """Returns what the decoder reads before the text."""
+        return source
+
+
+class JoinedPairs(SeparatePairs):
+    """Reads [source BOS text EOS] as x and [source EOS] as c; the decoder reads [source BOS text EOS].
+
+    With a tokenizer whose BOS is its EOS, </s>, these are the sequences of the released code.
+
+    Args:
+        pad: id of padding.
+        eos: id of the end of text.
+    """
+
+    def __init__(self, pad: int, eos: int) -> None:
+        self.pad, self.eos = pad, eos
+
+    @override
+    def text_to_encode(self, batch: Batch) -> Batch:
+        if batch.condition is None:
+            return batch
+        pairs = zip(self._without_frame(batch.condition), _ids(batch), strict=True)
+        joined = [source + text for source, text in pairs]
+        return Batch.collate(joined, self.pad, self.source_to_encode(batch.condition)).to(batch.ids.device)
+
+    @override
+    def source_to_encode(self, source: Batch) -> Batch:
+        return Batch.collate([ids[1:] for ids in _ids(source)], self.pad).to(source.ids.device)
+
+    @override
+    def source_to_decode(self, source: Batch) -> Batch:
+        return Batch.collate(self._without_frame(source), self.pad).to(source.ids.device)
+
+    def _without_frame(self, source: Batch) -> list[list[int]]:
+        """Returns the ids between BOS and EOS; a source that was cut has no EOS."""
+        return [ids[1:-1] if ids[-1] == self.eos else ids[1:] for ids in _ids(source)]
+
+
+def _ids(batch: Batch) -> list[list[int]]:
+    """Returns the ids of each text without padding."""
+    return [ids[mask].tolist() for ids, mask in zip(batch.ids, batch.mask, strict=True)]

@@ -1,8 +1,8 @@
-"""Checkpoints of the code that Hu et al. (2022) released, as systems of this suite.
+"""Imports checkpoints of the code that Hu et al. (2022) released.
 
 A checkpoint is the state dict of one model, GPT-2 with latent variables, whose encoder and decoder share their stack.
-With L layers of width d, latent variables of size p, rank r and vocabulary V it holds, weights outputs x inputs but for
-GPT-2's own, which are inputs x outputs:
+With L layers of width d, latent variables of size p, rank r and vocabulary V it holds these tensors. Weights are
+outputs x inputs, except GPT-2's own, which are inputs x outputs.
 
     encoder.{wte,wpe,ln_f,h.l...}                GPT-2
     encoder.h.l.attn.lmf.text_factor.j           d x (d + 1)      Eq. 9, on [v; 1]
@@ -12,12 +12,12 @@ GPT-2's own, which are inputs x outputs:
     encoder.reccurnt_cell_weight_{hh,ih}.l       p x p            recurrence
     encoder.pooling.l.attention_weights          d                attention pooling
     decoder.lm_head                              V x d            output layer, not tied
-    decoder.mlp_bow                              d x p            bag of words; a loss, no part of the model
+    decoder.mlp_bow                              d x p            bag-of-words loss; not part of the model
     decoder.{wte,wpe,ln_f,h.l...}                the shared stack again
     {encoder,decoder}.h.l.attn.{bias,masked_bias}    buffers: the causal mask
 
-The constant 1 stands BEHIND v and z (``LMFLayer`` of the released ``model.py``), so the last column of a factor is a
-second bias: here both are summed into the one bias that they are.
+The constant 1 comes AFTER v and z (``LMFLayer`` of the released ``model.py``), so the last column of a factor is a
+second bias. The import adds the two biases into one.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from bench.errors import BenchError, unknown_name
 from bench.interface import ImportedModel
 from bench.reading import parse_as
 from bench.specs import BackboneSpec, ModelSpec, SystemSpec
-from della.configuration import Della2022Config
+from della.model import Della2022Config
 
 HEAD_SIZE = 64
-"""Of every GPT-2; the number of heads is not in a state dict."""
+"""Dimensions per attention head of every GPT-2; a state dict does not contain the number of heads."""
 
 DROPOUT = 0.1
-"""Of every GPT-2, in case it is trained on."""
+"""Dropout of every GPT-2, for training that continues from the checkpoint."""
 
 PAD, BOS, EOS = "<|endoftext|>", "<s>", "</s>"
-"""What the released code pads with, and the two tokens it adds to GPT-2's."""
+"""The padding of the released code, and the two tokens that it adds to GPT-2's."""
 
 STACK = ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
-"""The parts of a block, each with weight and bias."""
+"""Modules of a block, each with weight and bias."""
 
 NETWORKS = {
     "posterior": "recog_network",
@@ -56,14 +56,11 @@ NETWORKS = {
     "recurrence_hh": "reccurnt_cell_weight_hh",
     "recurrence_ih": "reccurnt_cell_weight_ih",
 }
-"""The networks of the hierarchy by their released names."""
-
-Named = tuple[str, Tensor]
-"""A tensor with its name."""
+"""Released names of the networks of `LatentHierarchy`."""
 
 
 @dataclass(frozen=True)
-class Layout:
+class Sizes:
     """The sizes of a checkpoint.
 
     Attributes:
@@ -72,8 +69,8 @@ class Layout:
         latent_size: p.
         rank: r.
         vocabulary: V.
-        positions: longest sequence.
-        conditional: whether it is the model of pairs.
+        positions: length of the longest sequence.
+        conditional: whether it is the model for conditional tasks.
     """
 
     layers: int
@@ -85,17 +82,19 @@ class Layout:
     conditional: bool
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], where: Path) -> Layout:
-        """Reads the sizes off the tensors that tell them.
+    def of(cls, tensors: Mapping[str, Tensor], where: Path) -> Sizes:
+        """Reads the sizes from the shapes and numbers of tensors.
 
         Raises:
-            BenchError: one of these is missing or no matrix: no such checkpoint.
+            BenchError: one of these tensors is missing or no matrix, so the file is no such checkpoint.
         """
-        telling = [f"encoder.{name}.weight" for name in ("wte", "wpe", "recog_network.0", "prior_network.0")]
-        for name in telling:
+        matrices = [f"encoder.{name}.weight" for name in ("wte", "wpe", "recog_network.0", "prior_network.0")]
+        for name in matrices:
             if name not in tensors or tensors[name].dim() != 2:
                 raise BenchError(f"{where}: no checkpoint of the released DELLA code: it lacks {name!r}.")
-        (vocabulary, width), (positions, _), (outputs, _), (_, seen) = (tensors[name].shape for name in telling)
+        (vocabulary, width), (positions, _), (outputs, _), (_, prior_inputs) = (
+            tensors[name].shape for name in matrices
+        )
         latent_size = outputs // 2
         return cls(
             layers=_count(tensors, r"encoder\.h\.(\d+)\."),
@@ -104,17 +103,17 @@ class Layout:
             rank=_count(tensors, r"encoder\.h\.0\.attn\.lmf\.text_factor\.(\d+)\."),
             vocabulary=vocabulary,
             positions=positions,
-            conditional=seen != latent_size,
+            conditional=prior_inputs != latent_size,
         )
 
-    def stack(self) -> dict[str, tuple[int, ...]]:
-        """Returns name and shape of what encoder and decoder share."""
+    def stack_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns name and shape of the tensors that encoder and decoder share."""
         d, p = self.width, self.latent_size
         shapes: dict[str, tuple[int, ...]] = {"wte.weight": (self.vocabulary, d), "wpe.weight": (self.positions, d)}
-        sizes = {"attn.c_attn": (d, 3 * d), "attn.c_proj": (d, d), "mlp.c_fc": (d, 4 * d), "mlp.c_proj": (4 * d, d)}
+        matrices = {"attn.c_attn": (d, 3 * d), "attn.c_proj": (d, d), "mlp.c_fc": (d, 4 * d), "mlp.c_proj": (4 * d, d)}
         for block in (f"h.{number}" for number in range(self.layers)):
             for part in STACK:
-                shape = sizes.get(part, (d,))
+                shape = matrices.get(part, (d,))
                 shapes |= {f"{block}.{part}.weight": shape, f"{block}.{part}.bias": shape[-1:]}
             for j in range(self.rank):
                 for factor, inputs in (("text_factor", d), ("latent_factor", p)):
@@ -122,10 +121,10 @@ class Layout:
                     shapes |= {f"{name}.weight": (d, inputs + 1), f"{name}.bias": (d,)}
         return {**shapes, "ln_f.weight": (d,), "ln_f.bias": (d,)}
 
-    def needed(self) -> dict[str, tuple[int, ...]]:
-        """Returns name and shape of everything that the model is made of, once."""
+    def required_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns name and shape of all tensors of the model; of shared ones, the encoder's name."""
         d, p = self.width, self.latent_size
-        shapes = {f"encoder.{name}": shape for name, shape in self.stack().items()}
+        shapes = {f"encoder.{name}": shape for name, shape in self.stack_shapes().items()}
         shapes["decoder.lm_head.weight"] = (self.vocabulary, d)
         networks = {
             "recog_network": (2 * p, d + p),
@@ -139,32 +138,32 @@ class Layout:
                 shapes |= {f"encoder.{name}.{number}.weight": shape, f"encoder.{name}.{number}.bias": shape[:1]}
         return shapes
 
-    def unneeded(self) -> set[str]:
-        """Returns the names of what may be there besides: the shared stack again, buffers, and the bag of words."""
-        again = {f"decoder.{name}" for name in self.stack()}
+    def optional_names(self) -> set[str]:
+        """Returns the names of tensors that are not imported: the decoder's shared stack, buffers, the bag of words."""
+        shared = {f"decoder.{name}" for name in self.stack_shapes()}
         masks = {
             f"{half}.h.{number}.attn.{buffer}"
             for half in ("encoder", "decoder")
             for number in range(self.layers)
             for buffer in ("bias", "masked_bias")
         }
-        return again | masks | {"decoder.mlp_bow.weight", "decoder.mlp_bow.bias"}
+        return shared | masks | {"decoder.mlp_bow.weight", "decoder.mlp_bow.bias"}
 
     def check(self, tensors: Mapping[str, Tensor], where: Path) -> None:
-        """Raises a BenchError unless every tensor is known, none is missing, and all have their shapes."""
-        needed = self.needed()
+        """Raises a BenchError if a tensor is missing, unknown or of the wrong shape."""
+        required = self.required_shapes()
         for problem, names in (
-            ("lacks", [name for name in needed if name not in tensors]),
-            ("has more than a DELLA of these sizes:", sorted(tensors.keys() - needed.keys() - self.unneeded())),
+            ("lacks", [name for name in required if name not in tensors]),
+            ("has more than a DELLA of these sizes:", sorted(tensors.keys() - required.keys() - self.optional_names())),
         ):
             if names:
                 more = f" and {len(names) - 1} more" if len(names) > 1 else ""
                 raise BenchError(f"{where}: the checkpoint {problem} {names[0]!r}{more}.")
-        for name, shape in needed.items():
+        for name, shape in required.items():
             if tensors[name].shape != shape:
-                found = tuple(tensors[name].shape)
-                raise BenchError(f"{where}: {name!r} has shape {found}; with the other tensors it would be {shape}.")
-        for name in self.stack():
+                actual = tuple(tensors[name].shape)
+                raise BenchError(f"{where}: {name!r} has shape {actual}; with the other tensors it would be {shape}.")
+        for name in self.stack_shapes():
             copy = tensors.get(f"decoder.{name}")
             if copy is not None and not torch.equal(copy, tensors[f"encoder.{name}"]):
                 raise BenchError(f"{where}: 'decoder.{name}' differs from 'encoder.{name}', which it shares.")
@@ -175,43 +174,43 @@ def import_released(path: Path, options: Mapping[str, Any], heads: int | None = 
 
     Args:
         path: the ``.pt`` file; nothing in it is executed.
-        options: of `della-2022` that a state dict does not tell.
-        heads: attention heads; one per 64 dimensions, as in every GPT-2, if not given.
+        options: options of `della-2022` that cannot be read from a state dict.
+        heads: number of attention heads; by default one per 64 dimensions, as in every GPT-2.
 
     Raises:
-        BenchError: the file is no such checkpoint, or options contradict it.
+        BenchError: the file is no such checkpoint, or the options contradict it.
     """
     tensors = _read(path)
-    layout = Layout.of(tensors, path)
-    layout.check(tensors, path)
-    heads = heads or layout.width // HEAD_SIZE
-    if not heads or layout.width % heads:
-        raise BenchError(f"{path}: {heads or 'no'} heads do not divide a width of {layout.width}; name another number.")
+    sizes = Sizes.of(tensors, path)
+    sizes.check(tensors, path)
+    heads = heads or sizes.width // HEAD_SIZE
+    if not heads or sizes.width % heads:
+        raise BenchError(f"{path}: {heads or 'no'} heads do not divide a width of {sizes.width}; name another number.")
     if unknown := sorted(options.keys() - {"layers"}, key=str):
         raise unknown_name("option of a released checkpoint", str(unknown[0]), ["layers"])
-    told: dict[str, Any] = {"latent_size": layout.latent_size, "rank": layout.rank}
-    if layout.conditional:
-        told["pairs"] = "joined"
-    config = parse_as(Della2022Config, {**options, **told}, f"options of {path}")
+    known: dict[str, Any] = {"latent_size": sizes.latent_size, "rank": sizes.rank}
+    if sizes.conditional:
+        known["pairs"] = "joined"
+    config = parse_as(Della2022Config, {**options, **known}, f"options of {path}")
     return ImportedModel(
         spec=ModelSpec(
             system=SystemSpec(name="della-2022", options=config.model_dump(mode="json"), label="della-2022"),
             backbone=BackboneSpec(
-                layers=layout.layers, width=layout.width, heads=heads, positions=layout.positions, dropout=DROPOUT
+                layers=sizes.layers, width=sizes.width, heads=heads, positions=sizes.positions, dropout=DROPOUT
             ),
-            conditional=layout.conditional,
-            # Where the released code frames pairs it does not begin a text, it ends the source.
-            special_tokens=(PAD, EOS if layout.conditional else BOS, EOS),
+            conditional=sizes.conditional,
+            # On pairs the released code puts </s> between source and text, and no <s>.
+            special_tokens=(PAD, EOS if sizes.conditional else BOS, EOS),
         ),
-        weights=dict(_translated(tensors, layout, config.latent_layers(layout.layers))),
+        weights=dict(_renamed(tensors, sizes, config.latent_layers(sizes.layers))),
         tokens=(PAD, BOS, EOS),
-        vocabulary_size=layout.vocabulary,
+        vocabulary_size=sizes.vocabulary,
     )
 
 
-def _translated(tensors: Mapping[str, Tensor], layout: Layout, latent_layers: Sequence[int]) -> Iterator[Named]:
-    """Yields the weights by their names in `Della`."""
-    for name in layout.stack():
+def _renamed(tensors: Mapping[str, Tensor], sizes: Sizes, latent_layers: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
+    """Yields the weights with their names in `Della`."""
+    for name in sizes.stack_shapes():
         if ".lmf." not in name:
             yield f"backbone.model.transformer.{name}", tensors[f"encoder.{name}"]
     yield "backbone.model.lm_head.weight", tensors["decoder.lm_head.weight"]
@@ -222,7 +221,7 @@ def _translated(tensors: Mapping[str, Tensor], layout: Layout, latent_layers: Se
                 yield f"hierarchy.{ours}.{group}.{part}", tensors[f"encoder.{released}.{layer}.{part}"]
     for factor in ("text", "latent"):
         names = [
-            [f"encoder.h.{layer}.attn.lmf.{factor}_factor.{j}" for j in range(layout.rank)] for layer in latent_layers
+            [f"encoder.h.{layer}.attn.lmf.{factor}_factor.{j}" for j in range(sizes.rank)] for layer in latent_layers
         ]
         weights = torch.stack([torch.stack([tensors[f"{name}.weight"] for name in row]) for row in names])
         biases = torch.stack([torch.stack([tensors[f"{name}.bias"] for name in row]) for row in names])
@@ -231,10 +230,10 @@ def _translated(tensors: Mapping[str, Tensor], layout: Layout, latent_layers: Se
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """Returns the state dict in a file, by name.
+    """Returns the tensors of a state dict, by name.
 
     Raises:
-        BenchError: it cannot be read without executing what is in it, or is no state dict.
+        BenchError: the file cannot be read without executing code in it, or holds no state dict.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -242,11 +241,11 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise BenchError(f"cannot read {path}: {error.strerror or error}.") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
         raise BenchError(f"{path}: damaged, or no state dict that can be read without executing it.") from None
-    if not isinstance(content, Mapping) or not all(isinstance(one, Tensor) for one in content.values()):
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise BenchError(f"{path}: no state dict: expected tensors by name, got {type(content).__name__}.")
     return {str(name): tensor for name, tensor in content.items()}
 
 
 def _count(names: Iterable[str], pattern: str) -> int:
-    """Returns one more than the largest number that ``pattern`` finds at the start of a name."""
-    return max((int(found[1]) + 1 for name in names if (found := re.match(pattern, name))), default=0)
+    """Returns one more than the largest number that ``pattern`` matches at the start of a name."""
+    return max((int(match[1]) + 1 for name in names if (match := re.match(pattern, name))), default=0)

@@ -91,7 +91,7 @@ class Attention(nn.Module):
         queries, keys, values = self.c_attn(states).chunk(3, dim=-1)
         if z is not None:
             values = self.lmf(values, z)
-        q, k, v = (one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in (queries, keys, values))
+        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (queries, keys, values))
         scores = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).masked_fill(hidden, -math.inf)
         result = self.dropout(scores.softmax(-1)) @ v
         return self.dropout(self.c_proj(result.transpose(1, 2).flatten(2)))

@@ -15,7 +15,14 @@ from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
 from bench.interface import LatentPath
-from bench.latents import Gaussian, GaussianPosterior, draw_noise, path_of, sample_gaussian_prior, standard_gaussian
+from bench.latents import (
+    Gaussian,
+    GaussianPosterior,
+    draw_noise,
+    path_from_groups,
+    sample_gaussian_prior,
+    standard_normal_like,
+)
 
 EXACT: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -28,8 +35,8 @@ def gaussian(*shape: int, seed: int = 0) -> Gaussian:
     )
 
 
-def torchs(one: Gaussian) -> Independent[Normal]:
-    return Independent(Normal(one.mean, (one.log_variance / 2).exp()), 1)
+def torchs(ours: Gaussian) -> Independent[Normal]:
+    return Independent(Normal(ours.mean, (ours.log_variance / 2).exp()), 1)
 
 
 def streams(*seeds: int) -> list[torch.Generator]:
@@ -78,15 +85,15 @@ def test_gradients_flow_through_a_draw() -> None:
 
 def test_parameters_are_split_and_clamped() -> None:
     parameters = torch.tensor([[1.0, -7.0, 6.0, -0.5]])
-    free, bound = Gaussian.split(parameters), Gaussian.split(parameters, clamp=5.0)
+    free, bound = Gaussian.from_parameters(parameters), Gaussian.from_parameters(parameters, clamp=5.0)
     assert (free.mean.tolist(), free.log_variance.tolist()) == ([[1.0, -7.0]], [[6.0, -0.5]])
     assert (bound.mean.tolist(), bound.log_variance.tolist()) == ([[1.0, -5.0]], [[5.0, -0.5]])
 
 
-def test_standard_gaussian() -> None:
+def test_standard_normal_like() -> None:
     z = torch.randn(3, 4, dtype=torch.float64)
     expected = Normal(torch.zeros((), dtype=torch.float64), 1.0).log_prob(z).sum(-1)
-    torch.testing.assert_close(standard_gaussian(z).log_prob(z), expected, **EXACT)
+    torch.testing.assert_close(standard_normal_like(z).log_prob(z), expected, **EXACT)
 
 
 def test_a_texts_noise_does_not_depend_on_its_batch() -> None:
@@ -138,8 +145,8 @@ def test_a_posterior_scores_its_own_samples_and_everybodys() -> None:
     assert shared.z[0].shape == (1, 15, 4)
     assert scores.shape == (3, 15, 1)
     for text in range(3):
-        one = Gaussian(q.mean[text], q.log_variance[text])
-        torch.testing.assert_close(scores[text, :, 0], torchs(one).log_prob(path.z[0].reshape(15, 4)), **EXACT)
+        of_text = Gaussian(q.mean[text], q.log_variance[text])
+        torch.testing.assert_close(scores[text, :, 0], torchs(of_text).log_prob(path.z[0].reshape(15, 4)), **EXACT)
 
 
 def test_a_narrowed_path_is_the_samples_between() -> None:
@@ -183,7 +190,7 @@ def test_samples_of_a_prior_score_themselves() -> None:
 def test_groups_stand_side_by_side_in_a_path() -> None:
     z, terms = torch.zeros(2, 3, 4), [torch.full((2, 3), float(group)) for group in range(3)]
     kl = [torch.full((2, 3, size), float(size)) for size in (4, 2, 1)]
-    path = path_of([z] * 3, [z] * 3, terms, terms, kl)
+    path = path_from_groups([z] * 3, [z] * 3, terms, terms, kl)
     assert len(path.z) == len(path.mean) == 3
     assert path.log_q.shape == path.kl.shape == (2, 3, 3)
     assert path.log_q[0, 0].tolist() == [0.0, 1.0, 2.0]

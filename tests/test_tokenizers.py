@@ -64,7 +64,7 @@ def test_every_text_comes_back(tokenizer: Tokenizer, some: list[str]) -> None:
     ids = tokenizer.encode(some)
     assert tokenizer.decode(ids) == some
     special = {tokenizer.pad, tokenizer.bos, tokenizer.eos}
-    assert not special & {one for text in some for one in inner(tokenizer, text)}
+    assert not special & {token for text in some for token in inner(tokenizer, text)}
 
 
 @pytest.mark.parametrize("text", ["<eos>", "a<bos>b", " <pad> <eos> <bos>", "<eos", "</s><|endoftext|>"])

@@ -1,4 +1,4 @@
-"""Attention by the kernels that the device has."""
+"""Scaled dot-product attention by the fastest way that the device has."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ def attend(
 ) -> Tensor:
     """Returns scaled dot-product attention (N x queries x heads x size of a value).
 
-    No kernel of torch for processors drops weights; with dropout torch goes step by step, and so is done here, faster.
+    None of torch's fused kernels for the CPU has dropout; the steps that torch takes instead are done faster here.
 
     Args:
         module: the attention layer.
         query: (N x heads x queries x head size).
         key: (N x heads x keys x head size).
         value: (N x heads x keys x size of a value).
-        attention_mask: True where a query may look, or None for everywhere, or for everything before it.
-        dropout: probability with which a weight is dropped.
-        scaling: of the products; 1 / sqrt(head size) if None.
-        is_causal: whether, without a mask, queries look only at what is before them; the module's if None.
+        attention_mask: True where a query may look, or None: then ``is_causal`` decides.
+        dropout: probability with which an attention weight is dropped.
+        scaling: factor of the products; 1 / sqrt(head size) if None.
+        is_causal: whether, without a mask, queries look only at keys up to their own position; if None, the module's
+            attribute decides.
         **kwargs: passed on to SDPA.
     """
     if not dropout or query.device.type != "cpu" or query.shape[1] != key.shape[1]:
@@ -50,5 +51,8 @@ def attend(
 
 
 def causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
-    """Returns where the last ``queries`` of ``keys`` positions may look: at themselves and before (queries x keys)."""
+    """Returns True where a query may look: at its own position and before (queries x keys).
+
+    The queries are the last of the positions of the keys.
+    """
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)

@@ -1,4 +1,4 @@
-"""How tokens are chosen, the same for every decoder: greedily or by sampling, each text with noise of its own."""
+"""How tokens are chosen, the same for every decoder: greedily, or by sampling with separate noise for each text."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from transformers import (
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
+from typing_extensions import override
 
 from bench.batch import Seeds
 from bench.errors import BenchError
@@ -25,22 +26,22 @@ from bench.tokenizers import Tokenizer
 
 
 class GumbelNoise(LogitsProcessor):  # type: ignore[misc]  # transformers is not typed to mypy
-    """Adds Gumbel noise to the scores of each row from its own stream: the best then is a sample of the softmax."""
+    """Adds Gumbel noise to the logits of each row, from its own stream: the argmax is then a sample of the softmax."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self.streams = [torch.Generator().manual_seed(seed) for seed in seeds]
 
+    @override
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Returns the noisy scores (rows x vocabulary)."""
         size = scores.shape[-1]
         exponential = torch.stack([torch.empty(size).exponential_(generator=stream) for stream in self.streams])
         return scores - exponential.log().to(scores.device, scores.dtype)
 
 
 def sampling_processors(decoding: DecodingSpec, seed: Seeds, rows: int) -> LogitsProcessorList:
-    """Returns temperature, top-k, top-p and noise, in this order: greedy search over them is sampling.
+    """Returns temperature, top-k, top-p and noise, in this order: greedy search after them is sampling.
 
-    Where nothing is sampled there are none.
+    The list is empty unless the strategy is ``sample``.
     """
     processors = LogitsProcessorList()
     if decoding.strategy == "sample":
@@ -66,18 +67,18 @@ def decode_stepwise(
 ) -> list[list[int]]:
     """Decodes texts with a decoder that keeps its own state; returns their ids without BOS and EOS.
 
-    It chooses as ``Backbone.generate`` does: the same scores and seeds make the same texts.
+    Tokens are chosen as in ``Backbone.generate``: the same logits and seeds give the same texts.
 
     Args:
-        step: takes the newest token of every text (N) and returns the scores of the next (N x vocabulary).
+        step: takes the newest token of every text (N) and returns the logits of the next (N x vocabulary).
         rows: number of texts N.
-        tokenizer: of BOS and EOS.
-        decoding: how.
-        seed: of sampling.
-        device: of the decoder.
+        tokenizer: tokenizer with the ids of BOS and EOS.
+        decoding: strategy and its settings.
+        seed: seed of sampling.
+        device: device of the decoder.
 
     Raises:
-        BenchError: beam search, which has to reorder states.
+        BenchError: the strategy is beam search, which would have to reorder the decoder's states.
     """
     if decoding.strategy == "beam":
         raise BenchError("a decoder that keeps its own state has no beam search; allowed are sample and greedy.")
@@ -93,11 +94,11 @@ def decode_stepwise(
         newest = processors(ids, step(ids[:, -1])).argmax(-1)
         ids = torch.cat([ids, newest[:, None]], dim=1)
         ended |= newest == tokenizer.eos
-    return texts_of(ids[:, 1:], tokenizer)
+    return without_special_tokens(ids[:, 1:], tokenizer)
 
 
-def texts_of(ids: Tensor, tokenizer: Tokenizer) -> list[list[int]]:
-    """Returns the decoded ids (N x T) up to the first EOS, other special tokens left out."""
-    special = {tokenizer.pad, tokenizer.bos, tokenizer.eos}
-    kept = (takewhile(lambda one: one != tokenizer.eos, row) for row in ids.tolist())
-    return [[one for one in row if one not in special] for row in kept]
+def without_special_tokens(ids: Tensor, tokenizer: Tokenizer) -> list[list[int]]:
+    """Returns each row of generated ids (N x T) up to the first EOS, without padding and BOS."""
+    special = {tokenizer.pad, tokenizer.bos}
+    texts = (takewhile(lambda token: token != tokenizer.eos, row) for row in ids.tolist())
+    return [[token for token in text if token not in special] for text in texts]

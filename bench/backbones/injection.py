@@ -1,7 +1,24 @@
-"""How a latent variable enters a decoder: six places, all open to every system.
+"""How a latent variable enters a decoder: six places, and how the tensors get there.
 
-The decoder is an unmodified Hugging Face model. What a system adds reaches it as keyword arguments that begin with
-``decoder_``, so that generation expands them over beams and an encoder never sees them.
+A system returns an `Injection`: tensors with one row per sample. The decoder stays an unmodified Hugging Face model.
+The tensors reach it in these steps:
+
+1. Every tensor is a keyword of the model's forward pass: ``decoder_embedding``, ``decoder_gate``, ... Hugging Face's
+   ``generate`` repeats each tensor among the keywords for the beams of its row. It does not pass keywords that begin
+   with ``decoder_`` to an encoder, so BART's encoder never sees them.
+2. The forward pass (`InjectedGPT2`, `InjectedBart`) adds the embedding and the logits itself. All other keywords pass
+   unchanged through every block to the block's attention function. Hugging Face finds that function by name:
+   ``register_attention`` registers `injected_attention` under the name ``ATTENTION``, which every stack is built with.
+3. All layers receive the same keywords, and each takes its slice. ``Backbone.set_gated_layers`` and
+   ``Backbone.set_memory_layers`` set ``gate_index`` and ``memory_index`` on the self-attention module of each decoder
+   block: the index of the layer on the layer axis of the tensors. An attention module without an index, as in an
+   encoder or a cross-attention, ignores the keywords.
+4. Value maps are the same for all samples. Where a layer has one, it is merged into the weights of the layer's value
+   projection (``Backbone.merged_value_maps``) and costs nothing per token. Several maps of a layer cannot be merged;
+   they are a keyword too, and the attention function applies them.
+
+The training pass runs the blocks without the model's forward pass (``TransformerStack.run_blocks``), with the keywords
+of step 3 and the weights of step 4.
 """
 
 from __future__ import annotations
@@ -17,6 +34,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from bench.backbones.attention import attend, causal_mask
 
 ATTENTION = "della_bench"
+"""Name of `injected_attention` in Hugging Face configs."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +45,16 @@ class Injection:
         embedding: added to the embedding of every token (N x width).
         memory: key and value of one extra position that every token attends to (N x layers x 2 x width).
         gate: multiplies the attention output, before its projection, in each gated layer (N x layers x width).
-        shift: added to it, behind the gate (N x layers x width).
-        logits: added to the scores of the next token (N x vocabulary).
-        values: maps W composed with the value projection of each gated layer, v -> W v (layers x width x width).
-            The same for all samples: merged into the weights, no product per token. Several maps of a layer stand
-            below each other (layers x rank * width x width), with as many gates (N x layers x rank * width): the gated
-            parts are summed. No one projection holds them; the attention applies them.
+        shift: added to the attention output, after the gate (N x layers x width).
+        logits: added to the logits of the next token (N x vocabulary).
+        values: maps W of the value vectors of each gated layer, v -> W v, the same for all samples (layers x width x
+            width). Several maps of a layer are stacked (layers x rank * width x width), with as many gates (N x layers
+            x rank * width); the gated results are summed.
         value_bias: added to W v (layers x rank * width).
-        layers: 0-based numbers of the gated layers, in the order of ``gate``; the others are left alone.
+        layers: 0-based numbers of the gated layers, in the order of ``gate``; all other layers are unchanged.
 
     Raises:
-        ValueError: a memory beside several value maps; which of them its value went through, nobody could say.
+        ValueError: a memory together with several value maps, because it would be undefined which maps its value.
     """
 
     embedding: Tensor | None = None
@@ -60,30 +77,32 @@ class Injection:
 
     @property
     def merged_layers(self) -> tuple[int, ...]:
-        """The layers whose value projections take up their one map."""
+        """The layers with one value map, which is merged into the value projection."""
         return self.layers if self.rank == 1 else ()
 
     def keywords(self) -> dict[str, Any]:
-        """Returns as keyword arguments of the decoder the per-sample tensors, and value maps that cannot be merged."""
-        return self._given("embedding", "logits") | self.attention_keywords()
+        """Returns the keywords of the model's forward pass."""
+        return self._keywords("embedding", "logits") | self.attention_keywords()
 
     def attention_keywords(self) -> dict[str, Any]:
-        """Returns those of them that the attention of each layer takes."""
-        given = self._given("memory", "gate", "shift")
-        # A tuple, because generation repeats every tensor among its keywords for each beam.
-        return given | {"decoder_values": (self.values, self.value_bias)} if self.rank > 1 else given
+        """Returns the keywords of the attention function."""
+        keywords = self._keywords("memory", "gate", "shift")
+        if self.rank > 1:
+            # In a tuple, because generation repeats every tensor for each beam, and value maps have no rows of samples.
+            keywords["decoder_values"] = (self.values, self.value_bias)
+        return keywords
 
-    def _given(self, *names: str) -> dict[str, Any]:
+    def _keywords(self, *names: str) -> dict[str, Any]:
         return {f"decoder_{name}": tensor for name in names if (tensor := getattr(self, name)) is not None}
 
     def embedded(self, tokens: Tensor, n: int) -> Tensor:
-        """Returns embedded tokens (B x T x width) for n samples of each text, the embedding added (N x T x width)."""
+        """Repeats embedded tokens (B x T x width) for n samples of each text and adds ``embedding`` (N x T x width)."""
         tokens = tokens.repeat_interleave(n, dim=0)
         return tokens if self.embedding is None else tokens + self.embedding[:, None]
 
 
 def register_attention() -> None:
-    """Makes the attention known to transformers under the name ``ATTENTION``; may be called any number of times."""
+    """Registers `injected_attention` in transformers as ``ATTENTION``; calling it again changes nothing."""
     AttentionInterface.register(ATTENTION, injected_attention)
     AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
@@ -100,15 +119,14 @@ def injected_attention(
     decoder_values: tuple[Tensor, Tensor | None] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Scaled dot-product attention with the memory in front of the keys and gate and shift behind the sum.
+    """Scaled dot-product attention with the memory before the keys, and with gate and shift applied to its output.
 
     A gate g = W_z z does not depend on the position, so sum_i a_i (v_i * g) = g * sum_i a_i v_i (Eq. 9 of DELLA):
-    gating the output of the attention is gating every value vector. Weights a_i sum to one, so that shifting the output
-    is shifting every value vector, but for dropout of weights, which the shift is spared.
+    gating the output of the attention equals gating every value vector. The weights a_i sum to one, so shifting the
+    output equals shifting every value vector; only dropout of attention weights does not reach the shift.
 
     Args:
-        module: the attention layer; its ``memory_index`` picks the memory, its ``gate_index`` the other parts. A layer
-            without the one or the other (an encoder's, a cross-attention) takes nothing.
+        module: the attention layer, perhaps with ``memory_index`` and ``gate_index``.
         query: (N x heads x queries x head size).
         key: (N x key-value heads x keys x head size).
         value: as ``key``.
@@ -116,9 +134,9 @@ def injected_attention(
         decoder_memory: (N x layers x 2 x key-value heads * head size).
         decoder_gate: (N x gated layers x rank * heads * head size).
         decoder_shift: (N x gated layers x heads * head size).
-        decoder_values: maps of the value vectors and their biases, where a layer has several (gated layers x rank *
-            width x width, gated layers x rank * width).
-        **kwargs: passed on to ``attend``.
+        decoder_values: several maps of the value vectors per layer, with their biases (gated layers x rank * width x
+            width, gated layers x rank * width).
+        **kwargs: passed to ``attend``.
 
     Returns:
         The attended values (N x queries x heads x head size), and None for the weights.
@@ -126,14 +144,14 @@ def injected_attention(
     layer = getattr(module, "memory_index", None)
     if decoder_memory is not None and layer is not None:
         extra = decoder_memory[:, layer].unflatten(-1, (key.shape[1], 1, -1))  # N x 2 x heads x 1 x size
-        attention_mask = _with_memory(attention_mask, query.shape[2], key.shape[2], query.device)
+        attention_mask = _mask_with_memory(attention_mask, query.shape[2], key.shape[2], query.device)
         key = torch.cat([extra[:, 0].to(key.dtype), key], dim=2)
         value = torch.cat([extra[:, 1].to(value.dtype), value], dim=2)
     index = getattr(module, "gate_index", None)
     if decoder_values is not None and index is not None:
         maps, biases = decoder_values
         bias = None if biases is None else biases[index]
-        output = _attend_through(maps[index], bias, module, query, key, value, attention_mask, **kwargs)
+        output = _attend_to_mapped_values(maps[index], bias, module, query, key, value, attention_mask, **kwargs)
     else:
         output = attend(module, query, key, value, attention_mask, **kwargs)[:, :, None]
     if decoder_gate is not None and index is not None:
@@ -146,7 +164,7 @@ def injected_attention(
     return output, None
 
 
-def _attend_through(
+def _attend_to_mapped_values(
     maps: Tensor,
     bias: Tensor | None,
     module: nn.Module,
@@ -158,8 +176,9 @@ def _attend_through(
 ) -> Tensor:
     """Attends to W v for each of several maps W (rank * width x width): N x queries x rank x heads x head size.
 
-    A text as a whole has its values mapped. A token behind a cache would map those of all tokens before it anew;
-    sum_i a_i W v_i = W sum_i a_i v_i, so there each head attends to whole value vectors and their sum is mapped.
+    In a pass over a whole text the value vectors are mapped before attention. With a cache this would map the values of
+    all earlier tokens again for every new token. Since sum_i a_i W v_i = W sum_i a_i v_i, each head then attends to
+    full-width value vectors, and the result is mapped.
     """
     heads, size = value.shape[1], value.shape[3]
     whole = value.transpose(1, 2).flatten(2)  # N x keys x width
@@ -168,17 +187,17 @@ def _attend_through(
         mapped = mapped.permute(0, 3, 1, 2, 4).flatten(3)  # N x heads x keys x rank * size
         attended = attend(module, query, key, mapped, attention_mask, **kwargs)
         return attended.unflatten(-1, (-1, size)).transpose(2, 3)
-    every = whole[:, None].expand(-1, heads, -1, -1)
-    attended = attend(module, query, key, every, attention_mask, **kwargs)
-    of_heads = maps.unflatten(0, (-1, heads, size)).repeat_interleave(query.shape[1] // heads, dim=1)
-    output = torch.einsum("nqhd,rhsd->nqrhs", attended, of_heads)
+    per_head = whole[:, None].expand(-1, heads, -1, -1)
+    attended = attend(module, query, key, per_head, attention_mask, **kwargs)
+    maps_of_heads = maps.unflatten(0, (-1, heads, size)).repeat_interleave(query.shape[1] // heads, dim=1)
+    output = torch.einsum("nqhd,rhsd->nqrhs", attended, maps_of_heads)
     if bias is None:
         return output
     return output + bias.unflatten(0, (-1, heads, size)).repeat_interleave(query.shape[1] // heads, dim=1)
 
 
-def _with_memory(mask: Tensor | None, queries: int, keys: int, device: torch.device) -> Tensor | None:
-    """Lets every query see one more position, in front of the keys."""
+def _mask_with_memory(mask: Tensor | None, queries: int, keys: int, device: torch.device) -> Tensor | None:
+    """Returns the attention mask with one more position before the keys, which every query may look at."""
     if mask is None:
         if queries == 1:
             return None

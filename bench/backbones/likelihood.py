@@ -1,4 +1,4 @@
-"""The likelihood of texts from a decoder's hidden states, with scores of tokens only where one is predicted."""
+"""The likelihood of texts from a decoder's hidden states; logits are computed only where a token is predicted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from bench.batch import Batch
 
 LOGITS_AT_ONCE = 2**24
-"""Scores held at once: 64 MB of float32, a few times over while a loss is made of them, whatever the vocabulary."""
+"""Number of logits held at once: 64 MB of float32, and a few times as much while the loss is computed."""
 
 
 def text_log_likelihood(
@@ -27,12 +27,12 @@ def text_log_likelihood(
 
     Args:
         batch: B texts.
-        states: hidden states of the decoder, each text n times, its samples side by side (B n x positions x width).
-        output_layer: takes hidden states (P x width), returns the scores of all tokens (P x vocabulary).
+        states: hidden states of the decoder; the n samples of a text are adjacent (B n x positions x width).
+        output_layer: maps hidden states (P x width) to logits (P x vocabulary).
         vocabulary_size: number of tokens.
         n: samples per text.
-        starts: where among the positions each text's BOS stands (B); None for the first.
-        added: to all scores of a sample (B n x vocabulary).
+        starts: position of each text's BOS (B); None for the first position.
+        added: added to all logits of a sample (B n x vocabulary).
     """
     length = batch.inputs.shape[1]
     text, position = batch.predicted // length, batch.predicted % length
@@ -41,18 +41,18 @@ def text_log_likelihood(
     rows = (text[:, None] * n + torch.arange(n, device=text.device)).T.flatten()
     hidden = states[rows, position.repeat(n)]
     targets = batch.targets.flatten()[batch.predicted].repeat(n)
-    at_once = max(1, LOGITS_AT_ONCE // vocabulary_size)
+    chunk_size = max(1, LOGITS_AT_ONCE // vocabulary_size)
 
     def token_log_likelihood(hidden: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
         logits = output_layer(hidden) if added is None else output_layer(hidden) + added[rows]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return -nn.functional.cross_entropy(logits, targets, reduction="none")
 
-    if len(hidden) <= at_once:
+    if len(hidden) <= chunk_size:
         terms = token_log_likelihood(hidden, rows, targets)
     else:
-        # Kept for the backward pass, the scores of all chunks would take the memory that chunks save.
-        chunks = zip(hidden.split(at_once), rows.split(at_once), targets.split(at_once), strict=True)
+        # Without checkpoints the backward pass would need the logits of all chunks at once.
+        chunks = zip(hidden.split(chunk_size), rows.split(chunk_size), targets.split(chunk_size), strict=True)
         terms = torch.cat(
             [checkpoint(token_log_likelihood, *c, use_reentrant=False, preserve_rng_state=False) for c in chunks]
         )

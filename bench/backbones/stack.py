@@ -1,4 +1,4 @@
-"""What every Transformer stack is: a Hugging Face model that encodes texts, with its tokenizer."""
+"""A Transformer stack: a Hugging Face model that encodes texts, with its tokenizer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,39 +14,46 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from bench.backbones.dropout import use_fast_dropout
+from bench.backbones.injection import ATTENTION
 from bench.batch import Batch
+from bench.specs import StackSpec
 from bench.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncoderOutput:
     """Hidden states of an encoder pass.
 
     Attributes:
         layers: output of every block (L of B x T x width).
         last: output of the whole stack, after its final layer norm if it has one (B x T x width).
-        first_token: the first token's part of ``last``, behind the pooler of a stack that has one (B x width).
+        first_token_state: one vector per text: the first token's state in ``last``, after BERT's pooler for BERT
+            (B x width).
         mask: True at tokens, False at padding (B x T).
     """
 
     layers: tuple[Tensor, ...]
     last: Tensor
-    first_token: Tensor
+    first_token_state: Tensor
     mask: Tensor
 
 
-class Stack(nn.Module, ABC):
+class TransformerStack(nn.Module, ABC):
     """A Hugging Face model that encodes texts.
 
-    Its blocks are run one by one, for what the model's own pass does not do: give the output of every block, with other
-    weights for a while, recomputing activations, and never asking the device what a mask looks like.
+    Its blocks are run one by one, because the model's own forward pass cannot return the output of every block, use
+    other weights for one pass, recompute activations, or work without copying the mask from the GPU.
+
+    Class attributes:
+        model_class: class of the Hugging Face model.
 
     Attributes:
         model: the Hugging Face model.
         tokenizer: its tokenizer.
-        activation_checkpointing: whether the backward pass computes the activations of a block anew, instead of
-            keeping them.
+        activation_checkpointing: whether the backward pass recomputes the activations of each block, to save memory.
     """
+
+    model_class: ClassVar[type[PreTrainedModel]]
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -55,25 +62,69 @@ class Stack(nn.Module, ABC):
         self.model = model
         self.activation_checkpointing = False
 
-    @property
+    @classmethod
+    def from_scratch(cls, spec: StackSpec, tokenizer: Tokenizer) -> Self:
+        """Builds a stack of the given size with random weights from torch's global generator."""
+        settings = cls.scratch_settings(spec, tokenizer) | cls.dropout_settings(spec.dropout)
+        config = cls.model_class.config_class(vocab_size=len(tokenizer), attn_implementation=ATTENTION, **settings)
+        return cls(cls.model_class(config), tokenizer)
+
+    @classmethod
+    def from_pretrained(cls, spec: StackSpec, where: str, tokenizer: Tokenizer) -> Self:
+        """Loads a stack from a folder or the hub.
+
+        Raises:
+            BenchError: the weights do not fit the tokenizer.
+        """
+        model = cls.model_class.from_pretrained(
+            where,
+            revision=spec.revision,
+            attn_implementation=ATTENTION,
+            use_safetensors=True,
+            dtype=torch.float32,
+            **cls.dropout_settings(spec.dropout),
+        )
+        cls.fit_tokenizer(model, tokenizer, where)
+        return cls(model, tokenizer)
+
+    @classmethod
     @abstractmethod
+    def scratch_settings(cls, spec: StackSpec, tokenizer: Tokenizer) -> dict[str, Any]:
+        """Returns the entries of the Hugging Face config that set the size and the start of a model from scratch."""
+
+    @classmethod
+    @abstractmethod
+    def dropout_settings(cls, p: float) -> dict[str, float]:
+        """Returns the entries of the Hugging Face config that set the dropout probability ``p`` everywhere."""
+
+    @classmethod
+    @abstractmethod
+    def fit_tokenizer(cls, model: PreTrainedModel, tokenizer: Tokenizer, where: str) -> None:
+        """Adapts a pretrained model to the tokenizer.
+
+        Raises:
+            BenchError: the weights, loaded from ``where``, do not fit the tokenizer.
+        """
+
+    @property
     def width(self) -> int:
         """Hidden size."""
+        return int(self.model.config.hidden_size)
 
     @property
-    @abstractmethod
     def n_layers(self) -> int:
-        """Number of blocks; where encoder and decoder are two, of each."""
+        """Number of blocks; of an encoder-decoder, the number in each of the two."""
+        return int(self.model.config.num_hidden_layers)
 
     @property
-    @abstractmethod
     def positions(self) -> int:
-        """Longest sequence it takes."""
+        """Length of the longest sequence that the stack takes; of a decoder-only stack, the condition included."""
+        return int(self.model.config.max_position_embeddings)
 
     @property
-    @abstractmethod
     def initial_std(self) -> float:
-        """Standard deviation of the weights before any training; what is added to the stack begins alike."""
+        """Standard deviation of the weights before training; networks that a system adds start with the same."""
+        return float(self.model.config.initializer_range)
 
     @property
     def vocabulary_size(self) -> int:
@@ -81,55 +132,58 @@ class Stack(nn.Module, ABC):
         return int(self.model.config.vocab_size)
 
     @abstractmethod
-    def encode(self, batch: Batch) -> Encoded:
-        """Runs the encoder over the texts, every token seeing every other; padding is seen by none."""
+    def encode(self, batch: Batch) -> EncoderOutput:
+        """Runs the encoder over the texts: every token attends to every token of its text, none to padding."""
 
     @abstractmethod
     def blocks(self) -> Sequence[nn.Module]:
         """Returns all blocks."""
 
-    def through(
+    def run_blocks(
         self,
         blocks: Iterable[nn.Module],
         states: Tensor,
-        merged: Mapping[int, Mapping[str, Tensor]] | None = None,
+        replaced: Mapping[int, Mapping[str, Tensor]] | None = None,
         **keywords: Any,
     ) -> tuple[Tensor, ...]:
         """Runs blocks one after the other and returns the output of each (B x T x width).
 
         Args:
-            blocks: of the model.
+            blocks: blocks of the model.
             states: embedded tokens (B x T x width).
-            merged: values that parameters have in this pass: by the block's place, by their names in the block.
-            **keywords: for every block.
+            replaced: values that replace parameters in this pass: by the block's index, by the name in the block.
+            **keywords: passed to every block.
         """
 
-        def run(block: nn.Module, own: Mapping[str, Tensor] | None, states: Tensor) -> Tensor:
-            if own is None:
+        def run(block: nn.Module, weights: Mapping[str, Tensor] | None, states: Tensor) -> Tensor:
+            if weights is None:
                 return cast(Tensor, block(states, **keywords))
-            return cast(Tensor, torch.func.functional_call(block, dict(own), (states,), keywords))
+            return cast(Tensor, torch.func.functional_call(block, dict(weights), (states,), keywords))
 
-        recomputes = self.activation_checkpointing and torch.is_grad_enabled()
+        recompute = self.activation_checkpointing and torch.is_grad_enabled()
         outputs: list[Tensor] = []
-        for place, block in enumerate(blocks):
-            own = None if merged is None else merged.get(place)
-            states = checkpoint(run, block, own, states, use_reentrant=False) if recomputes else run(block, own, states)
+        for index, block in enumerate(blocks):
+            weights = None if replaced is None else replaced.get(index)
+            if recompute:
+                states = checkpoint(run, block, weights, states, use_reentrant=False)
+            else:
+                states = run(block, weights, states)
             outputs.append(states)
         return tuple(outputs)
 
 
 def scaled_std(width: int) -> float:
-    """Returns the standard deviation that weights from scratch begin with.
+    """Returns the standard deviation of initial weights.
 
-    GPT-2 and BART begin with 0.02 at a width of 768; a narrower model shall start with signals as strong.
+    GPT-2 and BART use 0.02 at a width of 768; other widths are scaled so that signals start equally strong.
     """
     return 0.02 * (768 / width) ** 0.5
 
 
 @contextmanager
 def compiled(blocks: Sequence[nn.Module]) -> Iterator[None]:
-    """Lets ``torch.compile`` make the kernels of blocks for a while, the same for all lengths."""
-    # Every block counts as the same code, and each has passes of several kinds: it would soon give up on them.
+    """Compiles blocks with ``torch.compile`` while the context lasts; one compiled kernel serves all lengths."""
+    # torch counts all blocks as the same code, each with passes of several kinds, and stops compiling at its limit.
     with torch._dynamo.config.patch(recompile_limit=16 * len(blocks)):
         for block in blocks:
             block.forward = torch.compile(block.forward, dynamic=True)
@@ -141,5 +195,5 @@ def compiled(blocks: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def padding_mask(batch: Batch) -> Tensor | None:
-    """Returns where attention may look (B x 1 x 1 x T), or None where no text is padded."""
+    """Returns True where attention may look (B x 1 x 1 x T), or None if no text is padded."""
     return batch.mask[:, None, None] if batch.padded else None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from bench.backbones import backbone_width, build_backbone, build_encoder
+from bench.backbones import build_backbone, build_encoder, check_backbone
 from bench.interface import System
 from bench.objectives import apply_adaptations
 from bench.reading import parse_as
@@ -30,7 +30,7 @@ def build_system(cls: type[System], spec: ModelSpec, tokenizer: Tokenizer, seed:
         if cls.uses_transformer:
             arguments = [build_backbone(spec.backbone, tokenizer), options, spec.conditional]
         else:
-            arguments = [tokenizer, backbone_width(spec.backbone), options, spec.conditional]
+            arguments = [tokenizer, check_backbone(spec.backbone).width, options, spec.conditional]
         if spec.encoder is not None and tokenizer.encoder is not None:
             arguments.append(build_encoder(spec.encoder, tokenizer.encoder.tokenizer))
         system = create(*arguments)

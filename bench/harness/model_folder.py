@@ -61,7 +61,7 @@ class ModelFolder:
         tokenizer = read_tokenizer(folder / TOKENIZER, spec.special_tokens)
         if spec.encoder is not None:
             wordpiece = read_tokenizer(folder / ENCODER_TOKENIZER, BERT_TOKENS)
-            tokenizer = tokenizer.with_encoder(EncoderTokens(wordpiece, check_encoder(spec.encoder)))
+            tokenizer = tokenizer.with_encoder(EncoderTokens(wordpiece, check_encoder(spec.encoder).positions))
         return cls(folder, spec, tokenizer)
 
     def digest(self) -> str:

@@ -96,7 +96,7 @@ def _tokenizer(spec: RunSpec, data: TaskData) -> Tokenizer:
     if spec.encoder is None:
         return tokenizer
     wordpiece = build_encoder_tokenizer(spec.encoder, texts)
-    return tokenizer.with_encoder(EncoderTokens(wordpiece, check_encoder(spec.encoder)))
+    return tokenizer.with_encoder(EncoderTokens(wordpiece, check_encoder(spec.encoder).positions))
 
 
 def tokenize_splits(
@@ -141,7 +141,7 @@ def text_limits(spec: RunSpec) -> tuple[int, int | None]:
     Raises:
         BenchError: the positions of the backbone leave no room for a text, or the backbone cannot be built.
     """
-    positions = check_backbone(spec.backbone)
+    positions = check_backbone(spec.backbone).positions
     source = min(spec.task.max_source_tokens, positions) if spec.task.conditional else None
     room = positions - (source or 0 if spec.backbone.kind == "decoder-only" else 0)
     if room < 3:

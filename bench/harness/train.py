@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.backbones import Stack, compiled
+from bench.backbones import TransformerStack, compiled
 from bench.batch import Batch, batches_of_similar_length
 from bench.harness.batches import micro_batches_on_device
 from bench.harness.checkpoint import AUXILIARY, Checkpoint, Progress
@@ -115,7 +115,7 @@ class Trainer:
         Returns:
             The progress; if ``diverged`` is set, a loss was not finite, and the weights of the system mean nothing.
         """
-        stacks = [module for module in self.system.modules() if isinstance(module, Stack)]
+        stacks = [module for module in self.system.modules() if isinstance(module, TransformerStack)]
         with ExitStack() as settings:
             for stack in stacks:
                 stack.activation_checkpointing = self.spec.activation_checkpointing

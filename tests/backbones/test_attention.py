@@ -60,7 +60,7 @@ def test_with_dropout_it_is_the_literal_one(factors: list[Tensor], seen: str, qu
     torch.testing.assert_close(ours, theirs, **EXACT)
     direction = torch.randn_like(ours)
     for found, expected in zip(
-        *(torch.autograd.grad((one * direction).sum(), leaves) for one in (ours, theirs)), strict=True
+        *(torch.autograd.grad((output * direction).sum(), leaves) for output in (ours, theirs)), strict=True
     ):
         torch.testing.assert_close(found, expected, **EXACT)
 
@@ -122,7 +122,7 @@ def test_on_average_dropout_changes_nothing(queries: int, keys: int) -> None:
     query, key, value, _, _ = (tensor[:1] for tensor in tensors(2, 2, queries, keys))
     expected = attend(Attention(), query, key, value, None)
     torch.manual_seed(2)
-    many = attend(Attention(), *(one.expand(draws, -1, -1, -1) for one in (query, key, value)), None, dropout=P)
+    many = attend(Attention(), *(tensor.expand(draws, -1, -1, -1) for tensor in (query, key, value)), None, dropout=P)
     error = many.std(0) / draws**0.5
     assert bool(((many.mean(0) - expected[0]).abs() <= 5 * error).all())
     assert bool((error > 0).all())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.backbones import backbone_width, build_backbone
+from bench.backbones import build_backbone, check_backbone
 from bench.errors import BenchError
 from bench.specs import BackboneKind, BackboneSpec
 from bench.tokenizers import Tokenizer
@@ -16,15 +16,15 @@ from tests import pretrained_models
 @pytest.mark.parametrize("kind", ["decoder-only", "encoder-decoder"])
 def test_it_is_the_width_of_the_backbone(tokenizer: Tokenizer, kind: BackboneKind) -> None:
     spec = BackboneSpec(kind=kind, layers=1, width=12, heads=2)
-    assert backbone_width(spec) == build_backbone(spec, tokenizer).width == 12
+    assert check_backbone(spec).width == build_backbone(spec, tokenizer).width == 12
 
 
 @pytest.mark.parametrize("kind", ["decoder-only", "encoder-decoder"])
 def test_a_pretrained_backbone_has_the_width_of_its_folder(tmp_path: Path, kind: BackboneKind) -> None:
     folder = pretrained_models.save(kind, tmp_path / "model")
-    assert backbone_width(BackboneSpec(kind=kind, source="folder", path=folder, width=64)) == 16
+    assert check_backbone(BackboneSpec(kind=kind, source="folder", path=folder, width=64)).width == 16
 
 
 def test_an_impossible_backbone_is_refused() -> None:
     with pytest.raises(BenchError, match=r"backbone\.width is 13, no multiple of backbone\.heads, 2"):
-        backbone_width(BackboneSpec(width=13, heads=2))
+        check_backbone(BackboneSpec(width=13, heads=2))

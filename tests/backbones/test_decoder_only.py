@@ -45,7 +45,7 @@ def _no_gradients() -> Iterator[None]:
 def gpt2(make_backbone: Make) -> Backbone:
     """Three layers, of which the first and the last can be gated."""
     made = make_backbone(layers=3)
-    made.gate_layers(GATED)
+    made.set_gated_layers(GATED)
     return made
 
 
@@ -192,7 +192,7 @@ class TestLikelihood:
     def test_of_a_text_is_the_same_alone_and_beside_others(self, make_backbone: Make, batch: Batch, parts: str) -> None:
         """In float32, where matrices of another shape are multiplied in another order: 1e-5 nats per text."""
         made = make_backbone(layers=3, dtype=torch.float32)
-        made.gate_layers(GATED)
+        made.set_gated_layers(GATED)
         injection = injection_of(made, len(batch), parts, torch.float32)
         together = made.log_likelihood(batch, injection)
         for number, ids in enumerate(texts_of(batch)):
@@ -231,8 +231,8 @@ class TestLikelihood:
         torch.testing.assert_close(found, expected, **EXACT)
         expected.sum().backward()
         found.sum().backward()
-        for one, other in zip(parts.parameters(), whole.parameters(), strict=True):
-            torch.testing.assert_close(one.grad, other.grad, **EXACT)
+        for parameter, expected in zip(parts.parameters(), whole.parameters(), strict=True):
+            torch.testing.assert_close(parameter.grad, expected.grad, **EXACT)
 
     @torch.enable_grad()
     def test_scores_of_all_tokens_are_never_there_at_once(
@@ -246,9 +246,9 @@ class TestLikelihood:
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 nonlocal largest
                 result = func(*args, **(kwargs or {}))
-                made = [one for one in tree_leaves(result) if isinstance(one, torch.Tensor) and one.dim() > 1]
+                made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor) and leaf.dim() > 1]
                 # Of a vocabulary's size, but no weights.
-                sizes = [len(one) for one in made if one.shape[-1] == backbone.vocabulary_size and len(one) != width]
+                sizes = [len(t) for t in made if t.shape[-1] == backbone.vocabulary_size and len(t) != width]
                 largest = max([largest, *sizes])
                 return result
 
@@ -270,8 +270,8 @@ class TestLikelihood:
 class TestEncoder:
     def test_sees_what_comes_later(self, gpt2: Backbone) -> None:
         first, second = (gpt2.encode(Batch.collate([[1, 40, 41, last, 2]], pad=0)) for last in (42, 43))
-        for one, other in zip(first.layers, second.layers, strict=True):
-            assert float((one[0, 0] - other[0, 0]).abs().max()) > 1e-4
+        for states, changed in zip(first.layers, second.layers, strict=True):
+            assert float((states[0, 0] - changed[0, 0]).abs().max()) > 1e-4
         assert len(first.layers) == gpt2.n_layers
 
     def test_last_is_the_normalised_output_of_the_top_block(self, gpt2: Backbone, batch: Batch) -> None:
@@ -285,8 +285,8 @@ class TestEncoder:
         together = made.encode(batch)
         for number, ids in enumerate(texts_of(batch)):
             alone = made.encode(Batch.collate([ids], pad=0))
-            for one, whole in zip((*alone.layers, alone.last), (*together.layers, together.last), strict=True):
-                torch.testing.assert_close(one[0], whole[number, : len(ids)], rtol=0, atol=1e-5)
+            for states, whole in zip((*alone.layers, alone.last), (*together.layers, together.last), strict=True):
+                torch.testing.assert_close(states[0], whole[number, : len(ids)], rtol=0, atol=1e-5)
 
     def test_is_transformers_own_model_with_an_open_mask(self, gpt2: Backbone, batch: Batch) -> None:
         encoded = gpt2.encode(batch)
@@ -308,7 +308,7 @@ def greedy(gpt2: Backbone, injection: Injection, length: int) -> list[int]:
         if best == tokenizer.eos:
             break
         ids.append(best)
-    return [one for one in ids[1:] if one not in (tokenizer.pad, tokenizer.bos)]
+    return [token for token in ids[1:] if token not in (tokenizer.pad, tokenizer.bos)]
 
 
 class TestGeneration:
@@ -343,15 +343,15 @@ class TestGeneration:
             )[0, 1:]
             .tolist()
         )
-        expected = [one for one in ids[: [*ids, tokenizer.eos].index(tokenizer.eos)] if one > tokenizer.bos]
+        expected = [token for token in ids[: [*ids, tokenizer.eos].index(tokenizer.eos)] if token > tokenizer.bos]
         assert gpt2.generate(1, Injection(), BEAM, seed=0) == [expected]
 
     def test_the_same_seed_decodes_the_same_text(self, gpt2: Backbone) -> None:
         decoding = DecodingSpec(max_tokens=12)
         first, again, other = (gpt2.generate(4, Injection(), decoding, seed) for seed in (1, 1, 2))
         assert first == again
-        assert all(one != another for one, another in zip(first, other, strict=True))
-        assert len({tuple(one) for one in first}) == 4
+        assert all(text != changed for text, changed in zip(first, other, strict=True))
+        assert len({tuple(text) for text in first}) == 4
 
     def test_a_text_does_not_depend_on_how_many_follow(self, gpt2: Backbone) -> None:
         decoding = DecodingSpec(max_tokens=12)

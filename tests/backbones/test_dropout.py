@@ -12,7 +12,7 @@ from scipy.stats import binomtest, chisquare
 from torch import nn
 from transformers import BertModel, GPT2LMHeadModel, PreTrainedModel
 
-from bench.backbones import Backbone, Stack, build_encoder
+from bench.backbones import Backbone, TransformerStack, build_encoder
 from bench.backbones.dropout import STEPS, Dropout, drop
 from bench.specs import EncoderSpec
 from bench.tokenizers import Tokenizer
@@ -134,7 +134,7 @@ def test_a_module_drops_in_training_alone_and_draws_nothing_otherwise() -> None:
 @pytest.fixture(params=["GPT-2", "BERT"])
 def stack_and_plain(
     request: pytest.FixtureRequest, make_backbone: Callable[..., Backbone], encoder_tokenizer: Tokenizer
-) -> tuple[Stack, PreTrainedModel]:
+) -> tuple[TransformerStack, PreTrainedModel]:
     """A stack that drops, and transformers' own model of its configuration."""
     if request.param == "GPT-2":
         backbone = make_backbone(dropout=0.25)
@@ -143,7 +143,9 @@ def stack_and_plain(
     return encoder, BertModel(encoder.model.config)
 
 
-def test_every_dropout_of_transformers_modules_is_replaced(stack_and_plain: tuple[Stack, PreTrainedModel]) -> None:
+def test_every_dropout_of_transformers_modules_is_replaced(
+    stack_and_plain: tuple[TransformerStack, PreTrainedModel],
+) -> None:
     """BART has none: its blocks call torch's function."""
     stack, plain = stack_and_plain
     ours, theirs = (

@@ -148,7 +148,7 @@ def test_gradients_reach_memory_and_gate() -> None:
     ours, _ = injected_attention(Attention(), query, key, value, None, decoder_memory=memory, decoder_gate=gate)
     theirs = literal(query, key, value, causal(3, 3), memory[:, 1], gate[:, 0])
     weights = torch.randn_like(ours)
-    pairs = zip(*(torch.autograd.grad((one * weights).sum(), leaves) for one in (ours, theirs)), strict=True)
+    pairs = zip(*(torch.autograd.grad((output * weights).sum(), leaves) for output in (ours, theirs)), strict=True)
     for found, expected in pairs:
         torch.testing.assert_close(found, expected, **EXACT)
 
@@ -164,10 +164,10 @@ def test_keywords_are_the_parts_of_each_sample_and_none_that_is_missing() -> Non
 
 
 def test_one_map_of_the_values_is_merged_and_several_are_a_keyword() -> None:
-    one, several = (Injection(values=torch.zeros(2, rank * 4, 4), layers=(0, 2)) for rank in (1, 3))
-    assert (Injection().rank, one.rank, several.rank) == (0, 1, 3)
-    assert (one.merged_layers, several.merged_layers) == ((0, 2), ())
-    assert one.keywords() == {}
+    single, several = (Injection(values=torch.zeros(2, rank * 4, 4), layers=(0, 2)) for rank in (1, 3))
+    assert (Injection().rank, single.rank, several.rank) == (0, 1, 3)
+    assert (single.merged_layers, several.merged_layers) == ((0, 2), ())
+    assert single.keywords() == {}
     assert several.keywords() == {"decoder_values": (several.values, None)}
 
 

@@ -78,7 +78,7 @@ def test_a_folder_gives_the_same_model_with_room_for_the_special_tokens(save: Sa
     with torch.no_grad():
         logits = made.model(**inputs).logits[..., :BYTES], expected(**inputs).logits
     if kind == "decoder-only":  # rows of padding hold what they like
-        logits = tuple(one[mask.bool()] for one in logits)
+        logits = tuple(tensor[mask.bool()] for tensor in logits)
     torch.testing.assert_close(*logits, **CLOSE)
 
 
@@ -120,8 +120,8 @@ def test_weights_of_half_precision_become_whole(save: Save, kind: BackboneKind) 
 def test_what_it_is_can_be_told_without_its_weights(save: Save, kind: BackboneKind) -> None:
     folder = save(kind)
     (folder / "model.safetensors").write_bytes(b"junk")
-    assert check_backbone(BackboneSpec(kind=kind, source="folder", path=folder, positions=7)) == POSITIONS
-    assert check_backbone(BackboneSpec(kind=kind, positions=7)) == 7
+    assert check_backbone(BackboneSpec(kind=kind, source="folder", path=folder, positions=7)).positions == POSITIONS
+    assert check_backbone(BackboneSpec(kind=kind, positions=7)).positions == 7
 
 
 @each_kind
@@ -168,10 +168,10 @@ def test_decoding_is_the_specs_and_not_the_folders(save: Save, kind: BackboneKin
     config = folder / "generation_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), **HABITS}))
     condition = pairs(plain.tokenizer).condition
-    one, other = (
+    plain_texts, texts = (
         backbone.generate(1, Injection(), decoding, 0, condition) for backbone in (plain, build(kind, folder))
     )
-    assert one == other
+    assert plain_texts == texts
     assert theirs(kind, folder).generation_config.suppress_tokens == HABITS["suppress_tokens"]
 
 

@@ -64,7 +64,7 @@ def test_texts_are_those_of_a_cache_that_grows(
     decoding: DecodingSpec,
 ) -> None:
     decoder = make_backbone(kind=kind, layers=3)
-    decoder.gate_layers(GATED)
+    decoder.set_gated_layers(GATED)
     injection, n = injection_of(decoder, len(batch), parts), 1 if conditional else len(batch)
     decode: Callable[[], Any] = partial(decoder.generate, n, injection, decoding, 3, batch if conditional else None)
     growing = decode()

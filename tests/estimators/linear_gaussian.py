@@ -22,7 +22,7 @@ from bench.batch import Batch, Generators, Seeds
 from bench.bootstrap import Array
 from bench.errors import BenchError
 from bench.interface import LatentPath, Posterior, System
-from bench.latents import LOG_2PI, Gaussian, draw_noise, path_of
+from bench.latents import LOG_2PI, Gaussian, draw_noise, path_from_groups
 from bench.specs import DecodingSpec, SystemConfig
 from bench.tokenizers import Tokenizer
 
@@ -251,7 +251,7 @@ class ChainPosterior(Posterior):
             log_p.append(p.log_prob(z[-1]))
             kl.append(q.kl_dimensions(p))
             so_far = torch.cat([so_far, z[-1]], dim=-1)
-        return path_of(z, mean, log_q, log_p, kl)
+        return path_from_groups(z, mean, log_q, log_p, kl)
 
     def log_prob(self, path: LatentPath) -> Tensor:
         """Scores samples under every text's posterior (B x n x G)."""

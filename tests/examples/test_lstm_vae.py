@@ -36,8 +36,8 @@ def system(tokenizer: Tokenizer) -> LstmVAE:
 def lstm(network: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> Tensor:
     """Runs an LSTM over the inputs of one text (T x size), gate by gate; returns its hidden states (T x hidden)."""
     states = []
-    for one in inputs:
-        gates = network.weight_ih_l0 @ one + network.bias_ih_l0 + network.weight_hh_l0 @ hidden + network.bias_hh_l0
+    for x in inputs:
+        gates = network.weight_ih_l0 @ x + network.bias_ih_l0 + network.weight_hh_l0 @ hidden + network.bias_hh_l0
         let_in, forget, new, let_out = gates.chunk(4)
         cell = forget.sigmoid() * cell + let_in.sigmoid() * new.tanh()
         hidden = let_out.sigmoid() * cell.tanh()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench import latents
-from bench.backbones import Stack
+from bench.backbones import TransformerStack
 from bench.batch import Batch, batches_of_similar_length
 from bench.harness.batches import micro_batches_on_device
 from bench.harness.run import run
@@ -125,7 +125,7 @@ def test_activations_computed_anew_are_the_same(micro: MakeSpec, tmp_path: Path,
 def bytes_kept(trainer: Trainer, indices: Sequence[int], recompute: bool) -> int:
     """How much the forward pass of one step keeps for the backward pass, weights aside."""
     for module in trainer.system.modules():
-        if isinstance(module, Stack):
+        if isinstance(module, TransformerStack):
             module.activation_checkpointing = recompute
     own = {parameter.untyped_storage().data_ptr() for parameter in trainer.system.parameters()}
     storages: dict[int, torch.UntypedStorage] = {}

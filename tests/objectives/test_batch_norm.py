@@ -75,7 +75,7 @@ def test_the_kl_has_the_lower_bound_of_the_paper(gamma: float) -> None:
 
     def average(log_variance: torch.Tensor) -> torch.Tensor:
         parameters = torch.cat([mean, log_variance], dim=-1)
-        return Gaussian.split(parameters, through=norm).kl_dimensions(prior).sum(-1).mean()
+        return Gaussian.from_parameters(parameters, mean_transform=norm).kl_dimensions(prior).sum(-1).mean()
 
     assert average(log_variance) > bound
     torch.testing.assert_close(average(torch.zeros_like(log_variance)), bound, rtol=1e-9, atol=0)
@@ -106,7 +106,7 @@ def test_a_training_batch_of_one_is_normalised_by_what_is_known() -> None:
 def test_means_are_bounded_after_they_are_normalised() -> None:
     norm, _ = pair(2, 10.0)
     torch.manual_seed(0)
-    q = Gaussian.split(torch.randn(16, 4, dtype=torch.float64), clamp=5.0, through=norm)
+    q = Gaussian.from_parameters(torch.randn(16, 4, dtype=torch.float64), clamp=5.0, mean_transform=norm)
     assert q.mean.abs().max() == 5.0
 
 

@@ -31,5 +31,5 @@ def test_the_prior_depends_on_the_source(
         system.sample_prior(1, condition, [torch.Generator().manual_seed(row) for row in range(len(pairs))])
         for condition in (pairs.condition, rolled(pairs.condition))
     ]
-    for one, moved in zip(*(path.z for path in samples), strict=True):
-        assert float((one - moved).abs().amax(dim=(1, 2)).min()) > 1e-3
+    for z, rolled_z in zip(*(path.z for path in samples), strict=True):
+        assert float((z - rolled_z).abs().amax(dim=(1, 2)).min()) > 1e-3

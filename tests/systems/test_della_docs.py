@@ -10,7 +10,7 @@ import pytest
 
 from bench.harness.plan import run_spec
 from bench.scales import load_scale
-from della.configuration import Della2022Config, DellaConfig
+from della.model import Della2022Config, DellaConfig
 
 PAGE = (Path(__file__).parents[2] / "docs" / "della.md").read_text(encoding="utf-8")
 LABELS = re.findall(r"\| `([^`]+)` \|\n", PAGE.partition("## Rows of the paper")[2])

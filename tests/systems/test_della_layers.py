@@ -13,8 +13,7 @@ from bench.harness.plan import run_spec
 from bench.interface import System
 from bench.labels import configure
 from bench.scales import load_scale
-from della.configuration import DellaConfig
-from della.model import Della
+from della.model import Della, DellaConfig
 
 
 @pytest.mark.parametrize(

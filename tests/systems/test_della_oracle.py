@@ -91,7 +91,7 @@ def test_samples_and_terms_of_every_layer(system: Della, data: Batch) -> None:
     path = sampled(system, data)
     for index, (ids, source) in enumerate(zip(texts_of(data), sources_of(data), strict=True)):
         z, log_q, log_p, kl = LiteralDella(system).latents(ids, noise_of(index, len(system.groups), 4), source)
-        torch.testing.assert_close(torch.stack([one[index, 0] for one in path.z]), torch.stack(z), **TOLERANCE)
+        torch.testing.assert_close(torch.stack([group[index, 0] for group in path.z]), torch.stack(z), **TOLERANCE)
         torch.testing.assert_close(path.log_q[index, 0], log_q, **TOLERANCE)
         torch.testing.assert_close(path.log_p[index, 0], log_p, **TOLERANCE)
         torch.testing.assert_close(path.kl[index, 0], kl, **TOLERANCE)
@@ -139,14 +139,14 @@ def test_cached_greedy_generation(system: Della, data: Batch) -> None:
             if best == tokenizer.eos:
                 break
             ids.append(best)
-        assert generated == [one for one in ids[1:] if one not in (tokenizer.pad, tokenizer.bos)]
+        assert generated == [token for token in ids[1:] if token not in (tokenizer.pad, tokenizer.bos)]
 
 
 def test_beams_of_a_text_do_not_depend_on_those_beside_it(system: Della, data: Batch) -> None:
     path = system.sample_prior(2, data.condition, torch.Generator().manual_seed(3))
     decoding = DecodingSpec(strategy="beam", beams=3, max_tokens=6)
     together = system.generate(path, data.condition, decoding, seed=0)
-    sources = [None if one is None else Batch.collate([one], pad=0) for one in sources_of(data)]
+    sources = [None if ids is None else Batch.collate([ids], pad=0) for ids in sources_of(data)]
     alone = []
     for row in range(len(path.log_q)):
         z = tuple(group[[row]] for group in path.z)

@@ -152,9 +152,11 @@ def test_gradients_of_the_loss(optimus: Make, batch: Batch, injection: str) -> N
         kl = (log_variance.exp() + mean**2 - 1 - log_variance).sum() / 2
         expected = expected + kl - oracle.log_likelihood(ids, z)
     theirs = torch.autograd.grad(expected, list(parameters.values()))
-    for name, one, other in zip(parameters, ours, theirs, strict=True):
+    for name, gradient, expected_gradient in zip(parameters, ours, theirs, strict=True):
         # Sums over all tokens of all texts: rounding of the two orders of summation differs a little more.
-        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-8, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(
+            gradient, expected_gradient, rtol=1e-7, atol=1e-8, msg=lambda text, n=name: f"{n}: {text}"
+        )
 
 
 @each_injection
@@ -167,7 +169,7 @@ def test_cached_greedy_generation(optimus: Make, injection: str) -> None:
         ids = [tokenizer.bos]
         while len(ids) <= 8 and (best := int(oracle.logits(ids, path.z[0][0, k])[-1].argmax())) != tokenizer.eos:
             ids.append(best)
-        assert generated == [one for one in ids[1:] if one not in (tokenizer.pad, tokenizer.bos)]
+        assert generated == [token for token in ids[1:] if token not in (tokenizer.pad, tokenizer.bos)]
 
 
 def test_prior_is_standard_normal(optimus: Make) -> None:

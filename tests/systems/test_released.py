@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from bench.harness.model_folder import import_model, load_model
 from bench.interface import LatentPath
 from bench.specs import DecodingSpec
 from della.model import Della2022
-from della.released import Layout
+from della.released import Sizes
 from tests.released_della import BOS, EOS, PAD, VOCABULARY, Layer, ReleasedDella, save_tokenizer
 
 TEXTS = ("the cat sat on the mat .", "a dog", "no", "the quick brown fox jumps over it")
@@ -148,8 +148,9 @@ def test_posterior_prior_and_terms_of_every_layer(case: Case, gpt2_files: Path) 
 def test_logits_and_likelihood(case: Case, gpt2_files: Path) -> None:
     batch = batch_of(case.system)
     path = case.system.encode(batch).sample(1, torch.Generator().manual_seed(0))
-    read = case.system.pairs.to_decode(batch)
-    states, starts = case.system.backbone.decode(read, case.system.inject(path), 1)
+    source = None if batch.condition is None else case.system.pairs.source_to_decode(batch.condition)
+    decoder_input = replace(batch, condition=source)
+    states, starts = case.system.backbone.decode(decoder_input, case.system.inject(path), 1)
     logits = case.system.backbone.model.lm_head(states)
     likelihood = case.system.log_likelihood(batch, path)
     for index, (ids, condition) in enumerate(as_released(gpt2_files, case.system.conditional)):
@@ -183,7 +184,7 @@ def test_greedy_generation(make_case: MakeCase, gpt2_files: Path, conditional: b
             logits = case.released.decoder.logits(torch.tensor([ids]), case.everywhere(path, index))
             ids.append(int(logits[0, -1].argmax()))
         special = {PAD, BOS, EOS} if source is None else {PAD, EOS}
-        assert generated[index] == [one for one in ids[len(prompt) :] if one not in special]
+        assert generated[index] == [token for token in ids[len(prompt) :] if token not in special]
 
 
 @torch.no_grad()
@@ -191,32 +192,32 @@ def test_the_released_pooling_sees_padding_and_ours_does_not(make_case: MakeCase
     case = make_case()
     (ids, _), *_ = as_released(gpt2_files, conditional=False)
     padded = torch.cat([ids, torch.full((5,), PAD)])
-    without, beside = (
-        case.released.encoder.representations(one[None], torch.tensor([len(ids)])) for one in (ids, padded)
+    unpadded, with_padding = (
+        case.released.encoder.representations(tokens[None], torch.tensor([len(ids)])) for tokens in (ids, padded)
     )
-    assert all((one - other).abs().max() > 1e-3 for one, other in zip(without, beside, strict=True))
+    assert all((x - y).abs().max() > 1e-3 for x, y in zip(unpadded, with_padding, strict=True))
     mask = torch.arange(len(padded))[None] < len(ids)
-    ours = case.system._represent(Batch(padded[None], mask, torch.tensor([])))
-    torch.testing.assert_close(ours[0], torch.cat(without), **case.tolerance)
+    ours = case.system._representations(Batch(padded[None], mask, torch.tensor([])))
+    torch.testing.assert_close(ours[0], torch.cat(unpadded), **case.tolerance)
 
 
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("bow", [False, True])
 def test_every_tensor_is_used_or_known_not_to_be(conditional: bool, bow: bool) -> None:
     state = ReleasedDella(20, conditional=conditional, bow=bow).state_dict()
-    layout = Layout.of(state, Path("x.pt"))
-    assert layout == Layout(3, 16, 4, 4, 20, 48, conditional)
-    needed, unneeded = layout.needed().keys(), layout.unneeded()
-    assert not needed & unneeded
+    sizes = Sizes.of(state, Path("x.pt"))
+    assert sizes == Sizes(3, 16, 4, 4, 20, 48, conditional)
+    required, optional = sizes.required_shapes().keys(), sizes.optional_names()
+    assert not required & optional
     bag = {"decoder.mlp_bow.weight", "decoder.mlp_bow.bias"}
-    assert state.keys() == needed | (unneeded if bow else unneeded - bag)
+    assert state.keys() == required | (optional if bow else optional - bag)
 
 
 @pytest.mark.parametrize(("conditional", "parameters"), [(False, 193_353_984), (True, 193_943_808)])
-def test_the_layout_has_as_many_parameters_as_the_paper_says(conditional: bool, parameters: int) -> None:
+def test_it_has_as_many_parameters_as_the_paper_says(conditional: bool, parameters: int) -> None:
     """Appendix A.1 prints the first number for GPT-2 base, rank 4, 32 dimensions and two tokens more than GPT-2's."""
-    layout = Layout(12, 768, 32, 4, 50_259, 1024, conditional)
-    assert sum(map(math.prod, layout.needed().values())) == parameters
+    sizes = Sizes(12, 768, 32, 4, 50_259, 1024, conditional)
+    assert sum(map(math.prod, sizes.required_shapes().values())) == parameters
 
 
 @pytest.mark.real_data

@@ -8,7 +8,7 @@ from torch import nn
 from bench.backbones import Backbone, InjectedSystem, Injection
 from bench.batch import Batch, Generators
 from bench.interface import LatentPath, Posterior
-from bench.latents import Gaussian, GaussianPosterior, sample_gaussian_prior, standard_gaussian
+from bench.latents import Gaussian, GaussianPosterior, sample_gaussian_prior, standard_normal_like
 from bench.specs import SystemConfig
 
 
@@ -37,14 +37,14 @@ class MyVAE(InjectedSystem):
 
     def encode(self, batch: Batch) -> Posterior:
         """Returns q(z | x), from what the backbone's encoder makes of the first token."""
-        statistics = self.posterior(self.backbone.encode(batch).first_token)
-        return GaussianPosterior(Gaussian.split(statistics, through=self.posterior_mean))
+        statistics = self.posterior(self.backbone.encode(batch).first_token_state)
+        return GaussianPosterior(Gaussian.from_parameters(statistics, mean_transform=self.posterior_mean))
 
     def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
         """Draws n samples of p(z) = N(0, I), for every condition or in all."""
         texts = 1 if condition is None else len(condition)
-        like = self.projection.weight.new_zeros(texts, self.config.latent_size)
-        return sample_gaussian_prior(standard_gaussian(like), n, generator)
+        mean = self.projection.weight.new_zeros(texts, self.config.latent_size)
+        return sample_gaussian_prior(standard_normal_like(mean), n, generator)
 
     def inject(self, path: LatentPath) -> Injection:
         """Returns what z adds to the decoder; see `Injection` for the other places it may enter."""
