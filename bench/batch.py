@@ -75,6 +75,10 @@ class Batch:
         """Tokens the decoder predicts, padding included (B x (T-1))."""
         return self.ids[:, 1:]
 
+    def unpadded(self) -> list[list[int]]:
+        """Returns the ids of each text without padding."""
+        return [ids[mask].tolist() for ids, mask in zip(self.ids, self.mask, strict=True)]
+
     def to(self, device: torch.device | str) -> Batch:
         """Returns the batch on ``device``; from pinned memory to a GPU it is not waited for."""
         return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))

@@ -451,13 +451,13 @@ class JoinedPairs(SeparatePairs):
     def text_to_encode(self, batch: Batch) -> Batch:
         if batch.condition is None:
             return batch
-        pairs = zip(self._without_frame(batch.condition), _ids(batch), strict=True)
+        pairs = zip(self._without_frame(batch.condition), batch.unpadded(), strict=True)
         joined = [source + text for source, text in pairs]
         return Batch.collate(joined, self.pad, self.source_to_encode(batch.condition)).to(batch.ids.device)
 
     @override
     def source_to_encode(self, source: Batch) -> Batch:
-        return Batch.collate([ids[1:] for ids in _ids(source)], self.pad).to(source.ids.device)
+        return Batch.collate([ids[1:] for ids in source.unpadded()], self.pad).to(source.ids.device)
 
     @override
     def source_to_decode(self, source: Batch) -> Batch:
@@ -465,9 +465,4 @@ class JoinedPairs(SeparatePairs):
 
     def _without_frame(self, source: Batch) -> list[list[int]]:
         """Returns the ids between BOS and EOS; a source that was cut has no EOS."""
-        return [ids[1:-1] if ids[-1] == self.eos else ids[1:] for ids in _ids(source)]
-
-
-def _ids(batch: Batch) -> list[list[int]]:
-    """Returns the ids of each text without padding."""
-    return [ids[mask].tolist() for ids, mask in zip(batch.ids, batch.mask, strict=True)]
+        return [ids[1:-1] if ids[-1] == self.eos else ids[1:] for ids in source.unpadded()]

@@ -1,4 +1,4 @@
-"""Gaussians against torch.distributions and Monte Carlo; draws that do not depend on the batch.
+"""Gaussians against torch.distributions and Monte Carlo; samples that do not depend on the batch.
 
 Everything runs in float64; 1e-12 leaves room for the order of a sum.
 """
@@ -44,7 +44,7 @@ def streams(*seeds: int) -> list[torch.Generator]:
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 1)])
-def test_density_and_divergence_equal_torchs(shape: tuple[int, ...]) -> None:
+def test_density_and_divergence_equal_torch(shape: tuple[int, ...]) -> None:
     p, q = gaussian(*shape), gaussian(*shape, seed=1)
     z = torch.randn(4, *shape, dtype=torch.float64)
     torch.testing.assert_close(p.log_prob(z), torchs(p).log_prob(z), **EXACT)
@@ -96,7 +96,7 @@ def test_standard_normal_like() -> None:
     torch.testing.assert_close(standard_normal_like(z).log_prob(z), expected, **EXACT)
 
 
-def test_a_texts_noise_does_not_depend_on_its_batch() -> None:
+def test_the_noise_of_a_text_does_not_depend_on_its_batch() -> None:
     like = torch.zeros(())
     whole = draw_noise(4, 3, 5, streams(10, 11, 12, 13), like)
     for place, seed in enumerate((10, 11, 12, 13)):
@@ -111,13 +111,13 @@ def test_one_stream_serves_a_whole_batch() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_noise_takes_the_type_of_what_it_is_for(dtype: torch.dtype) -> None:
+def test_noise_has_the_data_type_of_its_target(dtype: torch.dtype) -> None:
     noise = draw_noise(2, 3, 5, *streams(1), torch.zeros((), dtype=dtype))
     assert noise.dtype == dtype
     torch.testing.assert_close(noise, torch.randn(2, 3, 5, generator=streams(1)[0]).to(dtype))
 
 
-def test_a_posteriors_path_has_its_terms() -> None:
+def test_terms_of_a_sampled_path() -> None:
     q = gaussian(3, 4)
     path = GaussianPosterior(q).sample(5, torch.Generator().manual_seed(0))
     (z,), (mean,) = path.z, path.mean
@@ -134,7 +134,7 @@ def test_a_posteriors_path_has_its_terms() -> None:
     torch.testing.assert_close(dimensions, expected[:, None].expand(-1, 5, -1), **EXACT)
 
 
-def test_a_posterior_scores_its_own_samples_and_everybodys() -> None:
+def test_log_prob_of_own_and_shared_samples() -> None:
     q = gaussian(3, 4)
     posterior = GaussianPosterior(q)
     path = posterior.sample(5, torch.Generator().manual_seed(0))
@@ -149,7 +149,7 @@ def test_a_posterior_scores_its_own_samples_and_everybodys() -> None:
         torch.testing.assert_close(scores[text, :, 0], torchs(of_text).log_prob(path.z[0].reshape(15, 4)), **EXACT)
 
 
-def test_a_narrowed_path_is_the_samples_between() -> None:
+def test_narrow() -> None:
     path = GaussianPosterior(gaussian(3, 4)).sample(5, torch.Generator().manual_seed(0))
     part = path.narrow(1, 3)
     assert part.n == 2
@@ -157,14 +157,14 @@ def test_a_narrowed_path_is_the_samples_between() -> None:
     assert all(torch.equal(whole[:, 1:3], narrow) for whole, narrow in pairs)
 
 
-def test_a_shared_path_keeps_the_samples_of_a_text_together() -> None:
+def test_shared_keeps_the_samples_of_a_text_adjacent() -> None:
     path = GaussianPosterior(gaussian(3, 4)).sample(5, torch.Generator().manual_seed(0))
     for whole, shared in zip(tensors(path), tensors(path.shared()), strict=True):
         assert shared.shape == (1, 15, whole.shape[-1])
         assert torch.equal(shared[0, 7], whole[1, 2])
 
 
-def test_a_path_has_the_terms_of_a_prior_that_is_given() -> None:
+def test_terms_with_a_given_prior() -> None:
     q, p = gaussian(3, 4), gaussian(3, 4, seed=1)
     path = GaussianPosterior(q, p).sample(5, torch.Generator().manual_seed(0))
     (z,) = path.z
@@ -174,7 +174,7 @@ def test_a_path_has_the_terms_of_a_prior_that_is_given() -> None:
         torch.testing.assert_close(path.kl[:, k, 0], kl_divergence(torchs(q), torchs(p)), **EXACT)
 
 
-def test_samples_of_a_prior_score_themselves() -> None:
+def test_terms_of_samples_from_the_prior() -> None:
     p = gaussian(3, 4)
     path = sample_gaussian_prior(p, 5, torch.Generator().manual_seed(0))
     (z,), (mean,) = path.z, path.mean
@@ -187,7 +187,7 @@ def test_samples_of_a_prior_score_themselves() -> None:
     assert not path.kl.any()
 
 
-def test_groups_stand_side_by_side_in_a_path() -> None:
+def test_path_from_groups() -> None:
     z, terms = torch.zeros(2, 3, 4), [torch.full((2, 3), float(group)) for group in range(3)]
     kl = [torch.full((2, 3, size), float(size)) for size in (4, 2, 1)]
     path = path_from_groups([z] * 3, [z] * 3, terms, terms, kl)
@@ -198,13 +198,13 @@ def test_groups_stand_side_by_side_in_a_path() -> None:
     assert path.kl_dimensions == tuple(kl)
 
 
-def test_concatenated_paths_are_more_samples_of_the_same_texts() -> None:
+def test_concatenate() -> None:
     path = GaussianPosterior(gaussian(3, 4)).sample(5, torch.Generator().manual_seed(0))
     again = LatentPath.concatenate([path.narrow(0, 2), path.narrow(2, 3), path.narrow(3, 5)])
     assert all(torch.equal(whole, parts) for whole, parts in zip(tensors(path), tensors(again), strict=True))
 
 
-def test_a_path_of_paths_without_dimensions_has_none() -> None:
+def test_concatenated_paths_without_kl_dimensions() -> None:
     path = GaussianPosterior(gaussian(3, 4)).sample(2, torch.Generator().manual_seed(0))
     without = replace(path, kl_dimensions=None)
     assert LatentPath.concatenate([path, without]).kl_dimensions is None

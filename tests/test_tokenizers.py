@@ -1,4 +1,4 @@
-"""Tokenizers: every text comes back, training is deterministic and cached, pretrained files mean what they say."""
+"""Tokenizers: round trips, deterministic and cached training, and pretrained files as transformers reads them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def gpt2_files(tokenizer: Tokenizer, tmp_path: Path) -> Path:
-    """A folder in GPT-2's own form: vocab.json without the suite's special tokens, and merges.txt."""
+    """A folder in GPT-2's format: vocab.json without the suite's special tokens, and merges.txt."""
     folder = tmp_path / "micro"
     folder.mkdir()
     tokenizer.save(folder / "whole.json")
@@ -52,7 +52,7 @@ def gpt2_files(tokenizer: Tokenizer, tmp_path: Path) -> Path:
 
 
 def inner(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The ids of a text between BOS and EOS, which must be there."""
+    """The ids of a text between BOS and EOS."""
     (ids,) = tokenizer.encode([text])
     assert (ids[0], ids[-1]) == (tokenizer.bos, tokenizer.eos)
     return ids[1:-1]
@@ -60,7 +60,7 @@ def inner(tokenizer: Tokenizer, text: str) -> list[int]:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(), max_size=4))
-def test_every_text_comes_back(tokenizer: Tokenizer, some: list[str]) -> None:
+def test_decode_inverts_encode(tokenizer: Tokenizer, some: list[str]) -> None:
     ids = tokenizer.encode(some)
     assert tokenizer.decode(ids) == some
     special = {tokenizer.pad, tokenizer.bos, tokenizer.eos}
@@ -68,19 +68,19 @@ def test_every_text_comes_back(tokenizer: Tokenizer, some: list[str]) -> None:
 
 
 @pytest.mark.parametrize("text", ["<eos>", "a<bos>b", " <pad> <eos> <bos>", "<eos", "</s><|endoftext|>"])
-def test_a_special_token_that_is_spelled_out_is_text(tokenizer: Tokenizer, text: str) -> None:
+def test_the_spelling_of_a_special_token_is_ordinary_text(tokenizer: Tokenizer, text: str) -> None:
     assert len(inner(tokenizer, text)) > 1
     assert tokenizer.decode(tokenizer.encode([text])) == [text]
 
 
-def test_special_tokens_are_three_and_left_out_of_texts(tokenizer: Tokenizer) -> None:
+def test_decoded_texts_contain_no_special_tokens(tokenizer: Tokenizer) -> None:
     special = [tokenizer.pad, tokenizer.bos, tokenizer.eos]
     assert len(set(special)) == 3
     assert max(special) < len(tokenizer) == 300
     assert tokenizer.decode([special * 2, [special[0], *inner(tokenizer, "cat"), special[2]]]) == ["", "cat"]
 
 
-def test_training_is_deterministic_and_happens_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_is_deterministic_and_cached(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = build_tokenizer(SPEC, CORPUS)
     (entry,) = cache.iterdir()
     shutil.rmtree(entry)
@@ -101,13 +101,13 @@ def test_training_gives_the_same_ids_on_every_machine(cache: Path) -> None:
 @pytest.mark.parametrize(
     ("size", "corpus"), [(280, CORPUS), (290, CORPUS[:-1]), (290, (*CORPUS[:-1], "the rest\n")), (290, CORPUS[::-1])]
 )
-def test_other_texts_or_another_size_are_trained_anew(cache: Path, size: int, corpus: tuple[str, ...]) -> None:
+def test_different_texts_or_sizes_are_trained_again(cache: Path, size: int, corpus: tuple[str, ...]) -> None:
     build_tokenizer(SPEC, CORPUS)
     build_tokenizer(TokenizerSpec(vocabulary_size=size), corpus)
     assert len(list(cache.iterdir())) == 2
 
 
-def test_a_saved_tokenizer_is_the_same_tokenizer(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_save_and_read(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path / "tokenizer.json")
     loaded = load_tokenizer(tmp_path)
     assert (loaded.digest, loaded.name) == (tokenizer.digest, tokenizer.name)
@@ -116,7 +116,7 @@ def test_a_saved_tokenizer_is_the_same_tokenizer(tokenizer: Tokenizer, tmp_path:
     assert built.digest == tokenizer.digest
 
 
-def test_files_of_gpt2_mean_what_they_mean_to_transformers(gpt2_files: Path) -> None:
+def test_files_in_the_format_of_gpt2_equal_transformers(gpt2_files: Path) -> None:
     ours, theirs = load_tokenizer(gpt2_files), transformers_tokenizer(gpt2_files)
     assert len(ours) == len(json.loads((gpt2_files / "vocab.json").read_text())) + 3
     assert (ours.pad, ours.bos, ours.eos) == tuple(range(len(ours) - 3, len(ours)))
@@ -127,7 +127,7 @@ def test_files_of_gpt2_mean_what_they_mean_to_transformers(gpt2_files: Path) -> 
 
 
 @pytest.mark.real_data
-def test_gpt2_itself_means_what_it_means_to_transformers(real_data: Path) -> None:
+def test_gpt2_equals_transformers(real_data: Path) -> None:
     folder = real_data.parent / "tokenizers" / "gpt2"
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}")
@@ -142,8 +142,8 @@ def transformers_tokenizer(folder: Path) -> Callable[[str], list[int]]:
     return lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def test_habits_of_a_pretrained_tokenizer_are_left_behind(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    """Files are often saved with truncation, padding, and a template that adds special tokens of their own."""
+def test_limits_and_templates_of_a_pretrained_tokenizer_are_removed(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Files are often saved with truncation, padding, and a template that adds special tokens."""
     tokenizer.save(tmp_path / "tokenizer.json")
     engine = Engine.from_file(str(tmp_path / "tokenizer.json"))
     engine.enable_truncation(4)
@@ -153,7 +153,7 @@ def test_habits_of_a_pretrained_tokenizer_are_left_behind(tokenizer: Tokenizer, 
     assert load_tokenizer(tmp_path).encode(SENTENCES) == tokenizer.encode(SENTENCES)
 
 
-def test_special_tokens_of_a_pretrained_tokenizer_are_text_too(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_special_tokens_of_a_pretrained_tokenizer_are_ordinary_text(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path / "tokenizer.json")
     engine = Engine.from_file(str(tmp_path / "tokenizer.json"))
     engine.add_special_tokens(["<|endoftext|>"])
@@ -164,14 +164,14 @@ def test_special_tokens_of_a_pretrained_tokenizer_are_text_too(tokenizer: Tokeni
 
 
 @pytest.mark.parametrize("missing", ["vocab.json", "merges.txt"])
-def test_a_folder_without_its_files_is_one_line(gpt2_files: Path, missing: str) -> None:
+def test_error_for_missing_files(gpt2_files: Path, missing: str) -> None:
     (gpt2_files / missing).unlink()
     message = f"no tokenizer in {gpt2_files}: expected tokenizer.json, or vocab.json and merges.txt."
     with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
         load_tokenizer(gpt2_files)
 
 
-def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+def test_error_for_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"^no tokenizer in .*nowhere: expected"):
         load_tokenizer(tmp_path / "nowhere")
     with pytest.raises(BenchError, match=r"^tokenizer\.kind is 'folder' but tokenizer\.path is not set\.$"):
@@ -188,7 +188,7 @@ def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         ("vocab.json", "[1]", "expected keys and values, got list."),
     ],
 )
-def test_a_damaged_file_is_one_line(gpt2_files: Path, name: str, content: str, message: str) -> None:
+def test_error_for_a_damaged_file(gpt2_files: Path, name: str, content: str, message: str) -> None:
     (gpt2_files / name).write_text(content)
     with pytest.raises(BenchError, match=f"^{re.escape(f'{gpt2_files / name}: {message}')}") as caught:
         load_tokenizer(gpt2_files)
@@ -198,7 +198,7 @@ def test_a_damaged_file_is_one_line(gpt2_files: Path, name: str, content: str, m
 @pytest.mark.parametrize(
     ("merge", "unknown"), [("qq zz", "'qq'"), ("a qq", "'qq'"), ("Ġ Ġ", "'ĠĠ'"), ("alone", "'alone'"), ("a", "''")]
 )
-def test_merges_that_do_not_fit_the_vocabulary_are_one_line(gpt2_files: Path, merge: str, unknown: str) -> None:
+def test_error_for_merges_that_do_not_fit_the_vocabulary(gpt2_files: Path, merge: str, unknown: str) -> None:
     merges = gpt2_files / "merges.txt"
     merges.write_text(f"#version: 0.2\n{merge}\n")
     with pytest.raises(BenchError) as caught:
@@ -207,7 +207,7 @@ def test_merges_that_do_not_fit_the_vocabulary_are_one_line(gpt2_files: Path, me
 
 
 def test_bart_keeps_its_own_special_tokens(gpt2_files: Path, tmp_path: Path) -> None:
-    """Its weights know them; they are numbered as in the files, and mean what they mean to transformers."""
+    """They keep the ids of the files, which BART's weights have embeddings of."""
     words = json.loads((gpt2_files / "vocab.json").read_text())
     special = ("<s>", "<pad>", "</s>", "<unk>")
     renumbered = {word: place for place, word in enumerate((*special, *words, "<mask>"))}

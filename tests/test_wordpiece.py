@@ -1,4 +1,4 @@
-"""WordPiece, for the encoder of a system that has one: trained alike on every machine, or as pretrained BERT has it."""
+"""WordPiece for a separate encoder: deterministic training, and pretrained files as transformers reads them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def of_folder(folder: Path) -> Tokenizer:
 
 
 def inner(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The ids of a text between [CLS] and [SEP], which must be there."""
+    """The ids of a text between [CLS] and [SEP]."""
     (ids,) = tokenizer.encode([text])
     assert (ids[0], ids[-1]) == (tokenizer.bos, tokenizer.eos)
     return ids[1:-1]
@@ -48,7 +48,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def bert_files(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a folder in BERT's first form: ``vocab.txt``, and perhaps settings."""
+    """Writes a folder in BERT's older format: ``vocab.txt``, and perhaps settings."""
 
     def write(words: Sequence[str] = VOCABULARY, **settings: object) -> Path:
         (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
@@ -65,7 +65,7 @@ def trained(size: int = 70) -> Tokenizer:
 
 class TestTrained:
     def test_is_the_same_every_time(self, cache: Path) -> None:
-        """The trainer of the library alone gives another vocabulary in every second run."""
+        """The trainer of the library by itself gives a different vocabulary in every second run."""
         first = trained()
         for _ in range(10):
             (entry,) = cache.iterdir()
@@ -83,7 +83,7 @@ class TestTrained:
         assert len(tokenizer) == 70
 
     def test_is_longest_match_first(self, cache: Path) -> None:
-        """Against the definition: from the left, the longest known piece; a word that is not all known is unknown."""
+        """The definition: from the left, the longest known piece; a word with an unknown rest is [UNK]."""
         tokenizer = trained()
         vocabulary = tokenizer._engine.get_vocab()
 
@@ -103,11 +103,11 @@ class TestTrained:
         assert inner(tokenizer, "catalogue mat") == inner(tokenizer, "catalogue") + inner(tokenizer, "mat")
 
     @pytest.mark.parametrize("text", ["[SEP]", "[CLS] the [PAD]", "##cat"])
-    def test_a_special_token_that_is_spelled_out_is_text(self, cache: Path, text: str) -> None:
+    def test_the_spelling_of_a_special_token_is_ordinary_text(self, cache: Path, text: str) -> None:
         tokenizer = trained()
         assert not {tokenizer.pad, tokenizer.bos, tokenizer.eos} & set(inner(tokenizer, text))
 
-    def test_other_texts_or_another_size_are_another_file(self, cache: Path) -> None:
+    def test_different_texts_or_sizes_are_trained_again(self, cache: Path) -> None:
         trained()
         trained(60)
         build_encoder_tokenizer(EncoderSpec(vocabulary_size=70), CORPUS[:-1])
@@ -116,7 +116,7 @@ class TestTrained:
 
 class TestPretrained:
     @pytest.mark.parametrize("settings", [{}, {"do_lower_case": True}, {"do_lower_case": False}])
-    def test_files_of_bert_mean_what_they_mean_to_transformers(
+    def test_files_of_bert_equal_transformers(
         self, bert_files: Callable[..., Path], settings: dict[str, object]
     ) -> None:
         folder = bert_files(**settings)
@@ -126,17 +126,19 @@ class TestPretrained:
         for text in (*SENTENCES, "Cats, the CAFÉ's cat"):
             assert ours.encode([text])[0] == theirs(text)["input_ids"], text
 
-    def test_a_whole_file_is_preferred(self, bert_files: Callable[..., Path], cache: Path) -> None:
+    def test_tokenizer_json_is_preferred(self, bert_files: Callable[..., Path], cache: Path) -> None:
         folder = bert_files()
         trained().save(folder / "tokenizer.json")
         assert of_folder(folder).digest == trained().digest
 
-    def test_a_folder_without_its_files_is_one_line(self, tmp_path: Path) -> None:
+    def test_error_for_missing_files(self, tmp_path: Path) -> None:
         message = f"no tokenizer in {tmp_path}: expected tokenizer.json, or vocab.txt."
         with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
             of_folder(tmp_path)
 
-    def test_a_tokenizer_that_is_not_berts_is_one_line(self, bert_files: Callable[..., Path], tmp_path: Path) -> None:
+    def test_error_for_a_tokenizer_without_berts_special_tokens(
+        self, bert_files: Callable[..., Path], tmp_path: Path
+    ) -> None:
         message = f"the tokenizer in {tmp_path} is not BERT's: it lacks [CLS], [SEP]."
         folder = bert_files(["[PAD]", "[UNK]", "cat"])
         with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
@@ -145,18 +147,20 @@ class TestPretrained:
         with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
             of_folder(folder)
 
-    def test_a_folder_that_is_not_named_is_one_line(self) -> None:
+    def test_error_for_a_missing_path(self) -> None:
         for source, key in (("folder", "path"), ("hub", "name")):
             message = f"encoder.source is '{source}' but encoder.{key} is not set."
             with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
                 build_encoder_tokenizer(EncoderSpec(source=source), ())
 
-    def test_of_the_hub(self, bert_files: Callable[..., Path], hub: Callable[[Path], str]) -> None:
+    def test_the_hub_gives_the_same_tokenizer(
+        self, bert_files: Callable[..., Path], hub: Callable[[Path], str]
+    ) -> None:
         folder = bert_files(do_lower_case=False)
         name = hub(folder)
         assert build_encoder_tokenizer(EncoderSpec(source="hub", name=name), ()).digest == of_folder(folder).digest
 
-    def test_what_is_not_on_the_hub_is_one_line(self) -> None:
+    def test_error_for_a_missing_name_on_the_hub(self) -> None:
         assert constants.HF_HUB_OFFLINE
         with pytest.raises(BenchError, match=r"^cannot load the tokenizer of nobody/nothing: ") as caught:
             build_encoder_tokenizer(EncoderSpec(source="hub", name="nobody/nothing"), ())

@@ -1,4 +1,4 @@
-"""Attention written out for one query, head and key at a time, and what it is given."""
+"""Attention written out for one query, head and key at a time, with random inputs: the oracle of the tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXACT: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
 
 
 class Attention(nn.Module):
-    """As much of an attention layer as the function looks at."""
+    """The attributes of an attention layer that the attention function reads."""
 
     def __init__(self, groups: int = 1, memory_index: int | None = 1, gate_index: int | None = 0) -> None:
         super().__init__()
@@ -32,9 +32,9 @@ def literal(
     gate: Tensor | None = None,
     factors: Tensor | None = None,
 ) -> Tensor:
-    """Attention with a memory (N x 2 x key heads * size) that everybody sees and a gate (N x heads * size).
+    """Attention with a memory (N x 2 x key heads * size) that every query attends to, and a gate (N x heads * size).
 
-    Factors multiply the weights (N x heads x queries x keys), that of a memory in front of the keys'.
+    Factors multiply the attention weights (N x heads x queries x keys); the memory's factor comes first.
     """
     n, heads, queries, size = query.shape
     result = torch.zeros(n, queries, heads, size, dtype=query.dtype)
@@ -75,5 +75,5 @@ def tensors(heads: int, key_heads: int, queries: int, keys: int) -> tuple[Tensor
 
 
 def causal(queries: int, keys: int) -> Tensor:
-    """The last query sees every key, the one before it one less, and so on."""
+    """A causal mask: the last query sees every key, the query before it all but the last key, and so on."""
     return torch.tensor([[k <= q + keys - queries for k in range(keys)] for q in range(queries)]).expand(N, -1, -1)

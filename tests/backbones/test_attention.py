@@ -1,4 +1,4 @@
-"""Attention that drops weights, against attention written out with the same weights dropped; in float64."""
+"""Attention with dropout against the literal attention with the same dropout mask, in float64."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ P = 0.4
 
 @pytest.fixture
 def factors(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """What the weights were multiplied by, in the order of the passes."""
+    """The factors of dropout of every pass, in the order of the passes."""
     recorded: list[Tensor] = []
 
     def record(values: Tensor, p: float) -> Tensor:
@@ -31,7 +31,7 @@ def factors(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 
 def some_hidden(queries: int, keys: int) -> Tensor:
-    """A mask of padding and more, which hides no query everything."""
+    """A random mask; every query sees at least one key."""
     mask = torch.rand(N, queries, keys, generator=torch.Generator().manual_seed(1)) < 0.5
     mask[..., 0] = True
     return mask
@@ -39,7 +39,7 @@ def some_hidden(queries: int, keys: int) -> Tensor:
 
 @pytest.mark.parametrize(("queries", "keys"), [(5, 5), (1, 1), (1, 6), (3, 6)])
 @pytest.mark.parametrize("seen", ["everything", "what is before", "what a mask leaves"])
-def test_with_dropout_it_is_the_literal_one(factors: list[Tensor], seen: str, queries: int, keys: int) -> None:
+def test_dropout_equals_the_literal_attention(factors: list[Tensor], seen: str, queries: int, keys: int) -> None:
     query, key, value, _, _ = tensors(2, 2, queries, keys)
     mask = some_hidden(queries, keys) if seen == "what a mask leaves" else None
     visible = {
@@ -67,7 +67,7 @@ def test_with_dropout_it_is_the_literal_one(factors: list[Tensor], seen: str, qu
 
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize(("queries", "keys"), [(5, 5), (1, 6)])
-def test_a_memory_is_dropped_like_any_key(factors: list[Tensor], masked: bool, queries: int, keys: int) -> None:
+def test_dropout_applies_to_the_memory_too(factors: list[Tensor], masked: bool, queries: int, keys: int) -> None:
     query, key, value, memory, gate = tensors(2, 2, queries, keys)
     seen = some_hidden(queries, keys) if masked else causal(queries, keys)
     output, _ = injected_attention(
@@ -85,7 +85,7 @@ def test_a_memory_is_dropped_like_any_key(factors: list[Tensor], masked: bool, q
     torch.testing.assert_close(output, literal(query, key, value, seen, memory[:, 1], gate[:, 0], factors[0]), **EXACT)
 
 
-def test_the_layer_says_whether_it_is_causal_where_nobody_else_does(factors: list[Tensor]) -> None:
+def test_without_mask_and_argument_the_module_decides_whether_attention_is_causal(factors: list[Tensor]) -> None:
     query, key, value, _, _ = tensors(2, 2, 4, 4)
     layer, everything = Attention(), torch.ones(N, 4, 4, dtype=torch.bool)
     for is_causal, visible in ((True, causal(4, 4)), (False, everything)):
@@ -94,7 +94,7 @@ def test_the_layer_says_whether_it_is_causal_where_nobody_else_does(factors: lis
         torch.testing.assert_close(ours, literal(query, key, value, visible, factors=factors[-1]), **EXACT)
 
 
-def test_products_are_scaled_as_asked(factors: list[Tensor]) -> None:
+def test_scaling(factors: list[Tensor]) -> None:
     query, key, value, _, _ = tensors(2, 2, 4, 4)
     ours = attend(Attention(), query, key, value, None, dropout=P, scaling=0.3)
     theirs = literal(query * 0.3 * SIZE**0.5, key, value, causal(4, 4), factors=factors[0])
@@ -103,7 +103,7 @@ def test_products_are_scaled_as_asked(factors: list[Tensor]) -> None:
 
 @pytest.mark.parametrize(("heads", "key_heads"), [(2, 2), (4, 2)], ids=["one each", "grouped"])
 @pytest.mark.parametrize("masked", [True, False])
-def test_without_dropout_it_is_torchs_kernel(masked: bool, heads: int, key_heads: int) -> None:
+def test_without_dropout_it_equals_torch(masked: bool, heads: int, key_heads: int) -> None:
     query, key, value, _, _ = tensors(heads, key_heads, 5, 5)
     mask = some_hidden(5, 5)[:, None] if masked else None
     state = torch.get_rng_state()
@@ -116,7 +116,7 @@ def test_without_dropout_it_is_torchs_kernel(masked: bool, heads: int, key_heads
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(5, 5), (1, 6)])
-def test_on_average_dropout_changes_nothing(queries: int, keys: int) -> None:
+def test_dropout_keeps_the_mean(queries: int, keys: int) -> None:
     """4,000 draws; a mean over them is off by more than 5 of its standard errors once in two million."""
     draws = 4000
     query, key, value, _, _ = (tensor[:1] for tensor in tensors(2, 2, queries, keys))
@@ -128,7 +128,7 @@ def test_on_average_dropout_changes_nothing(queries: int, keys: int) -> None:
     assert bool((error > 0).all())
 
 
-def test_the_seed_decides_what_is_dropped() -> None:
+def test_the_seed_determines_the_dropout() -> None:
     query, key, value, _, _ = tensors(2, 2, 4, 4)
     results = []
     for seed in (1, 1, 2):

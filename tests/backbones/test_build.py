@@ -1,4 +1,4 @@
-"""The width of a backbone, for systems that do not use the backbone itself."""
+"""Checks of a backbone before it is built."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tests import pretrained_models
 
 
 @pytest.mark.parametrize("kind", ["decoder-only", "encoder-decoder"])
-def test_it_is_the_width_of_the_backbone(tokenizer: Tokenizer, kind: BackboneKind) -> None:
+def test_width_from_scratch(tokenizer: Tokenizer, kind: BackboneKind) -> None:
     spec = BackboneSpec(kind=kind, layers=1, width=12, heads=2)
     assert check_backbone(spec).width == build_backbone(spec, tokenizer).width == 12
 
 
 @pytest.mark.parametrize("kind", ["decoder-only", "encoder-decoder"])
-def test_a_pretrained_backbone_has_the_width_of_its_folder(tmp_path: Path, kind: BackboneKind) -> None:
+def test_width_of_a_folder(tmp_path: Path, kind: BackboneKind) -> None:
     folder = pretrained_models.save(kind, tmp_path / "model")
     assert check_backbone(BackboneSpec(kind=kind, source="folder", path=folder, width=64)).width == 16
 
 
-def test_an_impossible_backbone_is_refused() -> None:
+def test_heads_must_divide_the_width() -> None:
     with pytest.raises(BenchError, match=r"backbone\.width is 13, no multiple of backbone\.heads, 2"):
         check_backbone(BackboneSpec(width=13, heads=2))

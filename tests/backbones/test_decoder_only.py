@@ -1,4 +1,4 @@
-"""The decoder-only backbone against transformers' own GPT-2, which is given the injections by other means.
+"""The decoder-only backbone against transformers' own GPT-2, with injections made in other ways.
 
 The oracle is `GPT2LMHeadModel` with its eager attention: embeddings go in as `inputs_embeds`, a memory as a cache of
 one position filled beforehand, gates and value maps through hooks on the projections, logits by addition. Unless a
@@ -43,14 +43,14 @@ def _no_gradients() -> Iterator[None]:
 
 @pytest.fixture
 def gpt2(make_backbone: Make) -> Backbone:
-    """Three layers, of which the first and the last can be gated."""
+    """Three layers; the first and the last are gated."""
     made = make_backbone(layers=3)
     made.set_gated_layers(GATED)
     return made
 
 
 def injection_of(gpt2: Backbone, n: int, parts: str, dtype: torch.dtype = torch.float64) -> Injection:
-    """Random injections for n samples; those of values come with gates, and maps are two for each layer."""
+    """Random injections for n samples: ``values`` includes gates, ``maps`` has two value maps per layer."""
     stream = torch.Generator().manual_seed(1)
 
     def draw(*shape: int) -> Tensor:
@@ -77,17 +77,13 @@ def injection_of(gpt2: Backbone, n: int, parts: str, dtype: torch.dtype = torch.
 
 
 def sample_of(injection: Injection, number: int) -> Injection:
-    """The injection of one of N samples; the value maps are everybody's."""
+    """The injection of one of N samples."""
     return of_rows(injection, lambda tensor: tensor[[number]])
 
 
 def of_rows(injection: Injection, choose: Callable[[Tensor], Tensor]) -> Injection:
     given = {name: part for name, part in injection.keywords().items() if isinstance(part, Tensor)}
     return replace(injection, **{name.removeprefix("decoder_"): choose(tensor) for name, tensor in given.items()})
-
-
-def texts_of(batch: Batch) -> list[list[int]]:
-    return [ids[mask].tolist() for ids, mask in zip(batch.ids, batch.mask, strict=True)]
 
 
 def plain(gpt2: Backbone) -> GPT2LMHeadModel:
@@ -101,9 +97,9 @@ def plain(gpt2: Backbone) -> GPT2LMHeadModel:
 
 @contextmanager
 def fused(model: GPT2LMHeadModel, injection: Injection) -> Iterator[None]:
-    """Maps the values behind the projection that makes them; gates and shifts what goes into the output projection.
+    """Maps the output of the value projection; gates and shifts the input of the output projection.
 
-    Of one sample, several maps with a gate each are one map.
+    For a single sample several gated maps equal one map.
     """
     maps, biases, gate = injection.values, injection.value_bias, injection.gate
     if injection.rank > 1:
@@ -137,7 +133,7 @@ def fused(model: GPT2LMHeadModel, injection: Injection) -> Iterator[None]:
 
 
 def oracle_logits(gpt2: Backbone, ids: list[int], injection: Injection) -> Tensor:
-    """Scores of the next token after every prefix of one text (T x V), for one sample."""
+    """Logits of the next token after every prefix of one text (T x V), for one sample."""
     model = plain(gpt2)
     embedded = model.transformer.wte(torch.tensor([ids]))
     keywords: dict[str, Any] = {}
@@ -160,11 +156,11 @@ def oracle_log_likelihood(gpt2: Backbone, ids: list[int], injection: Injection) 
 
 
 class TestLikelihood:
-    def test_of_a_language_model_is_transformers_own_loss(self, gpt2: Backbone, batch: Batch) -> None:
-        """Transformers computes its loss in float32, good for 1e-6 of it."""
+    def test_without_injection_it_is_the_loss_of_transformers(self, gpt2: Backbone, batch: Batch) -> None:
+        """Transformers computes its loss in float32, exact to 1e-6 of its value."""
         ours = gpt2.log_likelihood(batch, Injection())
         model = plain(gpt2)
-        for text, ids in enumerate(texts_of(batch)):
+        for text, ids in enumerate(batch.unpadded()):
             labels = torch.tensor([ids])
             loss = model(labels, labels=labels).loss
             assert float(ours[text, 0]) == pytest.approx(-float(loss) * (len(ids) - 1), rel=1e-6)
@@ -173,34 +169,34 @@ class TestLikelihood:
         assert float(ours.sum()) == pytest.approx(-float(total), rel=1e-6)
 
     @each_part
-    def test_with_injections_is_the_oracles(self, gpt2: Backbone, batch: Batch, parts: str) -> None:
+    def test_with_injections_it_equals_the_oracle(self, gpt2: Backbone, batch: Batch, parts: str) -> None:
         injection = injection_of(gpt2, 2 * len(batch), parts)
         ours = gpt2.log_likelihood(batch, injection, n=2)
         assert ours.shape == (len(batch), 2)
-        for text, ids in enumerate(texts_of(batch)):
+        for text, ids in enumerate(batch.unpadded()):
             for k in range(2):
                 expected = oracle_log_likelihood(gpt2, ids, sample_of(injection, 2 * text + k))
                 assert float(ours[text, k]) == pytest.approx(expected, rel=1e-10)
 
-    def test_parts_matter(self, gpt2: Backbone, batch: Batch) -> None:
+    def test_every_part_changes_it(self, gpt2: Backbone, batch: Batch) -> None:
         values = {parts: gpt2.log_likelihood(batch, injection_of(gpt2, len(batch), parts)) for parts in PARTS}
         for parts, value in values.items():
             others = [float((value - other).abs().max()) for name, other in values.items() if name != parts]
             assert min(others) > 0.1
 
     @each_part
-    def test_of_a_text_is_the_same_alone_and_beside_others(self, make_backbone: Make, batch: Batch, parts: str) -> None:
-        """In float32, where matrices of another shape are multiplied in another order: 1e-5 nats per text."""
+    def test_does_not_depend_on_the_batch(self, make_backbone: Make, batch: Batch, parts: str) -> None:
+        """In float32, where the order of summation depends on the shapes of matrices: 1e-5 nats per text."""
         made = make_backbone(layers=3, dtype=torch.float32)
         made.set_gated_layers(GATED)
         injection = injection_of(made, len(batch), parts, torch.float32)
         together = made.log_likelihood(batch, injection)
-        for number, ids in enumerate(texts_of(batch)):
+        for number, ids in enumerate(batch.unpadded()):
             alone = made.log_likelihood(Batch.collate([ids], pad=0), sample_of(injection, number))
             torch.testing.assert_close(alone[0], together[number], rtol=0, atol=1e-5)
 
     @each_part
-    def test_ignores_what_the_padding_is(self, gpt2: Backbone, batch: Batch, parts: str) -> None:
+    def test_does_not_depend_on_the_padding_token(self, gpt2: Backbone, batch: Batch, parts: str) -> None:
         noise = torch.randint(len(gpt2.tokenizer), batch.ids.shape, generator=torch.Generator().manual_seed(0))
         other = replace(batch, ids=torch.where(batch.mask, batch.ids, noise))
         injection = injection_of(gpt2, len(batch), parts)
@@ -208,8 +204,8 @@ class TestLikelihood:
         torch.testing.assert_close(gpt2.log_likelihood(other, injection), expected, **EXACT)
 
     @each_part
-    def test_never_looks_ahead(self, gpt2: Backbone, parts: str) -> None:
-        """What a text's prefix is worth does not depend on what follows, and the next token's chances sum to 1."""
+    def test_does_not_depend_on_later_tokens(self, gpt2: Backbone, parts: str) -> None:
+        """A prefix has the same likelihood whatever follows, and the probabilities of the next token sum to 1."""
         prefix, size = [1, 40, 41, 42], len(gpt2.tokenizer)
         short = Batch.collate([prefix] * size, pad=0)
         long = Batch.collate([[*prefix, token] for token in range(size)], pad=0)
@@ -221,7 +217,7 @@ class TestLikelihood:
 
     @torch.enable_grad()
     @pytest.mark.parametrize("at_once", [1, 7, 10**6])
-    def test_does_not_depend_on_how_many_logits_are_made_at_once(
+    def test_does_not_depend_on_the_number_of_logits_held_at_once(
         self, make_backbone: Make, batch: Batch, monkeypatch: pytest.MonkeyPatch, at_once: int
     ) -> None:
         whole, parts = make_backbone(), make_backbone()
@@ -235,10 +231,10 @@ class TestLikelihood:
             torch.testing.assert_close(parameter.grad, expected.grad, **EXACT)
 
     @torch.enable_grad()
-    def test_scores_of_all_tokens_are_never_there_at_once(
+    def test_never_holds_the_logits_of_all_tokens(
         self, make_backbone: Make, batch: Batch, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Neither made nor kept for the backward pass, in which they are made again."""
+        """Neither in the forward pass nor for the backward pass, which computes them again."""
         backbone, largest = make_backbone(), 0
         monkeypatch.setattr(likelihood, "LOGITS_AT_ONCE", 4 * backbone.vocabulary_size)
 
@@ -257,18 +253,18 @@ class TestLikelihood:
             backbone.log_likelihood(batch, Injection()).sum().backward()
         assert largest == 4 < len(batch.predicted)
 
-    def test_of_a_text_behind_its_condition_is_transformers_loss(self, gpt2: Backbone, batch: Batch) -> None:
-        """[BOS source EOS] [BOS target EOS], of which the target's tokens behind its BOS are predicted."""
+    def test_with_a_condition_it_is_the_loss_of_transformers(self, gpt2: Backbone, batch: Batch) -> None:
+        """Of [BOS source EOS] [BOS target EOS] the tokens after the second BOS are predicted."""
         conditions = replace(batch, ids=batch.ids.flip(0), mask=batch.mask.flip(0))
         ours = gpt2.log_likelihood(replace(batch, condition=conditions), Injection(), n=1)
-        for text, (source, target) in enumerate(zip(texts_of(conditions), texts_of(batch), strict=True)):
+        for text, (source, target) in enumerate(zip(conditions.unpadded(), batch.unpadded(), strict=True)):
             labels = torch.tensor([[-100] * (len(source) + 1) + target[1:]])
             loss = plain(gpt2)(torch.tensor([source + target]), labels=labels).loss
             assert float(ours[text, 0]) == pytest.approx(-float(loss) * (len(target) - 1), rel=1e-6)
 
 
 class TestEncoder:
-    def test_sees_what_comes_later(self, gpt2: Backbone) -> None:
+    def test_sees_later_tokens(self, gpt2: Backbone) -> None:
         first, second = (gpt2.encode(Batch.collate([[1, 40, 41, last, 2]], pad=0)) for last in (42, 43))
         for states, changed in zip(first.layers, second.layers, strict=True):
             assert float((states[0, 0] - changed[0, 0]).abs().max()) > 1e-4
@@ -283,25 +279,25 @@ class TestEncoder:
         """In float32: 1e-5 as in the contract."""
         made = make_backbone(dtype=torch.float32)
         together = made.encode(batch)
-        for number, ids in enumerate(texts_of(batch)):
+        for number, ids in enumerate(batch.unpadded()):
             alone = made.encode(Batch.collate([ids], pad=0))
             for states, whole in zip((*alone.layers, alone.last), (*together.layers, together.last), strict=True):
                 torch.testing.assert_close(states[0], whole[number, : len(ids)], rtol=0, atol=1e-5)
 
-    def test_is_transformers_own_model_with_an_open_mask(self, gpt2: Backbone, batch: Batch) -> None:
+    def test_equals_transformers_with_a_full_mask(self, gpt2: Backbone, batch: Batch) -> None:
         encoded = gpt2.encode(batch)
-        for number, ids in enumerate(texts_of(batch)):
+        for number, ids in enumerate(batch.unpadded()):
             open_mask = torch.zeros(1, 1, len(ids), len(ids), dtype=torch.float64)  # added to the scores
             expected = plain(gpt2).transformer(torch.tensor([ids]), attention_mask=open_mask).last_hidden_state
             torch.testing.assert_close(encoded.last[number, : len(ids)], expected[0], **EXACT)
 
-    def test_leaves_no_hook_behind(self, gpt2: Backbone, batch: Batch) -> None:
+    def test_leaves_no_hooks(self, gpt2: Backbone, batch: Batch) -> None:
         gpt2.encode(batch)
         assert not any(block._forward_hooks for block in gpt2.model.transformer.h)
 
 
 def greedy(gpt2: Backbone, injection: Injection, length: int) -> list[int]:
-    """Decodes with the oracle, from the beginning for every token."""
+    """Decodes with the oracle, without a cache."""
     tokenizer, ids = gpt2.tokenizer, [gpt2.tokenizer.bos]
     while len(ids) <= length:
         best = int(oracle_logits(gpt2, ids, injection)[-1].argmax())
@@ -313,7 +309,7 @@ def greedy(gpt2: Backbone, injection: Injection, length: int) -> list[int]:
 
 class TestGeneration:
     @each_part
-    def test_greedy_decoding_with_its_cache_is_the_oracles_without(self, gpt2: Backbone, parts: str) -> None:
+    def test_greedy_decoding_with_a_cache_equals_the_oracle_without(self, gpt2: Backbone, parts: str) -> None:
         injection = injection_of(gpt2, 3, parts)
         ours = gpt2.generate(3, injection, GREEDY, seed=0)
         assert ours == [greedy(gpt2, sample_of(injection, number), 8) for number in range(3)]
@@ -321,14 +317,14 @@ class TestGeneration:
 
     @pytest.mark.parametrize("decoding", [GREEDY, BEAM, DecodingSpec(max_tokens=8)], ids=lambda d: d.strategy)
     @each_part
-    def test_batched_is_one_by_one(self, gpt2: Backbone, parts: str, decoding: DecodingSpec) -> None:
+    def test_a_batch_equals_single_texts(self, gpt2: Backbone, parts: str, decoding: DecodingSpec) -> None:
         injection, seeds = injection_of(gpt2, 3, parts), [7, 8, 9]
         together = gpt2.generate(3, injection, decoding, seeds)
         alone = [gpt2.generate(1, sample_of(injection, k), decoding, [seed])[0] for k, seed in enumerate(seeds)]
         assert together == alone
         assert len(together) == 3
 
-    def test_beams_without_injection_are_transformers_own(self, gpt2: Backbone) -> None:
+    def test_beam_search_without_injection_equals_transformers(self, gpt2: Backbone) -> None:
         tokenizer = gpt2.tokenizer
         ids = (
             plain(gpt2)
@@ -346,19 +342,19 @@ class TestGeneration:
         expected = [token for token in ids[: [*ids, tokenizer.eos].index(tokenizer.eos)] if token > tokenizer.bos]
         assert gpt2.generate(1, Injection(), BEAM, seed=0) == [expected]
 
-    def test_the_same_seed_decodes_the_same_text(self, gpt2: Backbone) -> None:
+    def test_the_seed_determines_the_texts(self, gpt2: Backbone) -> None:
         decoding = DecodingSpec(max_tokens=12)
         first, again, other = (gpt2.generate(4, Injection(), decoding, seed) for seed in (1, 1, 2))
         assert first == again
         assert all(text != changed for text, changed in zip(first, other, strict=True))
         assert len({tuple(text) for text in first}) == 4
 
-    def test_a_text_does_not_depend_on_how_many_follow(self, gpt2: Backbone) -> None:
+    def test_a_text_does_not_depend_on_the_number_of_texts(self, gpt2: Backbone) -> None:
         decoding = DecodingSpec(max_tokens=12)
         assert gpt2.generate(5, Injection(), decoding, 3)[:2] == gpt2.generate(2, Injection(), decoding, 3)
 
     @pytest.mark.parametrize("strategy", ["sample", "greedy", "beam"])
-    def test_the_callers_random_state_is_left_alone(self, gpt2: Backbone, strategy: str) -> None:
+    def test_the_global_random_state_does_not_change(self, gpt2: Backbone, strategy: str) -> None:
         torch.manual_seed(0)
         before = torch.get_rng_state()
         gpt2.generate(2, Injection(), DecodingSpec(strategy=strategy, beams=2, max_tokens=4), seed=5)
@@ -369,7 +365,7 @@ class TestGeneration:
         [{}, {"temperature": 0.5}, {"top_k": 5}, {"top_p": 0.6}, {"temperature": 2.0, "top_k": 9, "top_p": 0.7}],
     )
     def test_sampling_follows_the_distribution(self, gpt2: Backbone, options: dict[str, Any]) -> None:
-        """First tokens of 3,000 texts against the softmax; tokens expected fewer than 5 times count as one."""
+        """First tokens of 3,000 texts against the softmax; tokens expected fewer than 5 times are counted together."""
         n, injection = 3000, injection_of(gpt2, 1, "logits")
         scores = (oracle_logits(gpt2, [gpt2.tokenizer.bos], injection)[-1]) / options.get("temperature", 1.0)
         likeliest = scores.argsort(descending=True)
@@ -394,7 +390,7 @@ class TestGeneration:
         assert len(pairs) >= 3
         assert chisquare(*zip(*pairs, strict=True)).pvalue > 1e-4
 
-    def test_a_text_ends_before_its_end_token_and_holds_no_special_token(self, gpt2: Backbone) -> None:
+    def test_texts_contain_no_special_token(self, gpt2: Backbone) -> None:
         tokenizer, size = gpt2.tokenizer, gpt2.vocabulary_size
 
         def always(token: int) -> Injection:
@@ -404,13 +400,13 @@ class TestGeneration:
             assert gpt2.generate(1, always(special), GREEDY, 0) == [[]]
         assert gpt2.generate(1, always(77), GREEDY, 0) == [[77] * 8]
 
-    def test_lengths_are_bounded(self, gpt2: Backbone) -> None:
+    def test_texts_are_no_longer_than_max_tokens(self, gpt2: Backbone) -> None:
         many = gpt2.generate(20, Injection(), DecodingSpec(max_tokens=5), 0)
         assert max(map(len, many)) <= 5
         to_the_end = gpt2.generate(3, Injection(), DecodingSpec(max_tokens=1000, min_tokens=63), 0)
         assert max(map(len, to_the_end)) <= gpt2.positions - 1 == 63
 
-    def test_texts_are_no_shorter_than_asked(self, gpt2: Backbone) -> None:
+    def test_texts_are_no_shorter_than_min_tokens(self, gpt2: Backbone) -> None:
         bias = torch.zeros(1, gpt2.vocabulary_size, dtype=torch.float64)
         bias[:, gpt2.tokenizer.eos] = 20.0
         assert gpt2.generate(1, Injection(logits=bias), GREEDY, 0) == [[]]
@@ -419,13 +415,13 @@ class TestGeneration:
         )
         assert len(text) == 4
 
-    def test_repetition_can_be_penalised(self, gpt2: Backbone) -> None:
+    def test_repetition_penalty(self, gpt2: Backbone) -> None:
         bias = 5.0 * torch.nn.functional.one_hot(torch.tensor([77]), gpt2.vocabulary_size).double()
         decoding = DecodingSpec(strategy="greedy", repetition_penalty=10.0, max_tokens=6)
         assert gpt2.generate(1, Injection(logits=bias), GREEDY, 0)[0].count(77) > 3
         assert gpt2.generate(1, Injection(logits=bias), decoding, 0)[0].count(77) == 1
 
-    def test_merged_weights_are_put_back(self, gpt2: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_merged_weights_are_restored(self, gpt2: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
         before = {name: tensor.clone() for name, tensor in gpt2.state_dict().items()}
         injection = injection_of(gpt2, 2, "values")
         gpt2.generate(2, injection, GREEDY, 0)
@@ -441,19 +437,19 @@ class TestGeneration:
 
     @pytest.mark.parametrize("decoding", [GREEDY, BEAM], ids=lambda d: d.strategy)
     @each_part
-    def test_conditions_of_different_lengths_are_one_by_one(
+    def test_conditions_of_different_lengths_equal_single_texts(
         self, gpt2: Backbone, batch: Batch, parts: str, decoding: DecodingSpec
     ) -> None:
-        """The prompts are padded on the left, and no text may see it."""
+        """Prompts are padded on the left; the padding must not change a text."""
         injection = injection_of(gpt2, 2 * len(batch), parts)
         together = gpt2.generate(2, injection, decoding, 0, condition=batch)
-        sources = [Batch.collate([ids], pad=0) for ids in texts_of(batch) for _ in range(2)]
+        sources = [Batch.collate([ids], pad=0) for ids in batch.unpadded() for _ in range(2)]
         alone = [gpt2.generate(1, sample_of(injection, k), decoding, 0, source)[0] for k, source in enumerate(sources)]
         assert together == alone
 
 
 class TestWeights:
-    def test_from_scratch_is_as_strong_at_any_width(self, tokenizer: Tokenizer) -> None:
+    def test_signals_from_scratch_are_equally_strong_at_any_width(self, tokenizer: Tokenizer) -> None:
         torch.manual_seed(0)
         for width in (16, 64):
             made = build_backbone(BackboneSpec(width=width, layers=1), tokenizer)
@@ -466,7 +462,7 @@ class TestWeights:
         assert (made.n_layers, made.width, made.positions, made.vocabulary_size) == (3, 16, 50, 300)
         assert made.model.config.n_head == 4
 
-    def test_the_head_is_tied_until_it_is_untied(self, make_backbone: Make, batch: Batch) -> None:
+    def test_untie_head(self, make_backbone: Make, batch: Batch) -> None:
         made = make_backbone()
         assert made.model.lm_head.weight is made.model.transformer.wte.weight
         before = made.log_likelihood(batch, Injection())
@@ -479,7 +475,7 @@ class TestWeights:
         uniform = -torch.log(torch.tensor(300.0, dtype=torch.float64)) * (batch.mask.sum(1, keepdim=True) - 1)
         torch.testing.assert_close(made.log_likelihood(batch, Injection()), uniform, **EXACT)
 
-    def test_dropout_is_the_specs_everywhere(self, make_backbone: Make, batch: Batch) -> None:
+    def test_dropout_of_the_spec_applies_everywhere(self, make_backbone: Make, batch: Batch) -> None:
         config = make_backbone(dropout=0.25).model.config
         assert (config.resid_pdrop, config.embd_pdrop, config.attn_pdrop) == (0.25, 0.25, 0.25)
         training = make_backbone(dropout=0.25).train()

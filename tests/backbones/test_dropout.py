@@ -1,4 +1,4 @@
-"""Dropout: how much it keeps, what it makes of what it keeps, and that no two values share their luck."""
+"""Dropout: the share of zeros, the scale of the other values, and the independence of neighbours."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from bench.tokenizers import Tokenizer
 
 MANY = 2**18
 UNLIKELY = 1e-4
-"""Level of the statistical tests; their seeds are fixed, so that they do not fail by chance."""
+"""Level of the statistical tests; their seeds are fixed, so they cannot fail by chance."""
 
 probabilities = pytest.mark.parametrize("p", [0.01, 0.1, 1 / 3, 0.5, 0.9])
 
 
 def used(p: float) -> float:
-    """The multiple of one part in so many that is nearest, and not 1."""
+    """The nearest multiple of 1 / STEPS below 1."""
     return min(round(p * STEPS), STEPS - 1) / STEPS
 
 
 @probabilities
-def test_it_keeps_the_share_that_it_says(p: float) -> None:
+def test_share_of_zeros(p: float) -> None:
     torch.manual_seed(0)
     kept = int(drop(torch.ones(MANY), p).count_nonzero())
     assert binomtest(kept, MANY, 1 - p).pvalue > UNLIKELY
@@ -38,8 +38,8 @@ def test_it_keeps_the_share_that_it_says(p: float) -> None:
 
 @pytest.mark.parametrize("apart", [1, 2, 3, 4, 5, 64])
 @probabilities
-def test_no_value_shares_its_luck_with_a_neighbour(p: float, apart: int) -> None:
-    """Four values have one random number; pairs within it, across two, and of rows are as frequent as they should."""
+def test_neighbours_are_independent(p: float, apart: int) -> None:
+    """Four values share one random number: all four outcomes of a pair have their frequencies, at any distance."""
     torch.manual_seed(1)
     kept = drop(torch.ones(MANY), p).bool().int()[: MANY // (2 * apart) * 2 * apart].view(-1, 2, apart)
     counts = torch.bincount((2 * kept[:, 0] + kept[:, 1]).flatten(), minlength=4)
@@ -48,7 +48,7 @@ def test_no_value_shares_its_luck_with_a_neighbour(p: float, apart: int) -> None
 
 
 @given(p=st.floats(0, 1, exclude_max=True), seed=st.integers(0, 2**32))
-def test_it_scales_by_the_probability_it_uses_which_is_the_one_asked_for(p: float, seed: int) -> None:
+def test_scale_and_probability(p: float, seed: int) -> None:
     torch.manual_seed(seed)
     dropped = drop(torch.ones(50, dtype=torch.float64), p)
     assert abs(used(p) - p) <= (2**-17 if p < 1 - 2**-17 else 2**-16)
@@ -57,14 +57,14 @@ def test_it_scales_by_the_probability_it_uses_which_is_the_one_asked_for(p: floa
 
 
 @pytest.mark.parametrize("p", [1 - 1 / STEPS, 1 - 1e-9])
-def test_even_the_greatest_probability_leaves_a_few(p: float) -> None:
+def test_the_greatest_probability_keeps_a_few_values(p: float) -> None:
     torch.manual_seed(0)
     dropped = drop(torch.ones(STEPS * 8), p)
     assert set(dropped.tolist()) == {0.0, float(STEPS)}
     assert int(dropped.count_nonzero()) < 30  # 8 are expected
 
 
-def test_the_smallest_drops_nothing() -> None:
+def test_the_smallest_probability_drops_nothing() -> None:
     values = torch.arange(1.0, 100.0)
     assert drop(values, 1e-9).equal(values)
 
@@ -74,9 +74,7 @@ def test_the_smallest_drops_nothing() -> None:
     dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
     seed=st.integers(0, 2**32),
 )
-def test_any_shape_and_type_comes_back_as_it_was_but_for_what_is_dropped(
-    shape: list[int], dtype: torch.dtype, seed: int
-) -> None:
+def test_shape_type_and_kept_values(shape: list[int], dtype: torch.dtype, seed: int) -> None:
     values = torch.arange(1, 1 + torch.Size(shape).numel(), dtype=dtype).view(shape)
     torch.manual_seed(seed)
     dropped = drop(values, 0.25)
@@ -85,7 +83,7 @@ def test_any_shape_and_type_comes_back_as_it_was_but_for_what_is_dropped(
     assert torch.where(dropped == 0, 0, expected).equal(dropped)
 
 
-def test_what_lies_scattered_in_memory_is_dropped_in_the_order_of_its_places() -> None:
+def test_strides_do_not_matter() -> None:
     values = torch.randn(5, 6, 7, generator=torch.Generator().manual_seed(0))
     for view in (values.permute(2, 0, 1), values[:, ::2, 1:], values[:, :1].expand(-1, 4, -1)):
         torch.manual_seed(2)
@@ -94,7 +92,7 @@ def test_what_lies_scattered_in_memory_is_dropped_in_the_order_of_its_places() -
         assert scattered.equal(drop(view.contiguous(), 0.5))
 
 
-def test_the_gradient_passes_where_the_value_does() -> None:
+def test_gradient() -> None:
     values = torch.randn(4, 33, dtype=torch.float64, requires_grad=True)
     torch.manual_seed(3)
     dropped = drop(values, 0.3)
@@ -104,7 +102,7 @@ def test_the_gradient_passes_where_the_value_does() -> None:
     assert 0 < int((gradient == 0).sum()) < gradient.numel()
 
 
-def test_torchs_seed_decides() -> None:
+def test_the_seed_of_torch_determines_the_dropout() -> None:
     values, results = torch.ones(1000), []
     for seed in (4, 4, 5):
         torch.manual_seed(seed)
@@ -116,13 +114,13 @@ def test_torchs_seed_decides() -> None:
     assert not first.equal(other[0])
 
 
-def test_compiled_it_stays_in_one_piece() -> None:
+def test_it_compiles_without_a_graph_break() -> None:
     torch.manual_seed(0)
     dropped = torch.compile(lambda values: drop(values, 0.5) + 1, backend="eager", fullgraph=True)(torch.ones(1000))
     assert set(dropped.tolist()) == {1.0, 3.0}
 
 
-def test_a_module_drops_in_training_alone_and_draws_nothing_otherwise() -> None:
+def test_a_module_draws_random_numbers_only_in_training() -> None:
     values = torch.ones(100)
     state = torch.get_rng_state()
     assert Dropout(0.5).eval()(values).equal(values)
@@ -135,7 +133,7 @@ def test_a_module_drops_in_training_alone_and_draws_nothing_otherwise() -> None:
 def stack_and_plain(
     request: pytest.FixtureRequest, make_backbone: Callable[..., Backbone], encoder_tokenizer: Tokenizer
 ) -> tuple[TransformerStack, PreTrainedModel]:
-    """A stack that drops, and transformers' own model of its configuration."""
+    """A stack with dropout, and transformers' own model with the same configuration."""
     if request.param == "GPT-2":
         backbone = make_backbone(dropout=0.25)
         return backbone, GPT2LMHeadModel(backbone.model.config)
@@ -143,10 +141,10 @@ def stack_and_plain(
     return encoder, BertModel(encoder.model.config)
 
 
-def test_every_dropout_of_transformers_modules_is_replaced(
+def test_every_dropout_module_is_replaced(
     stack_and_plain: tuple[TransformerStack, PreTrainedModel],
 ) -> None:
-    """BART has none: its blocks call torch's function."""
+    """BART has no such module: its blocks call torch's function."""
     stack, plain = stack_and_plain
     ours, theirs = (
         {name: module for name, module in model.named_modules() if isinstance(module, nn.Dropout)}
@@ -158,6 +156,6 @@ def test_every_dropout_of_transformers_modules_is_replaced(
         assert module.p == theirs[name].p == 0.25
 
 
-def test_bart_has_no_module_to_replace(make_backbone: Callable[..., Backbone]) -> None:
+def test_bart_has_no_dropout_module(make_backbone: Callable[..., Backbone]) -> None:
     backbone = make_backbone(kind="encoder-decoder", dropout=0.25)
     assert not any(isinstance(module, nn.Dropout) for module in backbone.modules())

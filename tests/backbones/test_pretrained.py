@@ -1,4 +1,4 @@
-"""GPT-2 and BART from a folder: transformers' own numbers, whatever else the folder holds; one line for what fails."""
+"""GPT-2 and BART from a folder: the numbers of transformers, and errors of one line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Save = Callable[..., Path]
 
 @pytest.fixture
 def save(tmp_path: Path) -> Save:
-    """Saves a tiny model of a kind in a folder; keywords as for the model."""
+    """Saves a tiny model of a kind in a folder; keywords are entries of its config."""
     return lambda kind, **changes: pretrained_models.save(kind, tmp_path / kind, **changes)
 
 
@@ -65,7 +65,7 @@ def pairs(tokenizer: Tokenizer) -> Batch:
 @each_kind
 def test_a_folder_gives_the_same_model_with_room_for_the_special_tokens(save: Save, kind: BackboneKind) -> None:
     folder = save(kind)
-    # What the spec says of a model from scratch is not heeded.
+    # The sizes in the spec are for a model from scratch; they are ignored.
     made, expected = build(kind, folder, layers=9, width=999), theirs(kind, folder)
     assert (made.n_layers, made.width, made.positions, made.vocabulary_size) == (2, 16, POSITIONS, BYTES + SPECIAL)
     embedding = made.model.get_input_embeddings().weight
@@ -77,14 +77,14 @@ def test_a_folder_gives_the_same_model_with_room_for_the_special_tokens(save: Sa
         inputs["decoder_input_ids"] = random_ids(3, 7, seed=1)
     with torch.no_grad():
         logits = made.model(**inputs).logits[..., :BYTES], expected(**inputs).logits
-    if kind == "decoder-only":  # rows of padding hold what they like
+    if kind == "decoder-only":  # logits at padding are undefined
         logits = tuple(tensor[mask.bool()] for tensor in logits)
     torch.testing.assert_close(*logits, **CLOSE)
 
 
 @each_kind
-def test_likelihoods_are_those_of_transformers(save: Save, kind: BackboneKind) -> None:
-    """Of a folder that has room for the special tokens already, so that no embedding is new."""
+def test_likelihoods_equal_transformers(save: Save, kind: BackboneKind) -> None:
+    """With a folder that has embeddings of the special tokens, so that none is new."""
     folder = save(kind, vocab_size=BYTES + SPECIAL)
     made, expected = build(kind, folder), theirs(kind, folder)
     batch = pairs(made.tokenizer)
@@ -102,22 +102,22 @@ def test_likelihoods_are_those_of_transformers(save: Save, kind: BackboneKind) -
 
 
 @each_kind
-def test_new_tokens_begin_like_all_others(save: Save, kind: BackboneKind) -> None:
+def test_new_embeddings_are_drawn_like_all_others(save: Save, kind: BackboneKind) -> None:
     rows = build(kind, save(kind)).model.get_input_embeddings().weight[BYTES:]
     # 48 draws from N(0, 0.3²): their standard deviation has a standard error of 10%.
     assert float(rows.detach().std()) == pytest.approx(0.3, rel=0.5)
 
 
 @each_kind
-def test_weights_of_half_precision_become_whole(save: Save, kind: BackboneKind) -> None:
-    """Training in bfloat16 is the spec's to choose, and keeps the weights themselves in float32."""
+def test_half_precision_weights_become_float32(save: Save, kind: BackboneKind) -> None:
+    """Training in bfloat16 is an option of the spec, and keeps the weights in float32."""
     folder = save(kind)
     theirs(kind, folder).bfloat16().save_pretrained(folder)
     assert {tensor.dtype for tensor in build(kind, folder).parameters()} == {torch.float32}
 
 
 @each_kind
-def test_what_it_is_can_be_told_without_its_weights(save: Save, kind: BackboneKind) -> None:
+def test_its_size_can_be_checked_without_its_weights(save: Save, kind: BackboneKind) -> None:
     folder = save(kind)
     (folder / "model.safetensors").write_bytes(b"junk")
     assert check_backbone(BackboneSpec(kind=kind, source="folder", path=folder, positions=7)).positions == POSITIONS
@@ -125,7 +125,7 @@ def test_what_it_is_can_be_told_without_its_weights(save: Save, kind: BackboneKi
 
 
 @each_kind
-def test_dropout_is_the_specs(save: Save, kind: BackboneKind) -> None:
+def test_dropout_comes_from_the_spec(save: Save, kind: BackboneKind) -> None:
     config = build(kind, save(kind), dropout=0.125).model.config.to_dict()
     rates = {name: rate for name, rate in config.items() if name.endswith(("pdrop", "dropout", "layerdrop"))}
     of_the_spec = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout", "attention_dropout")
@@ -134,8 +134,8 @@ def test_dropout_is_the_specs(save: Save, kind: BackboneKind) -> None:
     assert {rates[name] for name in elsewhere if name in rates} <= {0.0}
 
 
-def test_every_token_but_padding_learns(save: Save) -> None:
-    """Token 1 is BART's own padding, which no gradient reaches; in a folder with another tokenizer it is a letter."""
+def test_every_embedding_but_the_paddings_learns(save: Save) -> None:
+    """Token 1 is BART's own padding, which no gradient reaches; in this folder's tokenizer it is a letter."""
     made = build("encoder-decoder", save("encoder-decoder"))
     assert made.model.config.pad_token_id == made.tokenizer.pad == BYTES
     source = made.model.model.encoder
@@ -145,7 +145,7 @@ def test_every_token_but_padding_learns(save: Save) -> None:
     assert (norms > 0).nonzero().flatten().tolist() == [1, 2, made.tokenizer.bos]
 
 
-HABITS = {
+FOLDER_SETTINGS = {
     "no_repeat_ngram_size": 1,
     "forced_bos_token_id": 5,
     "length_penalty": 3.0,
@@ -161,23 +161,25 @@ HABITS = {
     ids=["greedy", "beam"],
 )
 @each_kind
-def test_decoding_is_the_specs_and_not_the_folders(save: Save, kind: BackboneKind, decoding: DecodingSpec) -> None:
-    """Models that summarise come with n-gram bans and forced tokens, which no spec and no signature would name."""
+def test_decoding_settings_come_from_the_spec_and_not_from_the_folder(
+    save: Save, kind: BackboneKind, decoding: DecodingSpec
+) -> None:
+    """Pretrained summarisers bring n-gram bans and forced tokens, which no spec and no signature names."""
     folder = save(kind)
     plain = build(kind, folder)
     config = folder / "generation_config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), **HABITS}))
+    config.write_text(json.dumps({**json.loads(config.read_text()), **FOLDER_SETTINGS}))
     condition = pairs(plain.tokenizer).condition
     plain_texts, texts = (
         backbone.generate(1, Injection(), decoding, 0, condition) for backbone in (plain, build(kind, folder))
     )
     assert plain_texts == texts
-    assert theirs(kind, folder).generation_config.suppress_tokens == HABITS["suppress_tokens"]
+    assert theirs(kind, folder).generation_config.suppress_tokens == FOLDER_SETTINGS["suppress_tokens"]
 
 
 @pytest.mark.parametrize("name", SYSTEMS.names())
 @each_kind
-def test_every_system_stands_on_it(save: Save, kind: BackboneKind, name: str) -> None:
+def test_every_system_works_with_it(save: Save, kind: BackboneKind, name: str) -> None:
     backbone, cls = build(kind, save(kind)), SYSTEMS.get(name)
     system = cls(backbone, cls.Config(), conditional=True).eval()
     batch = pairs(backbone.tokenizer)
@@ -217,7 +219,7 @@ def one_line(kind: BackboneKind, folder: Path) -> str:
         (BackboneSpec(width=15), "backbone.width is 15, no multiple of backbone.heads, 2."),
     ],
 )
-def test_what_cannot_be_built_is_one_line(tokenizer: Tokenizer, spec: BackboneSpec, message: str) -> None:
+def test_errors_of_a_spec(tokenizer: Tokenizer, spec: BackboneSpec, message: str) -> None:
     with pytest.raises(BenchError, match=f"^{re.escape(message)}") as caught:
         build_backbone(spec, tokenizer)
     assert "\n" not in str(caught.value)
@@ -225,7 +227,7 @@ def test_what_cannot_be_built_is_one_line(tokenizer: Tokenizer, spec: BackboneSp
 
 @pytest.mark.parametrize(("name", "content"), [("model.safetensors", b"junk"), ("config.json", b"{")])
 @each_kind
-def test_damaged_files_are_one_line(save: Save, kind: BackboneKind, name: str, content: bytes) -> None:
+def test_error_for_damaged_files(save: Save, kind: BackboneKind, name: str, content: bytes) -> None:
     folder = save(kind)
     (folder / name).write_bytes(content)
     assert one_line(kind, folder).startswith(f"cannot load the backbone from {folder}: ")
@@ -233,14 +235,14 @@ def test_damaged_files_are_one_line(save: Save, kind: BackboneKind, name: str, c
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 @each_kind
-def test_missing_files_are_one_line(save: Save, kind: BackboneKind, name: str) -> None:
+def test_error_for_missing_files(save: Save, kind: BackboneKind, name: str) -> None:
     folder = save(kind)
     (folder / name).unlink()
     assert one_line(kind, folder) == f"no model in {folder}: expected config.json and model.safetensors."
 
 
-def test_weights_of_another_model_are_refused(save: Save) -> None:
-    """Transformers would warn, and go on with random weights."""
+def test_error_for_weights_of_a_different_model(save: Save) -> None:
+    """Transformers would only warn, and continue with random weights."""
     folders = {kind: save(kind) for kind in KINDS}
     found = one_line("encoder-decoder", folders["decoder-only"])
     assert found == f"{folders['decoder-only']}: backbone.kind 'encoder-decoder' takes 'bart' weights, not 'gpt2'."
@@ -252,10 +254,8 @@ def test_weights_of_another_model_are_refused(save: Save) -> None:
 
 @pytest.mark.parametrize(("vocab_size", "fits"), [(255, False), (256, True), (386, True), (387, False)])
 @each_kind
-def test_the_vocabulary_of_another_tokenizer_is_refused(
-    save: Save, kind: BackboneKind, vocab_size: int, fits: bool
-) -> None:
-    """The tokenizer has 259 tokens; three of them may be new to the weights, and 127 of the weights' be padding."""
+def test_error_for_a_different_tokenizer(save: Save, kind: BackboneKind, vocab_size: int, fits: bool) -> None:
+    """The tokenizer has 259 tokens. The weights may lack 3 of them, or have up to 127 more as padding."""
     folder = save(kind, vocab_size=vocab_size)
     if fits:
         assert build(kind, folder).vocabulary_size == max(vocab_size, 259)
@@ -266,7 +266,7 @@ def test_the_vocabulary_of_another_tokenizer_is_refused(
         )
 
 
-def test_an_encoder_that_is_deeper_than_the_decoder_is_refused(save: Save) -> None:
+def test_error_for_an_encoder_deeper_than_the_decoder(save: Save) -> None:
     folder = save("encoder-decoder", encoder_layers=3)
     assert one_line("encoder-decoder", folder) == (
         f"{folder}: 3 encoder and 2 decoder layers; an encoder-decoder backbone takes as many of one as of the other."

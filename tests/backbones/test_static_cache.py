@@ -1,4 +1,4 @@
-"""Decoding with a cache of one size from the beginning, as graphs of a GPU's kernels need it, writes the same texts."""
+"""Decoding with a cache of fixed size, as CUDA graphs need it, gives the same texts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PARTS = {
 
 
 def injection_of(decoder: Backbone, n: int, parts: str) -> Injection:
-    """Random parts for n samples; maps are two for each gated layer."""
+    """Random injections for n samples; ``maps`` has two value maps per gated layer."""
     stream = torch.Generator().manual_seed(1)
     width, rank = decoder.width, 2 if parts == "maps" else 1
     shapes: dict[str, tuple[int, ...]] = {
@@ -54,7 +54,7 @@ def injection_of(decoder: Backbone, n: int, parts: str) -> Injection:
     [("decoder-only", False), ("decoder-only", True), ("encoder-decoder", True)],
     ids=["GPT-2", "GPT-2 behind sources", "BART"],
 )
-def test_texts_are_those_of_a_cache_that_grows(
+def test_texts_equal_those_of_a_growing_cache(
     make_backbone: Callable[..., Backbone],
     batch: Batch,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""Decoding step by step, by a decoder that keeps its own state, against what transformers decodes."""
+"""Decoding with a decoder that keeps its own state, against the decoding of transformers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DECODINGS = {
 
 
 def stepwise(gpt2: Backbone, decoding: DecodingSpec, seed: int | list[int], favoured: Tensor) -> list[list[int]]:
-    """Decodes with GPT-2, which here reads all tokens anew at each step."""
+    """Decodes with GPT-2 without a cache."""
     read: list[Tensor] = []
 
     def step(newest: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def stepwise(gpt2: Backbone, decoding: DecodingSpec, seed: int | list[int], favo
 @pytest.mark.parametrize("end", [0.0, 3.0], ids=["seldom ending", "often ending"])
 @pytest.mark.parametrize("decoding", DECODINGS.values(), ids=list(DECODINGS))
 @torch.no_grad()
-def test_the_same_scores_and_seeds_make_the_same_texts(
+def test_the_same_logits_and_seeds_give_the_same_texts(
     make_backbone: Callable[..., Backbone], decoding: DecodingSpec, end: float
 ) -> None:
     gpt2 = make_backbone(dtype=torch.float32)
@@ -65,6 +65,6 @@ def test_it_stops_when_all_texts_have_ended(make_backbone: Callable[..., Backbon
     assert steps == [N]
 
 
-def test_beam_search_is_refused(make_backbone: Callable[..., Backbone]) -> None:
+def test_error_for_beam_search(make_backbone: Callable[..., Backbone]) -> None:
     with pytest.raises(BenchError, match="no beam search; allowed are sample and greedy"):
         stepwise(make_backbone(), DecodingSpec(strategy="beam"), 0, torch.zeros(()))

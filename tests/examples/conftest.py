@@ -11,7 +11,7 @@ LSTM_VAE = Path(__file__).parents[2] / "examples" / "lstm_vae"
 
 
 def _import(name: str, file: Path) -> None:
-    """Imports a module from its file; its folder stays off the path, which a build may have left metadata in."""
+    """Imports a module from its file. Its folder stays off the path: a build may have left metadata there."""
     spec = spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
@@ -24,7 +24,7 @@ _import("lstm_vae", LSTM_VAE / "lstm_vae.py")
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Installs the example as pip does, as far as the suite can tell: its entry points lie beside it."""
+    """Installs the example as pip does: module and entry points on the path."""
     project = tomllib.loads((LSTM_VAE / "pyproject.toml").read_text())["project"]
     metadata = tmp_path / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     metadata.mkdir()

@@ -46,7 +46,7 @@ def lstm(network: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> Tens
 
 
 @torch.no_grad()
-def test_the_posterior_is_a_map_of_the_last_state(system: LstmVAE, batch: Batch) -> None:
+def test_posterior(system: LstmVAE, batch: Batch) -> None:
     path = system.encode(batch).sample(2, torch.Generator().manual_seed(0))
     encoder = system.encoder
     for row, (ids, mask) in enumerate(zip(batch.ids, batch.mask, strict=True)):
@@ -59,7 +59,7 @@ def test_the_posterior_is_a_map_of_the_last_state(system: LstmVAE, batch: Batch)
 
 
 @torch.no_grad()
-def test_z_begins_the_decoder_and_stands_beside_every_token(system: LstmVAE, batch: Batch) -> None:
+def test_log_likelihood(system: LstmVAE, batch: Batch) -> None:
     path = system.encode(batch).sample(2, torch.Generator().manual_seed(0))
     found, decoder = system.log_likelihood(batch, path), system.decoder
     for row, (ids, mask) in enumerate(zip(batch.ids, batch.mask, strict=True)):
@@ -73,7 +73,7 @@ def test_z_begins_the_decoder_and_stands_beside_every_token(system: LstmVAE, bat
             torch.testing.assert_close(found[row, sample], expected, rtol=1e-10, atol=1e-10)
 
 
-def test_sizes_are_those_of_the_scale_unless_given(tokenizer: Tokenizer) -> None:
+def test_default_sizes_are_those_of_the_scale(tokenizer: Tokenizer) -> None:
     made = LstmVAE(tokenizer, WIDTH, LstmVAEConfig(latent_size=LATENT))
     words = len(tokenizer)
     of_lstms = sum(4 * WIDTH * (inputs + WIDTH + 2) for inputs in (WIDTH, WIDTH + LATENT))
@@ -81,8 +81,8 @@ def test_sizes_are_those_of_the_scale_unless_given(tokenizer: Tokenizer) -> None
     assert sum(parameter.numel() for parameter in made.parameters()) == of_lstms + maps + 2 * words * WIDTH
 
 
-def test_its_encoder_and_its_decoder_are_each_ones_own(system: LstmVAE, batch: Batch) -> None:
-    """Aggressive updates train all of the encoder, and stages may reset all of the decoder."""
+def test_encoder_and_decoder_share_no_parameters(system: LstmVAE, batch: Batch) -> None:
+    """Aggressive updates train the whole encoder; stages may reset the whole decoder."""
     found = GradientFlow.of(system, batch)
     names = {side: {name for name, _ in system.named_parameters() if name.startswith(side)} for side in ("enc", "dec")}
     assert found.encoder_only() == names["enc"]
@@ -90,8 +90,8 @@ def test_its_encoder_and_its_decoder_are_each_ones_own(system: LstmVAE, batch: B
 
 
 @pytest.mark.usefixtures("installed")
-def test_installed_it_has_a_row_on_every_task_it_can_do(tmp_path: Path) -> None:
-    """No weight of a Transformer is built, trained or stored; what it cannot do is skipped with a reason."""
+def test_installed_it_has_a_row_in_tables(tmp_path: Path) -> None:
+    """No Transformer is built, trained or stored; unsupported tasks are skipped with a reason."""
     assert SYSTEMS.get("lstm-vae") is LstmVAE
     assert SYSTEMS.summaries()["lstm-vae"].startswith("LSTM encoder and decoder with one latent variable")
     scale = Scale.model_validate(

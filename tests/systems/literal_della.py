@@ -1,4 +1,4 @@
-"""DELLA as its equations read, one token, one head and one factor at a time; the oracle of the tests.
+"""The equations of DELLA, written for one token, one head and one factor at a time; the oracle of the tests.
 
 It takes the weights of our model and shares no code with it: its own GPT-2 and BART, its own hierarchy, its own
 Gaussians. One text at a time, without padding.
@@ -19,14 +19,14 @@ from della.model import Della
 
 
 class Unfused:
-    """What attention sees where no latent variable comes in."""
+    """Attention without a latent variable."""
 
     def value(self, layer: int, v: Tensor) -> Tensor:
-        """The value vector in place of v."""
+        """The value vector that replaces v."""
         return v
 
     def tokens(self, layer: int) -> list[Tensor]:
-        """More positions in front of the text, each key and value in one."""
+        """Additional positions before the text; each vector is both key and value."""
         return []
 
 
@@ -61,7 +61,7 @@ def attend(query: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], head
 
 
 class LiteralGPT2:
-    """One stack for both passes; a source stands in front of its target."""
+    """One stack for both passes; a source comes before its target."""
 
     def __init__(self, model: Any) -> None:
         self.gpt2, self.head, self.heads = model.transformer, model.lm_head, model.config.n_head
@@ -100,7 +100,7 @@ class LiteralGPT2:
 
 
 class LiteralBart:
-    """An encoder of its own; the decoder attends to the source; layer norms come after each part."""
+    """A separate encoder; the decoder attends to the source; layer norms come after each sublayer."""
 
     def __init__(self, model: Any) -> None:
         self.bart, self.head, self.heads = model.model, model.lm_head, model.config.decoder_attention_heads
@@ -149,7 +149,7 @@ class LiteralBart:
 
 
 class Factors:
-    """The matrices of one layer's fusion; those of a bias are applied with it."""
+    """The maps of one layer's fusion, with their biases if there are any."""
 
     def __init__(self, fusion: nn.Module, layer: int) -> None:
         self.fusion, self.layer = fusion, layer
@@ -184,7 +184,7 @@ FORMULAS = {"tensor_product": tensor_product, "low_rank": low_rank, "add": add}
 
 
 class Fused(Unfused):
-    """What attention sees of latent variables z, one per fused layer."""
+    """Attention with latent variables z, one per fused layer."""
 
     def __init__(self, system: Della, z: list[Tensor]) -> None:
         self.name, self.fusion, self.z = system.config.fusion, system.fusion, z
@@ -215,11 +215,11 @@ class LiteralDella:
         self.chained = system.config.dependence == "chained" and not self.shared
 
     def fuse(self, z: list[Tensor]) -> Fused:
-        """Each layer's own latent variable, or the one there is in all of them."""
+        """Each layer's own latent variable, or the shared one in every layer."""
         return Fused(self.system, z * len(self.system.fusion.layers) if self.shared else z)
 
     def representations(self, ids: list[int]) -> list[Tensor]:
-        """x^(l) of every layer that carries a latent variable, or of the last for a shared one; seen both ways."""
+        """x^(l) of every layer with a latent variable, or of the last for a shared one; from the bidirectional pass."""
         encoded = self.stack.encode(ids)
         states = [encoded[number] for number in self.system.fusion.layers]
         states = states[-1:] if self.shared else states
@@ -273,7 +273,7 @@ class LiteralDella:
         return z, torch.stack(log_q), torch.stack(log_p), torch.stack(kl)
 
     def logits(self, ids: list[int], z: list[Tensor], source: list[int] | None = None) -> Tensor:
-        """Scores of the next token after every prefix of the target (T x V)."""
+        """Logits of the next token after every prefix of the target (T x V)."""
         return self.stack.logits(ids, self.fuse(z), source or [])
 
     def log_likelihood(self, ids: list[int], z: list[Tensor], source: list[int] | None = None) -> Tensor:
@@ -281,9 +281,5 @@ class LiteralDella:
         return torch.stack([scores[place, token] for place, token in enumerate(ids[1:])]).sum()
 
 
-def texts_of(batch: Batch) -> list[list[int]]:
-    return [ids[mask].tolist() for ids, mask in zip(batch.ids, batch.mask, strict=True)]
-
-
 def sources_of(batch: Batch) -> Sequence[list[int] | None]:
-    return texts_of(batch.condition) if batch.condition is not None else [None] * len(batch)
+    return batch.condition.unpadded() if batch.condition is not None else [None] * len(batch)

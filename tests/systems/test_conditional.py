@@ -1,4 +1,4 @@
-"""What our systems make of a source, beyond what any system must."""
+"""Conditional tasks: properties of our systems that the contract does not demand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.systems import SYSTEMS
 
 
 def rolled(batch: Batch) -> Batch:
-    """Every text in the place of the next."""
+    """The batch with every text moved to the next row."""
     encoder = batch.encoder and rolled(batch.encoder)
     return replace(batch, ids=batch.ids.roll(1, 0), mask=batch.mask.roll(1, 0), encoder=encoder)
 

@@ -1,4 +1,4 @@
-"""Every registered system keeps the contract that authors of systems are checked against."""
+"""Every registered system passes the conformance suite."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_conformance(check: Check, subject: Subject) -> None:
 
 
 @pytest.mark.parametrize("name", SYSTEMS.names())
-def test_scores_are_those_of_the_system(
+def test_scored_terms_are_those_of_the_system(
     make_system: Callable[..., System],
     batch: Batch,
     tokenizer: Tokenizer,
     encoder_tokenizer: Tokenizer,
     name: str,
 ) -> None:
-    """Averages of the unreduced terms, and an aggregated posterior that is every text's posterior, averaged."""
+    """Scores are averages of the unreduced terms; the ratio to the aggregated posterior is bounded by ln n."""
     examples = [Example(text) for text in tokenizer.decode(batch.ids.tolist())]
     texts = tokenize(examples, tokenizer.with_encoder(EncoderTokens(encoder_tokenizer, 100)), 100)
     system = make_system(name, **small(name))

@@ -1,6 +1,6 @@
-"""What fusing latent variables costs: nothing per token but for the low-rank product, in training and behind a cache.
+"""The cost of fusion: none per token, except for the low-rank product; in training and with a cache.
 
-Products are counted, not timed: of the same texts once and again with more tokens.
+Floating-point operations are counted, not timed, for the same texts with more and more tokens.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def test_no_product_per_token(
 
 
 def test_the_low_rank_product_costs_its_maps_and_their_attention(make_system: Callable[..., System]) -> None:
-    """Of a whole text: RANK maps of every value, and attention to as many values; counted twice, once per addend."""
+    """Without a cache: RANK maps of every value vector, and attention to RANK values; a multiply-add counts twice."""
     system = make_system("della", fusion="low_rank", rank=RANK)
     assert isinstance(system, Della)
     injection = system.inject(system.sample_prior(TEXTS, None, torch.Generator().manual_seed(0)))
@@ -65,8 +65,8 @@ def test_the_low_rank_product_costs_its_maps_and_their_attention(make_system: Ca
         assert extra == TEXTS * DEPTH * (maps + attention)
 
 
-def test_behind_a_cache_the_low_rank_product_maps_each_token_once(make_system: Callable[..., System]) -> None:
-    """The steps cost the same maps each; what grows with the text is attention alone, to whole vectors in each head."""
+def test_with_a_cache_the_low_rank_product_maps_each_token_once(make_system: Callable[..., System]) -> None:
+    """Each step has the same maps; only attention, to full-width vectors in each head, grows with the text."""
     system = make_system("della", fusion="low_rank", rank=RANK)
     assert isinstance(system, Della)
     injection = system.inject(system.sample_prior(TEXTS, None, torch.Generator().manual_seed(0)))

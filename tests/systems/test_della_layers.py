@@ -1,4 +1,4 @@
-"""Which layers carry latent variables: ranges, their scaling to a depth, and what becomes of those that do not fit."""
+"""Layers that carry latent variables: ranges, their scaling to a depth, and ranges that do not fit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_ranges(layers: str | int, depth: int, expected: tuple[int, ...]) -> Non
 
 @given(st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 2, 3, 4, 6, 12, 24]))
 def test_a_scaled_range_covers_the_same_fraction_of_any_depth(first: int, last: int, depth: int) -> None:
-    """Layer i of twelve is the stretch from (i - 1) / 12 to i / 12; only ranges that cut no layer in two are given."""
+    """Layer i of twelve covers the interval from (i - 1) / 12 to i / 12; ranges that cut a layer in two are errors."""
     assume(first <= last)
     config = DellaConfig(layers=f"{first}-{last}/12")
     bounds = [(first - 1) * depth / 12, last * depth / 12]
@@ -50,13 +50,13 @@ def test_a_scaled_range_covers_the_same_fraction_of_any_depth(first: int, last: 
 
 
 @pytest.mark.parametrize("layers", ["", "4-", "-9", "a", "4-9/", "0.5-1", "4--9"])
-def test_what_is_no_range(layers: str) -> None:
+def test_error_for_no_range(layers: str) -> None:
     with pytest.raises(BenchError, match="write all, 4, 4-9 or 4-9/12"):
         configure(DellaConfig, "della", {"layers": layers})
 
 
 @pytest.mark.parametrize("layers", [0, "0-1", "9-4", "4-13/12"])
-def test_layers_that_no_backbone_has(layers: str | int) -> None:
+def test_error_for_impossible_layers(layers: str | int) -> None:
     with pytest.raises(BenchError, match="no backbone has such layers"):
         configure(DellaConfig, "della", {"layers": layers})
 

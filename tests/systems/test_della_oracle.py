@@ -11,7 +11,7 @@ from bench.batch import Batch
 from bench.interface import LatentPath, System
 from bench.specs import DecodingSpec
 from della.model import Della
-from tests.systems.literal_della import LiteralDella, sources_of, texts_of
+from tests.systems.literal_della import LiteralDella, sources_of
 
 # Everything runs in float64, where both sides agree to rounding; 1e-5 is what the contract asks for in float32.
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
@@ -71,13 +71,13 @@ def system(request: pytest.FixtureRequest, make_system: Callable[..., System]) -
 
 @pytest.fixture
 def data(system: Della, batch: Batch, pairs: Batch) -> Batch:
-    """Two texts of other lengths, so that one is padded; with sources where the system takes them."""
-    source = Batch.collate(texts_of(pairs.condition)[:2], pad=0) if system.conditional and pairs.condition else None
-    return Batch.collate(texts_of(batch)[:2], pad=0, condition=source)
+    """Two texts of different lengths, so that one is padded, with sources on conditional tasks."""
+    source = Batch.collate(pairs.condition.unpadded()[:2], pad=0) if system.conditional and pairs.condition else None
+    return Batch.collate(batch.unpadded()[:2], pad=0, condition=source)
 
 
 def noise_of(index: int, groups: int, size: int) -> torch.Tensor:
-    """The noise that one stream gives a text, group by group."""
+    """The noise of a text from its own stream, group by group."""
     stream = torch.Generator().manual_seed(index)
     return torch.stack([torch.randn(1, size, generator=stream)[0] for _ in range(groups)])
 
@@ -89,7 +89,7 @@ def sampled(system: Della, batch: Batch) -> LatentPath:
 @torch.no_grad()
 def test_samples_and_terms_of_every_layer(system: Della, data: Batch) -> None:
     path = sampled(system, data)
-    for index, (ids, source) in enumerate(zip(texts_of(data), sources_of(data), strict=True)):
+    for index, (ids, source) in enumerate(zip(data.unpadded(), sources_of(data), strict=True)):
         z, log_q, log_p, kl = LiteralDella(system).latents(ids, noise_of(index, len(system.groups), 4), source)
         torch.testing.assert_close(torch.stack([group[index, 0] for group in path.z]), torch.stack(z), **TOLERANCE)
         torch.testing.assert_close(path.log_q[index, 0], log_q, **TOLERANCE)
@@ -101,7 +101,7 @@ def test_samples_and_terms_of_every_layer(system: Della, data: Batch) -> None:
 def test_log_likelihood(system: Della, data: Batch) -> None:
     path = system.encode(data).sample(2, torch.Generator().manual_seed(0))
     ours = system.log_likelihood(data, path)
-    for index, (ids, source) in enumerate(zip(texts_of(data), sources_of(data), strict=True)):
+    for index, (ids, source) in enumerate(zip(data.unpadded(), sources_of(data), strict=True)):
         for k in range(2):
             expected = LiteralDella(system).log_likelihood(ids, [z[index, k] for z in path.z], source)
             torch.testing.assert_close(ours[index, k], expected, **TOLERANCE)
@@ -113,7 +113,7 @@ def test_gradients_of_the_loss(system: Della, data: Batch) -> None:
     ours = dict(zip(_names(system), torch.autograd.grad(loss, list(system.parameters())), strict=True))
     expected = torch.zeros(())
     literal = LiteralDella(system)
-    for index, (ids, source) in enumerate(zip(texts_of(data), sources_of(data), strict=True)):
+    for index, (ids, source) in enumerate(zip(data.unpadded(), sources_of(data), strict=True)):
         z, _, _, kl = literal.latents(ids, noise_of(index, len(system.groups), 4), source)
         expected = expected + kl.sum() - literal.log_likelihood(ids, z, source)
     gradients = torch.autograd.grad(expected, list(system.parameters()), allow_unused=True)
@@ -142,7 +142,7 @@ def test_cached_greedy_generation(system: Della, data: Batch) -> None:
         assert generated == [token for token in ids[1:] if token not in (tokenizer.pad, tokenizer.bos)]
 
 
-def test_beams_of_a_text_do_not_depend_on_those_beside_it(system: Della, data: Batch) -> None:
+def test_beam_search_of_a_text_does_not_depend_on_the_batch(system: Della, data: Batch) -> None:
     path = system.sample_prior(2, data.condition, torch.Generator().manual_seed(3))
     decoding = DecodingSpec(strategy="beam", beams=3, max_tokens=6)
     together = system.generate(path, data.condition, decoding, seed=0)
@@ -167,8 +167,8 @@ def test_prior_of_the_first_layer_is_learned_as_released(make_system: Callable[.
     assert path.mean[0].abs().min() > 1e-3
 
 
-def test_gated_model_is_the_plain_model_when_the_gate_is_one(make_system: Callable[..., System], batch: Batch) -> None:
-    """With W_v = I and gates of 1 the decoder is GPT-2 itself, whose logits come from transformers alone."""
+def test_with_gates_of_one_the_decoder_is_plain_gpt2(make_system: Callable[..., System], batch: Batch) -> None:
+    """With W_v = I and gates of 1 the logits equal those of transformers' GPT-2."""
     system = make_system("della", latent_size=4).double()
     assert isinstance(system, Della)
     with torch.no_grad():

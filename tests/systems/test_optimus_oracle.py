@@ -37,13 +37,8 @@ def _double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def texts_of(batch: Batch | None) -> list[list[int]]:
-    assert batch is not None
-    return [ids[mask].tolist() for ids, mask in zip(batch.ids, batch.mask, strict=True)]
-
-
 class Oracle:
-    """Two models of transformers with the weights of a system of ours, and the linear maps between them."""
+    """BERT and GPT-2 of transformers with the weights of our system, and its linear maps."""
 
     def __init__(self, system: System) -> None:
         assert isinstance(system, Optimus)
@@ -76,7 +71,7 @@ class Oracle:
         return statistics[: len(statistics) // 2], statistics[len(statistics) // 2 :]
 
     def logits(self, ids: list[int], z: Tensor) -> Tensor:
-        """Scores of the next token after every prefix (T x V)."""
+        """Logits of the next token after every prefix (T x V)."""
         config, width = self.gpt2.config, self.gpt2.config.n_embd
         projection: Tensor = self.weights["projection.weight"]
         keywords: dict[str, Any] = {}
@@ -115,7 +110,7 @@ def streams(batch: Batch) -> list[torch.Generator]:
 def test_posterior_is_linear_in_berts_pooled_first_token(optimus: Make, batch: Batch) -> None:
     system = optimus()
     path, oracle = system.encode(batch).sample(1, streams(batch)), Oracle(system)
-    for row, ids in enumerate(texts_of(batch.encoder)):
+    for row, ids in enumerate(batch.encoder.unpadded()):
         mean, log_variance = oracle.posterior(oracle.pooled(ids))
         q = torch.distributions.Normal(mean, (log_variance / 2).exp())
         p = torch.distributions.Normal(torch.zeros(SIZE), torch.ones(SIZE))
@@ -132,7 +127,7 @@ def test_log_likelihood(optimus: Make, batch: Batch, injection: str) -> None:
     system = optimus(injection=injection)
     path, oracle = system.encode(batch).sample(2, streams(batch)), Oracle(system)
     ours = system.log_likelihood(batch, path)
-    for row, ids in enumerate(texts_of(batch)):
+    for row, ids in enumerate(batch.unpadded()):
         for k in range(2):
             expected = oracle.log_likelihood(ids, path.z[0][row, k])
             torch.testing.assert_close(ours[row, k], expected, **TOLERANCE)
@@ -146,7 +141,7 @@ def test_gradients_of_the_loss(optimus: Make, batch: Batch, injection: str) -> N
     loss = path.kl.sum() - system.log_likelihood(batch, path).sum()
     ours = torch.autograd.grad(loss, list(parameters.values()))
     oracle, expected = Oracle(system), torch.zeros(())
-    for row, (ids, own) in enumerate(zip(texts_of(batch), texts_of(batch.encoder), strict=True)):
+    for row, (ids, own) in enumerate(zip(batch.unpadded(), batch.encoder.unpadded(), strict=True)):
         mean, log_variance = oracle.posterior(oracle.pooled(own))
         z = mean + (log_variance / 2).exp() * torch.randn(SIZE, generator=torch.Generator().manual_seed(row))
         kl = (log_variance.exp() + mean**2 - 1 - log_variance).sum() / 2
@@ -179,12 +174,12 @@ def test_prior_is_standard_normal(optimus: Make) -> None:
 
 
 @pytest.mark.parametrize("kind", ["decoder-only", "encoder-decoder"])
-def test_with_a_source_both_distributions_see_it(optimus: Make, pairs: Batch, kind: str) -> None:
+def test_posterior_and_prior_see_the_source(optimus: Make, pairs: Batch, kind: str) -> None:
     system = optimus(kind=kind, conditional=True)
     oracle, condition = Oracle(system), pairs.condition
     assert condition is not None
     path, prior = system.encode(pairs).sample(1, streams(pairs)), system.sample_prior(1, condition, streams(pairs))
-    for row, (ids, source) in enumerate(zip(texts_of(pairs.encoder), texts_of(condition.encoder), strict=True)):
+    for row, (ids, source) in enumerate(zip(pairs.encoder.unpadded(), condition.encoder.unpadded(), strict=True)):
         text, c = oracle.pooled(ids), oracle.pooled(source)
         torch.testing.assert_close(path.mean[0][row, 0], oracle.posterior(torch.cat([text, c]))[0], **TOLERANCE)
         torch.testing.assert_close(prior.mean[0][row, 0], (system.prior.weight @ c)[:SIZE], **TOLERANCE)
@@ -198,8 +193,8 @@ def test_linear_maps_have_no_bias(optimus: Make) -> None:
 
 
 @each_injection
-def test_z_begins_as_it_does_where_it_enters_in_one_place(make_system: Make, injection: str) -> None:
-    """Each part of the projection is drawn as that of `embed` or `memory`: within 10% of its standard deviation."""
+def test_initial_weights_of_the_projection(make_system: Make, injection: str) -> None:
+    """Each part has the standard deviation of `embed` or `memory`, within 10%."""
     untrained = make_system("optimus", moved=False, latent_size=64, injection=injection)
     width, std = untrained.backbone.width, untrained.backbone.initial_std
     projection = untrained.projection.weight.detach()
@@ -209,7 +204,7 @@ def test_z_begins_as_it_does_where_it_enters_in_one_place(make_system: Make, inj
             assert float(rows.std()) == pytest.approx(expected, rel=0.1)
 
 
-def test_the_pooler_is_idle_where_all_tokens_are_pooled(optimus: Make, batch: Batch) -> None:
+def test_attention_pooling_makes_the_pooler_idle(optimus: Make, batch: Batch) -> None:
     for representation in ("first_token", "attention_pool"):
         system = optimus(representation=representation)
         path = system.encode(batch).sample(1, streams(batch))

@@ -1,4 +1,4 @@
-"""Checkpoints of the released code: imported, they give its logits, its distributions and its terms of every layer."""
+"""Imported checkpoints give the logits, distributions and terms of every layer of the released code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def gpt2_files(tmp_path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Case:
-    """A released model and the same one imported."""
+    """A released model and its import."""
 
     released: ReleasedDella
     system: Della2022
@@ -47,14 +47,14 @@ class Case:
         return TOLERANCE[self.released.decoder.lm_head.weight.dtype]
 
     def latents(self, ids: Tensor, index: int, condition: Tensor | None) -> list[Layer]:
-        """The released latent path of a text with the noise of the stream ``index``."""
+        """The latent path of the released model for a text, with the noise of stream ``index``."""
         stream = torch.Generator().manual_seed(index)
         noise = torch.stack([torch.randn(1, 4, generator=stream) for _ in self.layers])
         seen = None if condition is None else alone(condition)
         return self.released.encoder.latents(*alone(ids), noise, seen, self.layers)
 
-    def everywhere(self, path: LatentPath, index: int) -> list[Tensor | None]:
-        """The imported latent path of a text, layer by layer."""
+    def by_layer(self, path: LatentPath, index: int) -> list[Tensor | None]:
+        """The latent path of the imported model for a text, layer by layer."""
         z: list[Tensor | None] = [None] * 3
         for group, layer in enumerate(self.layers):
             z[layer] = path.z[group][index]
@@ -62,7 +62,7 @@ class Case:
 
 
 def alone(ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns a text as a batch of its own, with its length."""
+    """Returns a batch of a single text, and its length."""
     return ids[None], torch.tensor([len(ids)])
 
 
@@ -100,7 +100,7 @@ def batch_of(system: Della2022) -> Batch:
 
 
 def as_released(gpt2_files: Path, conditional: bool) -> list[tuple[Tensor, Tensor | None]]:
-    """The same as the released code reads them, one by one: <s> text </s>, or source </s> text </s> and source </s>."""
+    """The same texts as the released code reads them: <s> text </s>, or source </s> text </s> and source </s>."""
     encode = GPT2Tokenizer(str(gpt2_files / "vocab.json"), str(gpt2_files / "merges.txt")).encode
     if not conditional:
         return [(torch.tensor([BOS, *encode(text), EOS]), None) for text in TEXTS]
@@ -130,7 +130,7 @@ def case(request: pytest.FixtureRequest, make_case: MakeCase) -> Case:
 
 @torch.no_grad()
 def test_posterior_prior_and_terms_of_every_layer(case: Case, gpt2_files: Path) -> None:
-    """In one padded batch, of texts that the released model sees without padding."""
+    """The imported model gets one padded batch, the released model single texts."""
     batch = batch_of(case.system)
     streams = [torch.Generator().manual_seed(index) for index in range(len(batch))]
     path = case.system.encode(batch).sample(1, streams)
@@ -154,7 +154,7 @@ def test_logits_and_likelihood(case: Case, gpt2_files: Path) -> None:
     logits = case.system.backbone.model.lm_head(states)
     likelihood = case.system.log_likelihood(batch, path)
     for index, (ids, condition) in enumerate(as_released(gpt2_files, case.system.conditional)):
-        z = case.everywhere(path, index)
+        z = case.by_layer(path, index)
         expected = case.released.decoder.logits(ids[None, :-1], z)[0]
         torch.testing.assert_close(logits[index, : len(ids) - 1], expected, **case.tolerance)
         first = 1 if condition is None else len(condition)
@@ -166,7 +166,7 @@ def test_logits_and_likelihood(case: Case, gpt2_files: Path) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("conditional", [False, True], ids=["unconditional", "conditional"])
 def test_greedy_generation(make_case: MakeCase, gpt2_files: Path, conditional: bool) -> None:
-    """With prompts of several lengths, which the released code pads on the wrong side, as if each were alone."""
+    """Prompts have different lengths. The released code pads on the wrong side, so it gets single texts."""
     case = make_case(conditional)
     condition = batch_of(case.system).condition
     path = case.system.sample_prior(1 if conditional else len(TEXTS), condition, torch.Generator().manual_seed(1))
@@ -181,7 +181,7 @@ def test_greedy_generation(make_case: MakeCase, gpt2_files: Path, conditional: b
         prompt = [BOS] if source is None else source.tolist()
         ids = list(prompt)
         while len(ids) < len(prompt) + 6 and (len(ids) == len(prompt) or ids[-1] != EOS):
-            logits = case.released.decoder.logits(torch.tensor([ids]), case.everywhere(path, index))
+            logits = case.released.decoder.logits(torch.tensor([ids]), case.by_layer(path, index))
             ids.append(int(logits[0, -1].argmax()))
         special = {PAD, BOS, EOS} if source is None else {PAD, EOS}
         assert generated[index] == [token for token in ids[len(prompt) :] if token not in special]
@@ -203,7 +203,7 @@ def test_the_released_pooling_sees_padding_and_ours_does_not(make_case: MakeCase
 
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("bow", [False, True])
-def test_every_tensor_is_used_or_known_not_to_be(conditional: bool, bow: bool) -> None:
+def test_every_tensor_is_required_or_optional(conditional: bool, bow: bool) -> None:
     state = ReleasedDella(20, conditional=conditional, bow=bow).state_dict()
     sizes = Sizes.of(state, Path("x.pt"))
     assert sizes == Sizes(3, 16, 4, 4, 20, 48, conditional)
@@ -214,8 +214,8 @@ def test_every_tensor_is_used_or_known_not_to_be(conditional: bool, bow: bool) -
 
 
 @pytest.mark.parametrize(("conditional", "parameters"), [(False, 193_353_984), (True, 193_943_808)])
-def test_it_has_as_many_parameters_as_the_paper_says(conditional: bool, parameters: int) -> None:
-    """Appendix A.1 prints the first number for GPT-2 base, rank 4, 32 dimensions and two tokens more than GPT-2's."""
+def test_number_of_parameters_of_the_paper(conditional: bool, parameters: int) -> None:
+    """Appendix A.1 prints the first number for GPT-2 base, rank 4, 32 dimensions and two added tokens."""
     sizes = Sizes(12, 768, 32, 4, 50_259, 1024, conditional)
     assert sum(map(math.prod, sizes.required_shapes().values())) == parameters
 
@@ -267,7 +267,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("content", "complaint"), BAD.values(), ids=BAD)
-def test_what_is_no_checkpoint_is_named(
+def test_errors_for_other_files(
     tmp_path: Path, gpt2_files: Path, content: Callable[[], object], complaint: str
 ) -> None:
     torch.save(content(), tmp_path / "bad.pt")
@@ -275,7 +275,7 @@ def test_what_is_no_checkpoint_is_named(
 
 
 class Malicious:
-    """Would write a file when it is unpickled."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -284,7 +284,7 @@ class Malicious:
         return (Path.write_text, (self.path, "gotcha"))
 
 
-def test_nothing_in_a_file_is_executed(tmp_path: Path, gpt2_files: Path) -> None:
+def test_no_code_in_a_file_is_executed(tmp_path: Path, gpt2_files: Path) -> None:
     for number, save in enumerate(
         (torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, protocol=2)))
     ):
@@ -294,7 +294,7 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path, gpt2_files: Path) -> None
     assert not (tmp_path / "gotcha").exists()
 
 
-def test_a_damaged_file_is_named(tmp_path: Path, gpt2_files: Path) -> None:
+def test_errors_for_damaged_and_missing_files(tmp_path: Path, gpt2_files: Path) -> None:
     path = tmp_path / "half.pt"
     torch.save(state_dict(), path)
     for size in (1000, 0):
@@ -311,14 +311,14 @@ def test_a_damaged_file_is_named(tmp_path: Path, gpt2_files: Path) -> None:
         ({}, 5, "5 heads do not divide a width of 64; name another number."),
     ],
 )
-def test_options_that_contradict_the_checkpoint_are_named(
+def test_errors_for_options_that_contradict_the_checkpoint(
     tmp_path: Path, gpt2_files: Path, options: dict[str, object], heads: int | None, complaint: str
 ) -> None:
     torch.save(state_dict(), tmp_path / "x.pt")
     assert complaint in mistake(tmp_path / "x.pt", tmp_path, gpt2_files, options, heads)
 
 
-def test_another_tokenizer_is_named(tmp_path: Path, gpt2_files: Path) -> None:
+def test_error_for_a_different_tokenizer(tmp_path: Path, gpt2_files: Path) -> None:
     torch.save(ReleasedDella(VOCABULARY + 1, width=64).state_dict(), tmp_path / "x.pt")
     complaint = mistake(tmp_path / "x.pt", tmp_path, gpt2_files)
     assert "x.pt: made for 260 tokens; the tokenizer in" in complaint
@@ -328,7 +328,7 @@ def test_another_tokenizer_is_named(tmp_path: Path, gpt2_files: Path) -> None:
 def mistake(
     path: Path, folder: Path, tokenizer: Path, options: dict[str, object] | None = None, heads: int | None = None
 ) -> str:
-    """Returns the one line that an import ends with; nothing is written."""
+    """Returns the error of an import, which has one line and writes nothing."""
     with pytest.raises(BenchError) as caught:
         import_model("della-2022", options or {}, path, folder / "out", tokenizer, heads)
     assert "\n" not in str(caught.value)
