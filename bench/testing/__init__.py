@@ -1,6 +1,6 @@
-"""The conformance suite: what every system owes the harness, checked in seconds.
+"""The conformance suite: checks of everything that the harness expects of a system, in seconds.
 
-``della-bench check SYSTEM`` runs it from the command line, ``SystemConformance`` as tests of a package of one's own.
+``della-bench check SYSTEM`` runs it on the command line, ``SystemConformance`` as tests of a third-party package.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.testing.pytest_suite import SystemConformance, conformance_cases, run_case
-    from bench.testing.suite import Outcome, check_system, find_system
+    from bench.testing.suite import CheckResult, check_system, find_system
 
 _MODULES = {
-    "Outcome": "suite",
+    "CheckResult": "suite",
     "SystemConformance": "pytest_suite",
     "check_system": "suite",
     "conformance_cases": "pytest_suite",
@@ -21,11 +21,11 @@ _MODULES = {
     "run_case": "pytest_suite",
 }
 
-__all__ = ["Outcome", "SystemConformance", "check_system", "conformance_cases", "find_system", "run_case"]
+__all__ = ["CheckResult", "SystemConformance", "check_system", "conformance_cases", "find_system", "run_case"]
 
 
 def __getattr__(name: str) -> object:
-    """Imports what is asked for: the command line has no need of pytest."""
+    """Imports a name on first use: the command line runs without pytest."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

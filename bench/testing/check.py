@@ -1,4 +1,4 @@
-"""What a check is: a function that looks at a subject, with a title and a hint where to look when it fails."""
+"""A check of the contract: a function, the promise that it checks, and a hint for its failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.testing.expect import ConformanceError
-from bench.testing.subject import Subject
+from bench.testing.system_under_test import SystemUnderTest
 
 
 @dataclass(frozen=True)
@@ -17,52 +17,52 @@ class Check:
     """One promise of the contract.
 
     Attributes:
-        examine: raises ``ConformanceError`` if a subject does not keep it.
-        look: where an author should look then.
-        conditional: whether it is about conditions, and asks nothing of a system without.
+        function: raises ``ConformanceError`` if a system breaks the promise.
+        hint: where to look for the mistake.
+        conditional: whether the promise is about conditional tasks only.
     """
 
-    examine: Callable[[Subject], None]
-    look: str
+    function: Callable[[SystemUnderTest], None]
+    hint: str
     conditional: bool = False
 
     @property
     def name(self) -> str:
         """The name of the function, with dashes."""
-        return self.examine.__name__.replace("_", "-")
+        return self.function.__name__.replace("_", "-")
 
     @property
     def title(self) -> str:
         """The promise: the first line of the function's docstring."""
-        return (self.examine.__doc__ or "").partition("\n")[0]
+        return (self.function.__doc__ or "").partition("\n")[0]
 
-    def run(self, subject: Subject) -> None:
-        """Examines a subject; the global random state is kept, and the number of threads.
+    def run(self, tested: SystemUnderTest) -> None:
+        """Checks a system; restores the global random state and the number of threads.
 
         Raises:
-            ConformanceError: it breaks the promise; says what was expected and seen, and where to look.
-            NotChecked: it could not be told.
+            ConformanceError: the system breaks the promise; says what was expected and seen, and where to look.
+            Inconclusive: the check gives no answer for this system.
         """
         with torch.random.fork_rng(devices=[]), _one_thread():
             torch.manual_seed(0)
             try:
-                self.examine(subject)
+                self.function(tested)
             except ConformanceError as error:
-                raise ConformanceError(f"{error} {self.look}") from None
+                raise ConformanceError(f"{error} {self.hint}") from None
 
-    def applies(self, subject: Subject) -> bool:
-        """Returns whether the promise is one of this subject's."""
-        return subject.setting.conditional or not self.conditional
+    def applies(self, tested: SystemUnderTest) -> bool:
+        """Returns whether the promise applies in the system's setting."""
+        return tested.setting.conditional or not self.conditional
 
 
-def check(look: str, conditional: bool = False) -> Callable[[Callable[[Subject], None]], Check]:
-    """Makes a check of a function; see ``Check``."""
-    return lambda examine: Check(examine, look, conditional)
+def check(hint: str, conditional: bool = False) -> Callable[[Callable[[SystemUnderTest], None]], Check]:
+    """Turns a function into a ``Check``."""
+    return lambda function: Check(function, hint, conditional)
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Tiny models are slowed down, not sped up, by threads that wait for each other."""
+    """Sets one thread: tiny models run slower on several."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

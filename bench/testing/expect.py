@@ -1,4 +1,4 @@
-"""How a check says that something is not as it should be: what was expected, and what was seen instead."""
+"""Expectations of checks; a failure says what was expected and what was seen."""
 
 from __future__ import annotations
 
@@ -9,50 +9,46 @@ from torch import Tensor
 
 
 class ConformanceError(AssertionError):
-    """A system does not keep the contract."""
+    """A system breaks a promise of the contract."""
 
 
-class NotChecked(Exception):  # noqa: N818  # no error
-    """A check cannot tell anything about this system, for the reason given."""
+class Inconclusive(Exception):  # noqa: N818  # not an error
+    """A check gives no answer for a system; the message says why."""
 
 
 def expect(condition: bool, expected: str, seen: str) -> None:
-    """Goes on if the condition holds.
-
-    Raises:
-        ConformanceError: it does not.
-    """
+    """Raises ``ConformanceError`` unless the condition holds."""
     if not condition:
         raise ConformanceError(f"Expected {expected}; saw {seen}.")
 
 
-def expect_shape(what: str, found: Tensor, shape: Iterable[int]) -> None:
-    """Expects a tensor of the given shape with finite entries only."""
-    expect(tuple(found.shape) == tuple(shape), f"{what} of shape {tuple(shape)}", f"{tuple(found.shape)}")
-    expect(bool(found.isfinite().all()), f"finite {what}", f"{_count(~found.isfinite(), found)} infinite or no number")
+def expect_shape(what: str, tensor: Tensor, shape: Iterable[int]) -> None:
+    """Expects a tensor of a shape, all of its entries finite."""
+    expect(tuple(tensor.shape) == tuple(shape), f"{what} of shape {tuple(shape)}", f"{tuple(tensor.shape)}")
+    expect(bool(tensor.isfinite().all()), f"finite {what}", f"{_count(~tensor.isfinite(), tensor)} infinite or NaN")
 
 
 def expect_close(
-    what: str, found: Tensor, expected: Tensor, axes: tuple[str, ...], absolute: float, relative: float = 0.0
+    what: str, actual: Tensor, expected: Tensor, axes: tuple[str, ...], absolute: float, relative: float = 0.0
 ) -> None:
     """Expects two tensors to agree.
 
     Args:
-        what: the quantity, and what it should be equal to.
-        found: the tensor under test.
-        expected: what it should be.
-        axes: what the axes count, for the place of the largest difference.
-        absolute: largest difference allowed.
-        relative: allowed besides, as a part of the expected value.
+        what: the quantity and what it should equal.
+        actual: the tensor under test.
+        expected: its expected value.
+        axes: names of the axes, to report the place of the largest difference.
+        absolute: absolute tolerance.
+        relative: relative tolerance, added to the absolute one.
     """
-    expect_shape(what, found, expected.shape)
-    excess = (found - expected).abs() - absolute - relative * expected.abs()
+    expect_shape(what, actual, expected.shape)
+    excess = (actual - expected).abs() - absolute - relative * expected.abs()
     if bool((excess > 0).any()):
         place = torch.unravel_index(excess.argmax(), excess.shape)
         where = "".join(f", {axis} {int(index)}" for axis, index in zip(axes, place, strict=True))
-        seen = f"{float(found[place]):.9g} for {float(expected[place]):.9g}{where}"
+        seen = f"{float(actual[place]):.9g} for {float(expected[place]):.9g}{where}"
         raise ConformanceError(f"Expected {what}, to {absolute:g}; saw {seen} ({_count(excess > 0, excess)} differ).")
 
 
-def _count(some: Tensor, of: Tensor) -> str:
-    return f"{int(some.sum())} of {of.numel()}"
+def _count(mask: Tensor, tensor: Tensor) -> str:
+    return f"{int(mask.sum())} of {tensor.numel()}"

@@ -1,4 +1,4 @@
-"""The conformance suite: every check, in every setting that a system supports."""
+"""Runs every check in every setting that a system supports."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from bench.registry import load
 from bench.systems import SYSTEMS
 from bench.testing.check import Check
 from bench.testing.checks import CHECKS
-from bench.testing.expect import ConformanceError, NotChecked
-from bench.testing.subject import SETTINGS, Setting, Subject
+from bench.testing.expect import ConformanceError, Inconclusive
+from bench.testing.system_under_test import SETTINGS, Setting, SystemUnderTest
 
 Status = Literal["ok", "FAILED", "skipped"]
 Named = TypeVar("Named", Check, Setting)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a check, or of a whole setting that the system does not support.
+class CheckResult:
+    """The result of a check, or of a whole setting that the system does not support.
 
     Attributes:
-        setting: in which the system was looked at.
-        check: what was checked; None for a setting that is not supported.
-        status: of the check.
+        setting: the setting.
+        check: the check; None for a setting that is not supported.
+        status: ``ok``, ``FAILED`` or ``skipped``.
         message: why it failed or was skipped.
     """
 
@@ -50,10 +50,10 @@ def find_system(label: str) -> tuple[type[System], dict[str, Any]]:
     """Returns the class and the options of ``system[:option=value,...]``.
 
     Args:
-        label: begins with a registered name, or with ``module:Class`` for a system that is not registered.
+        label: starts with a registered name, or with ``module:Class`` for a system that is not registered.
 
     Raises:
-        BenchError: no such system or option, or a class that is no system.
+        BenchError: an unknown system or option, or a class that is not a system.
     """
     name, arguments = parse_call(label)
     if name in SYSTEMS.names() or ":" not in label:
@@ -70,51 +70,51 @@ def find_system(label: str) -> tuple[type[System], dict[str, Any]]:
 
 def check_system(
     cls: type[System], options: Mapping[str, Any], checks: Sequence[str] = (), settings: Sequence[str] = ()
-) -> Iterator[Outcome]:
-    """Yields the outcome of every check in every setting, each as soon as it is known.
+) -> Iterator[CheckResult]:
+    """Runs the checks; yields each result as soon as it is known.
 
     Args:
-        cls: the class of systems.
-        options: those that differ from its defaults.
-        checks: names of the only checks.
-        settings: names of the only settings.
+        cls: the system class.
+        options: options that differ from the defaults.
+        checks: names of the checks to run, by default all.
+        settings: names of the settings to run in, by default all.
 
     Raises:
-        BenchError: an unknown check or setting, or options that the system does not have.
+        BenchError: an unknown check, setting or option.
     """
-    chosen = _named("check", CHECKS, checks)
-    for setting in _named("setting", SETTINGS, settings):
-        subject = Subject(cls, options, setting)
-        if (reason := subject.unsupported()) is not None:
-            yield Outcome(setting, None, "skipped", reason)
+    chosen = _select("check", CHECKS, checks)
+    for setting in _select("setting", SETTINGS, settings):
+        tested = SystemUnderTest(cls, options, setting)
+        if (reason := tested.unsupported()) is not None:
+            yield CheckResult(setting, None, "skipped", reason)
             continue
         for check in chosen:
-            if check.applies(subject):
-                yield _outcome(check, subject)
+            if check.applies(tested):
+                yield _run(check, tested)
 
 
-def _named(kind: str, of: Sequence[Named], names: Sequence[str]) -> Sequence[Named]:
-    found = {one.name: one for one in of}
+def _select(kind: str, options: Sequence[Named], names: Sequence[str]) -> Sequence[Named]:
+    by_name = {option.name: option for option in options}
     for name in names:
-        if name not in found:
-            raise unknown_name(kind, name, found)
-    return [found[name] for name in names] or of
+        if name not in by_name:
+            raise unknown_name(kind, name, by_name)
+    return [by_name[name] for name in names] or options
 
 
-def _outcome(check: Check, subject: Subject) -> Outcome:
+def _run(check: Check, tested: SystemUnderTest) -> CheckResult:
     try:
-        check.run(subject)
-    except NotChecked as reason:
-        return Outcome(subject.setting, check, "skipped", str(reason))
+        check.run(tested)
+    except Inconclusive as reason:
+        return CheckResult(tested.setting, check, "skipped", str(reason))
     except ConformanceError as error:
-        return Outcome(subject.setting, check, "FAILED", str(error))
-    except Exception as error:  # noqa: BLE001  # a system is anybody's code; its mistakes are what is looked for
-        return Outcome(subject.setting, check, "FAILED", _described(error, subject.cls))
-    return Outcome(subject.setting, check, "ok")
+        return CheckResult(tested.setting, check, "FAILED", str(error))
+    except Exception as error:  # noqa: BLE001  # third-party code may raise anything
+        return CheckResult(tested.setting, check, "FAILED", _describe(error, tested.cls))
+    return CheckResult(tested.setting, check, "ok")
 
 
-def _described(error: Exception, cls: type[System]) -> str:
-    """Returns an exception in one line, with the last place in the system's own file that it came through."""
+def _describe(error: Exception, cls: type[System]) -> str:
+    """Describes an exception in one line, with the last line of the system's own file in its traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     own = [frame for frame in frames if frame.filename == file]

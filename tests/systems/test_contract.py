@@ -19,7 +19,7 @@ from bench.systems import SYSTEMS
 from bench.tasks import Example
 from bench.testing import conformance_cases
 from bench.testing.check import Check
-from bench.testing.subject import Subject
+from bench.testing.system_under_test import SystemUnderTest
 from bench.tokenizers import EncoderTokens, Tokenizer
 
 
@@ -29,10 +29,10 @@ def small(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("check", "subject"), [case for name in SYSTEMS.names() for case in conformance_cases(name, **small(name))]
+    ("check", "tested"), [case for name in SYSTEMS.names() for case in conformance_cases(name, **small(name))]
 )
-def test_conformance(check: Check, subject: Subject) -> None:
-    check.run(subject)
+def test_conformance(check: Check, tested: SystemUnderTest) -> None:
+    check.run(tested)
 
 
 @pytest.mark.parametrize("name", SYSTEMS.names())

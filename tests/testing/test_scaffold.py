@@ -65,16 +65,16 @@ def test_one_file_one_test_and_the_entry_point(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("My VAE", "'My VAE' cannot name a system. Did you mean 'my-vae'? Allowed are lower-case letters and digits,"),
+        ("My VAE", "'My VAE' is not a valid name of a system. Did you mean 'my-vae'? Expected lower-case words joined"),
         ("sigma_vae", "Did you mean 'sigma-vae'?"),
         ("2vae", "Did you mean 'vae'?"),
         ("vae-", "Did you mean 'vae'?"),
         ("../vae", "Did you mean 'vae'?"),
-        ("", "'' cannot name a system. Allowed"),
-        ("ß", "'ß' cannot name a system. Allowed"),
+        ("", "'' is not a valid name of a system. Expected"),
+        ("ß", "'ß' is not a valid name of a system. Expected"),
         ("lm", "a system 'lm' exists already: baselines.language_model:LanguageModel."),
-        ("torch", "a system cannot be called 'torch': its file would hide the module 'torch'."),
-        ("lambda", "a system cannot be called 'lambda': its file would hide a word of Python's."),
+        ("torch", "'torch' is not a valid name of a system: its file would hide the module 'torch'."),
+        ("lambda", "'lambda' is not a valid name of a system: its file would hide a Python keyword."),
     ],
 )
 def test_mistakes_in_names_write_nothing(tmp_path: Path, name: str, message: str) -> None:
@@ -87,7 +87,7 @@ def test_mistakes_in_names_write_nothing(tmp_path: Path, name: str, message: str
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     system = new_system("fresh", tmp_path)[0]
     system.write_text("mine")
-    with pytest.raises(BenchError, match=r"fresh is there already; nothing was written\."):
+    with pytest.raises(BenchError, match=r"fresh exists already; nothing was written\."):
         new_system("fresh", tmp_path)
     assert system.read_text() == "mine"
 

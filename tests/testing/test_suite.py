@@ -13,7 +13,7 @@ from bench.errors import BenchError
 from bench.testing import SystemConformance, check_system, conformance_cases, find_system, run_case
 from bench.testing.checks import CHECKS
 from bench.testing.expect import ConformanceError
-from bench.testing.suite import Outcome
+from bench.testing.suite import CheckResult
 from tests.testing import broken_systems as broken
 
 
@@ -25,7 +25,7 @@ class TestSound(SystemConformance):
 
 
 MISTAKES = {
-    broken.FutureLeak: ({"no-peeking", "sampling-is-fair"}, "no token may depend on those after it"),
+    broken.FutureLeak: ({"no-peeking", "sampling-is-fair"}, "no token may depend on later tokens"),
     broken.UnmaskedPadding: (
         {"alone-as-in-a-batch", "padding-is-not-read", "scored-in-any-portion"},
         "padding must be masked",
@@ -38,8 +38,11 @@ MISTAKES = {
         {"first-token", "no-peeking", "greedy-is-likeliest", "sampling-is-fair"},
         "not the loss, their negative",
     ),
-    broken.IgnoredSeed: ({"seeded-texts", "decoded-alone-as-in-a-batch"}, "Expected other texts for another seed"),
-    broken.DroppedEmpty: ({"one-text-per-sample"}, "Expected 2000 texts of 1 x 2000 samples; saw 19"),
+    broken.IgnoredSeed: (
+        {"seeded-texts", "decoded-alone-as-in-a-batch"},
+        "Expected different texts for a different seed",
+    ),
+    broken.DroppedEmpty: ({"one-text-per-sample"}, "Expected 2000 texts for 1 x 2000 samples; saw 19"),
 }
 
 
@@ -98,7 +101,7 @@ def test_every_check_can_fail() -> None:
     assert list(CAN_FAIL) == [check.name for check in CHECKS]
 
 
-def outcome_of(cls: type[EmbedVAE], check: str) -> Outcome:
+def outcome_of(cls: type[EmbedVAE], check: str) -> CheckResult:
     setting = "conditional" if cls is broken.BlindToSources else "unconditional"
     (outcome,) = check_system(cls, {"latent_size": 4}, [check], [setting])
     return outcome
@@ -146,7 +149,7 @@ def test_a_setting_that_is_not_supported_is_skipped_with_its_reason() -> None:
 def test_a_test_fails_as_its_check_does() -> None:
     case, *_ = conformance_cases(broken.NoVersion)
     assert case.id == "NoVersion-unconditional-declarations"
-    with pytest.raises(ConformanceError, match=r"Expected a version from 1; saw 0\. Look at the class attributes"):
+    with pytest.raises(ConformanceError, match=r"Expected a version from 1; saw 0\. Check the class attributes"):
         run_case(*case.values)
 
 

@@ -1,4 +1,4 @@
-"""The promises of the contract, one function each."""
+"""All checks, one function per promise of the contract."""
 
 from bench.testing.check import Check
 from bench.testing.checks import batches, generation, latents, likelihood, training

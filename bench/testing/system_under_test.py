@@ -1,4 +1,4 @@
-"""What the checks look at: a system built tiny, in one of the settings that tasks put it in, and a few texts."""
+"""The system under test: tiny, in one of the settings of the tasks, with four texts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TEXTS = (
     Example("the fox and the lazy dog .", "the quick brown fox jumps over the lazy dog"),
     Example("who", "no"),
 )
-"""Texts and sources of different lengths, the shortest of one word."""
+"""Texts and sources of different lengths; the shortest has one word."""
 
 SCALE = Scale(
     max_tokens=48,
@@ -55,19 +55,19 @@ DECODINGS: Mapping[str, DecodingSpec] = {
 }
 
 
-DIGITS = 1e-8
-"""Tolerance in double precision: the amplified weights of a tiny model cost some of its digits."""
+TOLERANCE = 1e-8
+"""Tolerance in float64, absolute and relative: large weights amplify rounding errors."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A backbone, with or without conditions.
+    """A kind of backbone, with or without sources.
 
     Attributes:
-        name: what it is called.
-        kind: of the backbone.
-        conditional: whether texts come with sources.
-        task: name of a task that is set so.
+        name: its name on the command line.
+        kind: the kind of backbone.
+        conditional: whether texts have sources.
+        task: a task with this setting.
     """
 
     name: str
@@ -84,13 +84,13 @@ SETTINGS = (
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A class of systems with some options, in a setting.
+class SystemUnderTest:
+    """A system class with options, in a setting.
 
     Attributes:
-        cls: the class.
-        options: options that differ from its defaults.
-        setting: backbone and conditions.
+        cls: the system class.
+        options: options that differ from the defaults.
+        setting: the setting.
     """
 
     cls: type[System]
@@ -99,34 +99,34 @@ class Subject:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """A tokenizer of 300 tokens."""
+        """A tokenizer with 300 tokens."""
         return _tokenizer(SCALE.encoder_for(self.cls.encoder_kind))
 
     @property
     def texts(self) -> TokenizedTexts:
-        """The texts as the harness has them, with sources in a conditional setting."""
+        """The tokenized texts, with sources in a conditional setting."""
         sources = SCALE.max_source_tokens if self.setting.conditional else None
         return tokenize(TEXTS, self.tokenizer, SCALE.max_tokens, sources)
 
     @property
     def rows(self) -> range:
-        """The numbers of the texts."""
+        """The row numbers of the texts."""
         return range(len(TEXTS))
 
     def batch(self, rows: Sequence[int] | None = None) -> Batch:
-        """Returns the texts at ``rows``, or all."""
+        """Returns a batch of the texts at ``rows``, by default of all."""
         return self.texts.batch(self.rows if rows is None else rows)
 
     def continuations(self, ids: Sequence[Sequence[int]], row: int) -> Batch:
-        """Returns texts given as ids, all with the source of text ``row``."""
+        """Returns a batch of token ids, all with the source of text ``row``."""
         conditions = self.texts.conditions([row] * len(ids))
         return Batch.collate(ids, self.tokenizer.pad, conditions)
 
     def spec(self, decoding: DecodingSpec | None = None) -> RunSpec:
-        """Returns the run that ``supports`` is asked about.
+        """Returns the spec of a run, for ``supports``.
 
         Raises:
-            BenchError: options that the system does not have.
+            BenchError: unknown or invalid options.
         """
         config = parse_as(self.cls.Config, self.options, self.cls.__name__)
         return RunSpec(
@@ -141,17 +141,17 @@ class Subject:
         )
 
     def unsupported(self) -> str | None:
-        """Returns why the system does not support the setting, or None if it does."""
+        """Returns why the system does not support the setting; None if it does."""
         return self.cls.supports(self.spec())
 
     def decodings(self) -> dict[str, DecodingSpec]:
-        """Returns the ways of decoding that the system supports."""
-        return {name: one for name, one in DECODINGS.items() if self.cls.supports(self.spec(one)) is None}
+        """Returns the decodings that the system supports, by name."""
+        return {name: spec for name, spec in DECODINGS.items() if self.cls.supports(self.spec(spec)) is None}
 
     def system(self, seed: int = 0, moved: bool = True) -> System:
-        """Builds the system in evaluation mode, its weights moved away from their initial values unless told not to.
+        """Builds the system in evaluation mode; ``moved`` adds noise to its weights.
 
-        Initial weights are small or zero in places; a check on them would not see a term left out.
+        Some initial weights are zero or small and would hide a missing term.
         """
         system = build_system(self.cls, self.spec().model, self.tokenizer, seed).eval()
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -162,7 +162,7 @@ class Subject:
 
     @contextmanager
     def in_precision(self, dtype: torch.dtype) -> Iterator[System]:
-        """Gives the system in single or double precision; in double, two orders of summation agree to some 1e-12."""
+        """Yields the system in a precision; in float64, two orders of summation agree to about 1e-12."""
         before = torch.get_default_dtype()
         torch.set_default_dtype(dtype)
         try:
