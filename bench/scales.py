@@ -20,7 +20,7 @@ from bench.specs import (
     TokenizerSpec,
     TrainingSpec,
 )
-from bench.tasks.task import Split, task_names
+from bench.tasks import TASKS, Split
 
 
 class Scale(Spec):
@@ -72,8 +72,8 @@ def load_scale(name: str) -> Scale:
     """
     scale = parse_as(Scale, resources.read("scales", name), f"scale {name!r}")
     for task in scale.tasks:
-        if task not in task_names():
-            raise unknown_name(f"task in scale {name!r}", task, task_names())
+        if task not in TASKS.names():
+            raise unknown_name(f"task in scale {name!r}", task, TASKS.names())
         scale.for_task(task)
     return scale
 

@@ -81,11 +81,11 @@ def _summaries() -> dict[str, Callable[[], Mapping[str, str]]]:
     from bench.objectives import OBJECTIVES
     from bench.resources import names, read
     from bench.systems import SYSTEMS
-    from bench.tasks import get_task, task_names
+    from bench.tasks import TASKS
 
     return {
         "systems": SYSTEMS.summaries,
-        "tasks": lambda: {name: get_task(name).summary for name in task_names()},
+        "tasks": lambda: {name: TASKS.get(name).summary for name in TASKS.names()},
         "objectives": OBJECTIVES.summaries,
         "metrics": _metrics,
         "suites": lambda: {name: read("suites", name).get("title", "") for name in names("suites")},

@@ -15,7 +15,7 @@ from bench.metrics.probe import probe
 from bench.metrics.text import TextSet, text_metrics
 from bench.records.schema import RecordedScore, Skipped
 from bench.specs import ScoringSpec
-from bench.tasks.task import TaskData
+from bench.tasks import TaskData
 
 InputT = TypeVar("InputT")
 Generation = Mapping[str, str]

@@ -8,7 +8,7 @@ from bench.metrics.model import model_metrics
 from bench.specs import RunSpec
 from bench.storage import file_sha256
 from bench.systems import SYSTEMS
-from bench.tasks.task import TaskData
+from bench.tasks import TaskData
 from bench.tokenizers import Tokenizer
 
 STEPS = {"train": 2, "evaluate": 2, "generate": 1}

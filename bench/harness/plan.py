@@ -24,7 +24,7 @@ from bench.specs import (
 )
 from bench.suites import Suite
 from bench.systems import SYSTEMS
-from bench.tasks.task import Task, get_task
+from bench.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from bench.harness.model_folder import ModelFolder
@@ -128,7 +128,7 @@ def run_spec(
     """
     call, parts, changes = parse_label(label)
     name, arguments = parse_call(call)
-    system, definition = SYSTEMS.get(name), get_task(task)
+    system, definition = SYSTEMS.get(name), TASKS.get(task)
     options = configure(system.Config, call, arguments).model_dump(mode="json")
     objective = resolve_objective(parts or system.default_objective.split("+"))
     stage_epochs(objective, scale.training.epochs)
@@ -156,7 +156,7 @@ def evaluation_spec(
     Raises:
         BenchError: an unknown name or option, or a conditional task for an unconditional model or vice versa.
     """
-    definition, spec = get_task(task), model.spec
+    definition, spec = TASKS.get(task), model.spec
     kind = "conditional" if spec.conditional else "unconditional"
     if definition.kind != kind:
         raise BenchError(f"the model in {model.path} is {kind}; task {task!r} is {definition.kind}.")

@@ -10,7 +10,7 @@ from bench.backbones import check_encoder
 from bench.errors import BenchError
 from bench.harness.prepare import text_limits
 from bench.specs import RunSpec
-from bench.tasks.task import load_texts
+from bench.tasks import load_texts
 from bench.tokenizers import build_encoder_tokenizer, build_tokenizer
 
 

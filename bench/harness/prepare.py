@@ -19,7 +19,7 @@ from bench.interface import System
 from bench.records.schema import DataFacts
 from bench.specs import RunSpec
 from bench.systems import SYSTEMS
-from bench.tasks.task import Split, TaskData, get_task, load_texts
+from bench.tasks import TASKS, Split, TaskData, load_texts
 from bench.tokenizers import EncoderTokens, Tokenizer, build_encoder_tokenizer, build_tokenizer
 
 
@@ -57,7 +57,7 @@ class Prepared:
         tokens = {split: int(texts.predicted.sum()) for split, texts in self.texts.items()}
         return DataFacts(
             task=self.data.task,
-            title=get_task(self.data.task).title,
+            title=TASKS.get(self.data.task).title,
             kind=self.data.kind,
             source=self.data.source,
             version=self.data.version,

@@ -13,7 +13,7 @@ from bench.reading import parse_as
 from bench.records.schema import Record
 from bench.records.store import GENERATIONS, RecordStore, StoredRun
 from bench.specs import RunSpec
-from bench.tasks.task import load_texts
+from bench.tasks import load_texts
 
 
 def rescore(runs: Sequence[StoredRun], data_folder: Path | None = None) -> list[Record]:

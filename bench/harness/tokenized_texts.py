@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bench.batch import Batch, Ids
 from bench.bootstrap import Array
 from bench.cache import AnyArray
-from bench.tasks.task import Example
+from bench.tasks import Example
 from bench.tokenizers import Tokenizer
 
 VERSION = 2

@@ -31,7 +31,7 @@ from bench.objectives import InnerLoop, Stage
 from bench.objectives.gradient_flow import GradientFlow
 from bench.seeds import SeedName, derive_seed
 from bench.specs import TrainingSpec
-from bench.tasks.task import Split
+from bench.tasks import Split
 
 STEPS_BETWEEN_SUMS = 20
 """Steps after which their logged terms are added up and checked for NaN. Each sum waits for the device."""

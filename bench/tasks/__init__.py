@@ -1,6 +1,6 @@
-"""The tasks: texts with a checksum, drawn from an embedded grammar or read from files."""
+"""The tasks: examples with a checksum, drawn from an embedded grammar or read from files."""
 
 from bench.tasks.data import Example, Kind, Split, TaskData
-from bench.tasks.task import Task, get_task, load_task, task_names
+from bench.tasks.task import TASKS, Task, load_texts
 
-__all__ = ["Example", "Kind", "Split", "Task", "TaskData", "get_task", "load_task", "task_names"]
+__all__ = ["TASKS", "Example", "Kind", "Split", "Task", "TaskData", "load_texts"]

@@ -1,4 +1,4 @@
-"""What a task hands to the harness: texts by split, their checksum, and what is known of them."""
+"""The data of a task: the examples of every split, their checksum, and what is known about their distribution."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LogP = Callable[["Sequence[Example]"], npt.NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Example:
-    """One text, and for a conditional task the text it is conditioned on."""
+    """A target and, in a conditional task, the source that it is generated from."""
 
     target: str
     source: str | None = None
@@ -30,19 +30,19 @@ class Example:
 
 @dataclass(frozen=True)
 class TaskData:
-    """The texts of one task from one source, with what is known of them.
+    """The examples of one task, with what is known about their distribution.
 
     Attributes:
         task: registered name.
-        kind: whether the texts are conditioned on others.
-        version: version of the task's definition; the same version from the same source is the same texts.
-        source: where the texts come from: ``grammar`` or ``files``.
-        sha256: checksum of exactly these texts, in their order (see ``checksum``).
+        kind: whether the examples have sources.
+        version: of the task's definition; a grammar draws the same texts as long as the version is the same.
+        source: ``grammar`` or ``files``.
+        sha256: checksum of the examples in their order (see ``checksum``).
         splits: the examples of every split.
-        factors: true values of the latent factors, one per text, by split and factor; no factors for real text.
-        log_p: the exact log probability of any example under the distribution the texts were drawn from, in nats;
-            None for real text, whose distribution nobody knows.
-        notes: what a reader of the results should know, for example ``valid repeats 12 of the texts of train``.
+        factors: true values of the latent factors, one per example, by split and factor; empty for files.
+        log_p: exact log probability of any example under the distribution of the examples, in nats; None for files,
+            where it is unknown.
+        notes: remarks for the reader of the results, for example ``valid repeats 12 of the texts of train``.
     """
 
     task: str
@@ -73,8 +73,8 @@ class TaskData:
 def checksum(splits: Mapping[Split, Sequence[Example]]) -> str:
     """Returns the SHA-256 over the splits in the order train, valid, test.
 
-    Every split is one line with its name and size, then one line ``[source, target]`` of ASCII JSON per example:
-    any change of a text, of the order, or of the split a text is in changes the sum.
+    Each split contributes a line with its name and size, then a line ``[source, target]`` of ASCII JSON per example.
+    So a change of a text, of the order, or of a text's split changes the sum.
     """
     digest = hashlib.sha256()
     for split in SPLITS:
@@ -87,10 +87,10 @@ def checksum(splits: Mapping[Split, Sequence[Example]]) -> str:
 def repetitions(splits: Mapping[Split, Sequence[Example]]) -> tuple[str, ...]:
     """Returns a note for each split that repeats texts of an earlier one, which makes its score optimistic."""
     notes = []
-    for at, split in enumerate(SPLITS):
-        for earlier in SPLITS[:at]:
-            known = set(splits[earlier])
-            count = sum(example in known for example in splits[split])
+    for index, split in enumerate(SPLITS):
+        for earlier in SPLITS[:index]:
+            examples = set(splits[earlier])
+            count = sum(example in examples for example in splits[split])
             if count:
                 notes.append(f"{split} repeats {count} of the texts of {earlier}")
     return tuple(notes)

@@ -1,9 +1,9 @@
-"""The latent factors of texts: a joint distribution that is drawn from and conditioned on, but never listed whole.
+"""The latent factors of texts: their joint distribution, to draw from and to condition on, without enumerating it.
 
-The factors of one task may have millions of joint assignments (who, where, how old, what happened, ...). What a text
-says leaves few of them: sets of values, one bit for each value of each factor, tell which assignments to list.
+The factors of one task may have millions of joint assignments (who, where, how old, what happened, ...), and a text is
+possible under few of them. Sets of values, one bit for each value of each factor, select the assignments to enumerate.
 
-Shapes: A listed assignments, F factors, V values of a factor.
+Shapes: A enumerated assignments, F factors, V values of a factor.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from bench.errors import BenchError, unknown_name
 
 LogVector = npt.NDArray[np.float64]
 """One log weight per assignment (A)."""
-Values = tuple[int, ...]
-"""One assignment: the place of each factor's value among its values (F)."""
+Assignment = tuple[int, ...]
+"""The index of each factor's value among its values (F)."""
 
 
-def normalised(weights: Iterable[float]) -> tuple[float, ...]:
+def normalise(weights: Iterable[float]) -> tuple[float, ...]:
     """Returns the weights divided by their total.
 
     Raises:
@@ -40,13 +40,13 @@ def normalised(weights: Iterable[float]) -> tuple[float, ...]:
     return tuple(weight / total for weight in weights)
 
 
-def evenly(values: Iterable[str]) -> dict[str, float]:
-    """Returns equal weights."""
+def uniform(values: Iterable[str]) -> dict[str, float]:
+    """Returns a weight of 1 for each value."""
     return dict.fromkeys(values, 1.0)
 
 
-class Draw:
-    """A categorical distribution to draw from; nothing but ``random.Random.random`` decides, on any machine alike."""
+class Categorical:
+    """A categorical distribution; draws use only ``random.Random.random``, so they are the same on every machine."""
 
     def __init__(self, weights: Iterable[tuple[int, float]]) -> None:
         possible = [(outcome, weight) for outcome, weight in weights if weight > 0]
@@ -54,15 +54,15 @@ class Draw:
         self._cumulative = list(accumulate(weight for _, weight in possible))
 
     def __call__(self, rng: random.Random) -> int:
-        """Returns an outcome; a certain one uses up no randomness."""
-        return self._outcomes[0] if len(self._outcomes) == 1 else self.divide(rng.random())[0]
+        """Draws an outcome; a certain outcome uses no random number."""
+        return self._outcomes[0] if len(self._outcomes) == 1 else self.locate(rng.random())[0]
 
-    def divide(self, point: float) -> tuple[int, float]:
-        """Returns the outcome in whose share of [0, 1) a point lies, and how far into that share it lies."""
+    def locate(self, point: float) -> tuple[int, float]:
+        """Returns the outcome at a point of [0, 1), and the position of the point inside its interval, in [0, 1)."""
         point *= self._cumulative[-1]
-        at = bisect_right(self._cumulative, point, 0, len(self._outcomes) - 1)
-        start = self._cumulative[at - 1] if at else 0.0
-        return self._outcomes[at], (point - start) / (self._cumulative[at] - start)
+        index = bisect_right(self._cumulative, point, 0, len(self._outcomes) - 1)
+        start = self._cumulative[index - 1] if index else 0.0
+        return self._outcomes[index], (point - start) / (self._cumulative[index] - start)
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class Factor:
     """A latent factor of the texts.
 
     Attributes:
-        name: what the factor is called, for example ``topic``.
-        weights: prior weight by value; with ``given``, by value of that factor and then by value.
-        given: an earlier factor on which this one depends.
+        name: for example ``topic``.
+        weights: prior weight by value; with a parent, by the parent's value and then by value.
+        given: the parent: an earlier factor that this one depends on.
     """
 
     name: str
@@ -80,20 +80,20 @@ class Factor:
     given: str | None = None
 
     def prior(self, parents: Sequence[str]) -> dict[str, dict[str, float]]:
-        """Returns p(value | value of the factor it depends on), without the impossible values.
+        """Returns p(value | value of the parent), without the impossible values.
 
         Args:
-            parents: the values of the factor it depends on; one of any name, where there is none.
+            parents: the values of the parent; any single string if there is no parent.
 
         Raises:
-            BenchError: a value it depends on has no weights.
+            BenchError: a value of the parent has no weights.
         """
         tables: Mapping[str, Any] = dict.fromkeys(parents, self.weights) if self.given is None else self.weights
         prior = {}
         for parent in parents:
             if parent not in tables:
                 raise BenchError(f"factor {self.name!r} has no weights given {self.given} {parent!r}")
-            table = zip(tables[parent], normalised(tables[parent].values()), strict=True)
+            table = zip(tables[parent], normalise(tables[parent].values()), strict=True)
             prior[parent] = {value: p for value, p in table if p > 0}
         return prior
 
@@ -103,7 +103,7 @@ class Assignments:
     """Some joint assignments of the factors, with their prior.
 
     Attributes:
-        values: the place of each factor's value among its values (A x F).
+        values: the index of each factor's value among its values (A x F).
         log_prior: log p of each assignment (A).
     """
 
@@ -114,20 +114,20 @@ class Assignments:
 class Factors:
     """The joint distribution of a grammar's factors.
 
-    A set of values is an integer with one bit for each value of each factor. It stands for all assignments that take
-    every value from the set.
+    A set of values is an integer with one bit for each value of each factor. It stands for all assignments whose values
+    are all in the set.
 
     Attributes:
         names: names of the factors (F).
-        everything: the set of all values.
+        all_values: the set of all values.
     """
 
     def __init__(self, factors: Iterable[Factor]) -> None:
         self.names: tuple[str, ...] = ()
-        self.everything = 0
+        self.all_values = 0
         self._values: list[tuple[str, ...]] = []
         self._parents: list[int | None] = []
-        self._draws: list[list[Draw]] = []
+        self._draws: list[list[Categorical]] = []
         self._log_prior: list[npt.NDArray[np.float64]] = []
         self._sets: list[int] = []
         self._first_bits: list[int] = []
@@ -141,22 +141,22 @@ class Factors:
         prior = factor.prior(("",) if parent is None else self._values[parent])
         values = tuple(dict.fromkeys(value for table in prior.values() for value in table))
         rows = [[table.get(value, 0.0) for value in values] for table in prior.values()]
-        draws = [Draw((values.index(value), p) for value, p in table.items()) for table in prior.values()]
+        draws = [Categorical((values.index(value), p) for value, p in table.items()) for table in prior.values()]
         self.names += (factor.name,)
         self._values.append(values)
         self._parents.append(parent)
         self._draws.append(draws)
         with np.errstate(divide="ignore"):
             self._log_prior.append(np.log(rows))
-        self._first_bits.append(self.everything.bit_length())
+        self._first_bits.append(self.all_values.bit_length())
         self._sets.append(((1 << len(values)) - 1) << self._first_bits[-1])
-        self.everything |= self._sets[-1]
+        self.all_values |= self._sets[-1]
 
-    def place(self, name: str) -> int:
-        """Returns the place of a factor among the factors.
+    def index(self, name: str) -> int:
+        """Returns the index of a factor among the factors.
 
         Raises:
-            BenchError: there is no such factor.
+            BenchError: the factor is unknown.
         """
         if name not in self.names:
             raise unknown_name("factor", name, self.names)
@@ -164,40 +164,40 @@ class Factors:
 
     def values(self, name: str) -> tuple[str, ...]:
         """Returns the values of a factor (V), in the order in which they were first defined."""
-        return self._values[self.place(name)]
+        return self._values[self.index(name)]
 
-    def named(self, values: Sequence[int]) -> tuple[str, ...]:
+    def value_names(self, assignment: Sequence[int]) -> tuple[str, ...]:
         """Returns the names of the values of an assignment (F)."""
-        return tuple(names[value] for names, value in zip(self._values, values, strict=True))
+        return tuple(names[value] for names, value in zip(self._values, assignment, strict=True))
 
-    def draw(self, rng: random.Random) -> Values:
-        """Returns an assignment; a single random number decides it, by halving the unit interval ever further."""
+    def draw(self, rng: random.Random) -> Assignment:
+        """Draws an assignment from a single random number: each factor divides the interval of the one before."""
         point = rng.random()
-        values: Values = ()
+        assignment: Assignment = ()
         for parent, draws in zip(self._parents, self._draws, strict=True):
-            value, point = draws[0 if parent is None else values[parent]].divide(point)
-            values += (value,)
-        return values
+            value, point = draws[0 if parent is None else assignment[parent]].locate(point)
+            assignment += (value,)
+        return assignment
 
-    def restricted(self, place: int, values: Iterable[int]) -> int:
-        """Returns the set of all values, of one factor only those given."""
-        kept = sum(1 << (self._first_bits[place] + value) for value in values)
-        return self.everything & ~self._sets[place] | kept
+    def restrict(self, factor: int, values: Iterable[int]) -> int:
+        """Returns the set of the given values of one factor and all values of the others."""
+        bits = sum(1 << (self._first_bits[factor] + value) for value in values)
+        return self.all_values & ~self._sets[factor] | bits
 
-    def contradictory(self, values: int) -> bool:
-        """Returns whether a set of values leaves a factor none, and so stands for no assignment."""
+    def is_empty(self, values: int) -> bool:
+        """Returns whether a set has no value of some factor, and so stands for no assignment."""
         return not all(values & own for own in self._sets)
 
-    def listed(self, values: int) -> Assignments:
-        """Returns the possible assignments that a set of values stands for."""
-        listed = np.zeros((1, 0), dtype=np.intp)
+    def assignments(self, values: int) -> Assignments:
+        """Enumerates the possible assignments that a set of values stands for."""
+        assignments = np.zeros((1, 0), dtype=np.intp)
         log_prior = np.zeros(1)
-        for place, (parent, table) in enumerate(zip(self._parents, self._log_prior, strict=True)):
-            own = values >> self._first_bits[place]
-            allowed = np.array([value for value in range(table.shape[1]) if own >> value & 1], dtype=np.intp)
-            rows = np.zeros(len(listed), dtype=np.intp) if parent is None else listed[:, parent]
+        for factor, (parent, table) in enumerate(zip(self._parents, self._log_prior, strict=True)):
+            bits = values >> self._first_bits[factor]
+            allowed = np.array([value for value in range(table.shape[1]) if bits >> value & 1], dtype=np.intp)
+            rows = np.zeros(len(assignments), dtype=np.intp) if parent is None else assignments[:, parent]
             extended = log_prior[:, None] + table[rows][:, allowed]
-            kept, chosen = np.nonzero(extended > -np.inf)
-            listed = np.column_stack([listed[kept], allowed[chosen]])
-            log_prior = extended[kept, chosen]
-        return Assignments(listed, log_prior)
+            previous, column = np.nonzero(extended > -np.inf)
+            assignments = np.column_stack([assignments[previous], allowed[column]])
+            log_prior = extended[previous, column]
+        return Assignments(assignments, log_prior)

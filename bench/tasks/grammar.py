@@ -1,14 +1,14 @@
-"""Weighted, acyclic text grammars over latent factors: one definition draws texts or pairs and scores them exactly.
+"""Weighted, acyclic grammars over latent factors: one definition draws texts or pairs and scores them exactly.
 
-A grammar first draws an assignment f of its factors from p(f), then a text x by choices whose weights may depend on f;
-for a pair, first the source and then the target, which have only the factors in common. The same choices give p(x | f)
-by dynamic programming: a chart holds, for every node and every position where it can begin, the value of its
-derivations by the position where they end. So ambiguity costs no enumeration, and
+A grammar draws an assignment f of its factors from p(f), then a text x by choices with weights that may depend on f.
+The source and the target of a pair are independent given f. The same choices give p(x | f) by dynamic programming: a
+chart stores, for every node and start position, the value of the node's derivations by their end position. So no
+derivation is enumerated, and
 
     p(x) = sum_f p(f) p(x | f),    p(target | source) = sum_f p(f) p(source | f) p(target | f) / p(source)
 
-are exact. A chart is filled twice: with sets of factor values, which tell the assignments under which the text is
-possible at all, and then with log weights under those alone. A text is its words joined by single spaces.
+are exact. A text is scored with two charts: the first computes with sets of factor values and finds the assignments
+under which the text is possible, the second computes log p(x | f) for these. A text is words joined by single spaces.
 
 Shapes: A assignments under which a text is possible, K alternatives of a choice, R rows of weights of a choice.
 """
@@ -24,112 +24,113 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
 from bench.errors import BenchError
 from bench.tasks.data import Example
-from bench.tasks.factors import Assignments, Draw, Factors, LogVector, Values, normalised
+from bench.tasks.factors import Assignment, Assignments, Categorical, Factors, LogVector, normalise
 
 Value = TypeVar("Value")
-"""What a chart holds of derivations."""
+"""The value of derivations in a chart: an element of a semiring."""
 
 
 class Node(ABC):
     """A part of a grammar: a distribution over word sequences for every assignment of the factors."""
 
     first: frozenset[str]
-    """Words that its non-empty sequences can begin with."""
+    """The possible first words of its non-empty sequences."""
     nullable: bool
-    """Whether it may be empty."""
+    """Whether it can draw no words."""
 
     @abstractmethod
-    def emit(self, values: Values, rng: random.Random, words: list[str]) -> None:
-        """Draws a sequence under an assignment and appends it to ``words``."""
+    def emit(self, assignment: Assignment, rng: random.Random, words: list[str]) -> None:
+        """Draws words under an assignment and appends them to ``words``."""
 
     @abstractmethod
     def ends(self, chart: Chart[Value], start: int) -> dict[int, Value]:
-        """Returns the value of its derivations of the words from ``start`` on, by the position where they end."""
+        """Returns the value of its derivations that begin at word ``start``, by their end position."""
 
 
 class Words(Node):
-    """A fixed sequence of words, perhaps empty."""
+    """A fixed sequence of words, which may be empty."""
 
     def __init__(self, words: Iterable[str]) -> None:
         self.words = tuple(words)
         self.first = frozenset(self.words[:1])
         self.nullable = not self.words
 
-    def emit(self, values: Values, rng: random.Random, words: list[str]) -> None:
-        """Appends the words."""
+    @override
+    def emit(self, assignment: Assignment, rng: random.Random, words: list[str]) -> None:
         words.extend(self.words)
 
+    @override
     def ends(self, chart: Chart[Value], start: int) -> dict[int, Value]:
-        """Returns the one end, if the words stand there."""
         end = start + len(self.words)
-        return {end: chart.algebra.one} if chart.words[start:end] == self.words else {}
+        return {end: chart.semiring.one} if chart.words[start:end] == self.words else {}
 
 
-class Series(Node):
-    """Parts one after another."""
+class Concatenation(Node):
+    """Parts in order."""
 
     def __init__(self, parts: Iterable[Node]) -> None:
         self.parts = tuple(parts)
         self.nullable = all(part.nullable for part in self.parts)
-        opening = next((at for at, part in enumerate(self.parts) if not part.nullable), len(self.parts))
-        self.first = frozenset().union(*(part.first for part in self.parts[: opening + 1]))
+        required = next((i for i, part in enumerate(self.parts) if not part.nullable), len(self.parts))
+        self.first = frozenset().union(*(part.first for part in self.parts[: required + 1]))
 
-    def emit(self, values: Values, rng: random.Random, words: list[str]) -> None:
-        """Appends a draw of every part."""
+    @override
+    def emit(self, assignment: Assignment, rng: random.Random, words: list[str]) -> None:
         for part in self.parts:
-            part.emit(values, rng, words)
+            part.emit(assignment, rng, words)
 
+    @override
     def ends(self, chart: Chart[Value], start: int) -> dict[int, Value]:
-        """Sums over all ways to divide the words among the parts."""
-        reached = {start: chart.algebra.one}
+        ends = {start: chart.semiring.one}
         for part in self.parts:
-            after: dict[int, Value] = {}
-            for at, value in reached.items():
-                chart.extend(after, value, chart.ends(part, at))
-            reached = after
-        return reached
+            extended: dict[int, Value] = {}
+            for end, value in ends.items():
+                chart.add_products(extended, value, chart.ends(part, end))
+            ends = extended
+        return ends
 
 
 class Choice(Node):
-    """One of several alternatives, with weights that may depend on a factor.
+    """One of several alternatives, with probabilities that may depend on a factor.
 
     Attributes:
-        alternatives: what is chosen from (K).
-        weights: probabilities, one row for each value of the factor, or a single row (R x K).
-        factor: place of the factor that decides the row, or None.
+        alternatives: the alternatives (K).
+        weights: their probabilities, one row for each value of the factor, or a single row (R x K).
+        factor: index of the factor that selects the row, or None.
     """
 
     def __init__(
         self, alternatives: Iterable[Node], weights: Iterable[Iterable[float]], factor: int | None = None
     ) -> None:
         self.alternatives = tuple(alternatives)
-        self.weights = tuple(map(normalised, weights))
+        self.weights = tuple(map(normalise, weights))
         self.factor = factor
         if any(len(row) != len(self.alternatives) for row in self.weights):
             raise BenchError(f"a choice of {len(self.alternatives)} alternatives needs as many weights in every row")
         self.first = frozenset().union(*(alternative.first for alternative in self.alternatives))
         self.nullable = any(alternative.nullable for alternative in self.alternatives)
 
-    def emit(self, values: Values, rng: random.Random, words: list[str]) -> None:
-        """Appends a draw of one alternative."""
-        row = 0 if self.factor is None else values[self.factor]
-        self.alternatives[self._draws[row](rng)].emit(values, rng, words)
+    @override
+    def emit(self, assignment: Assignment, rng: random.Random, words: list[str]) -> None:
+        row = 0 if self.factor is None else assignment[self.factor]
+        self.alternatives[self._draws[row](rng)].emit(assignment, rng, words)
 
+    @override
     def ends(self, chart: Chart[Value], start: int) -> dict[int, Value]:
-        """Sums over the alternatives, each weighted."""
         candidates = self._nullable
         if start < len(chart.words):
             candidates = self._by_first.get(chart.words[start], candidates)
-        found: dict[int, Value] = {}
+        ends: dict[int, Value] = {}
         if candidates:
-            weights = chart.algebra.weights(self)
+            weights = chart.semiring.weights(self)
             for k in candidates:
                 if k in weights:
-                    chart.extend(found, weights[k], chart.ends(self.alternatives[k], start))
-        return found
+                    chart.add_products(ends, weights[k], chart.ends(self.alternatives[k], start))
+        return ends
 
     @cached_property
     def log_weights(self) -> tuple[dict[int, float], ...]:
@@ -137,8 +138,8 @@ class Choice(Node):
         return tuple({k: math.log(weight) for k, weight in enumerate(row) if weight > 0} for row in self.weights)
 
     @cached_property
-    def _draws(self) -> tuple[Draw, ...]:
-        return tuple(Draw(enumerate(row)) for row in self.weights)
+    def _draws(self) -> tuple[Categorical, ...]:
+        return tuple(Categorical(enumerate(row)) for row in self.weights)
 
     @cached_property
     def _nullable(self) -> tuple[int, ...]:
@@ -146,51 +147,51 @@ class Choice(Node):
 
     @cached_property
     def _by_first(self) -> dict[str, tuple[int, ...]]:
-        """Alternatives worth trying before a word: those it can begin, and the nullable ones."""
+        """The alternatives that are possible before a word: those it can begin, and the nullable ones."""
         return {
             word: tuple(k for k, node in enumerate(self.alternatives) if node.nullable or word in node.first)
             for word in self.first
         }
 
 
-class Algebra(ABC, Generic[Value]):
-    """How a chart computes with the values of derivations: a semiring."""
+class Semiring(ABC, Generic[Value]):
+    """How a chart combines the values of derivations."""
 
     one: Value
-    """The value of writing nothing."""
+    """The value of a derivation of no words."""
 
     @abstractmethod
     def plus(self, left: Value, right: Value) -> Value:
-        """Returns the value of either derivation."""
+        """Returns the value of two alternative derivations together."""
 
     @abstractmethod
     def times(self, left: Value, right: Value) -> Value | None:
-        """Returns the value of one derivation followed by another, or None if they exclude each other."""
+        """Returns the value of one derivation followed by the other, or None if no assignment allows both."""
 
     @abstractmethod
     def weights(self, choice: Choice) -> Mapping[int, Value]:
-        """Returns the value of choosing each alternative, without the impossible ones."""
+        """Returns the value of each possible alternative of a choice."""
 
 
-class ValueSets(Algebra[int]):
-    """Sets of factor values (see ``Factors``): those that are possible in some derivation, whatever the others are."""
+class ValueSets(Semiring[int]):
+    """Sets of factor values (see ``Factors``) that some derivation allows; plus is union, times is intersection."""
 
     def __init__(self, factors: Factors) -> None:
-        self.one = factors.everything
+        self.one = factors.all_values
         self._factors = factors
         self._weights: dict[Choice, dict[int, int]] = {}
 
+    @override
     def plus(self, left: int, right: int) -> int:
-        """Returns the union."""
         return left | right
 
+    @override
     def times(self, left: int, right: int) -> int | None:
-        """Returns the intersection."""
         both = left & right
-        return both if both in (left, right) or not self._factors.contradictory(both) else None
+        return both if both in (left, right) or not self._factors.is_empty(both) else None
 
+    @override
     def weights(self, choice: Choice) -> Mapping[int, int]:
-        """Returns the values under which each alternative has positive weight."""
         if choice not in self._weights:
             self._weights[choice] = {k: self._under(choice, k) for k in set().union(*choice.log_weights)}
         return self._weights[choice]
@@ -199,29 +200,29 @@ class ValueSets(Algebra[int]):
         if choice.factor is None:
             return self.one
         rows = [row for row, log_weights in enumerate(choice.log_weights) if k in log_weights]
-        return self._factors.restricted(choice.factor, rows)
+        return self._factors.restrict(choice.factor, rows)
 
 
-class LogWeights(Algebra["LogVector | float"]):
-    """Log weights in nats under given assignments (A); a float where it is the same under all of them."""
+class LogWeights(Semiring["LogVector | float"]):
+    """Log probabilities in nats under given assignments (A), or one float if it is the same under all of them."""
 
     one = 0.0
 
     def __init__(self, assignments: Assignments) -> None:
-        # Of each factor the values that occur (R), and which of them each assignment has (A).
+        # For each factor: the values that occur (R), and the index of each assignment's value among them (A).
         self._occurring = [np.unique(values, return_inverse=True) for values in assignments.values.T]
         self._weights: dict[Choice, dict[int, LogVector | float]] = {}
 
+    @override
     def plus(self, left: LogVector | float, right: LogVector | float) -> LogVector | float:
-        """Returns the log of the sum."""
         return np.logaddexp(left, right)
 
+    @override
     def times(self, left: LogVector | float, right: LogVector | float) -> LogVector | float:
-        """Returns the log of the product."""
         return left + right
 
+    @override
     def weights(self, choice: Choice) -> Mapping[int, LogVector | float]:
-        """Returns the log probability of each alternative under the assignments."""
         if choice.factor is None:
             return choice.log_weights[0]
         values, row = self._occurring[choice.factor]
@@ -236,34 +237,34 @@ class LogWeights(Algebra["LogVector | float"]):
 
 
 class Chart(Generic[Value]):
-    """What is known about one text: every question is answered once.
+    """The values of the derivations of one text, each computed once.
 
     Attributes:
         words: the words of the text.
-        algebra: how to compute with the values of derivations.
+        semiring: combines values.
     """
 
-    def __init__(self, words: Sequence[str], algebra: Algebra[Value]) -> None:
+    def __init__(self, words: Sequence[str], semiring: Semiring[Value]) -> None:
         self.words = tuple(words)
-        self.algebra = algebra
+        self.semiring = semiring
         self._ends: dict[tuple[Node, int], dict[int, Value]] = {}
 
     def ends(self, node: Node, start: int) -> dict[int, Value]:
-        """Returns ``node.ends`` at a position."""
+        """Returns ``node.ends`` at a start position."""
         key = (node, start)
         if key not in self._ends:
             self._ends[key] = node.ends(self, start)
         return self._ends[key]
 
-    def extend(self, found: dict[int, Value], value: Value, ends: Mapping[int, Value]) -> None:
-        """Adds to ``found`` the value of every end when it follows ``value``."""
-        for end, more in ends.items():
-            product = self.algebra.times(value, more)
+    def add_products(self, sums: dict[int, Value], value: Value, ends: Mapping[int, Value]) -> None:
+        """Adds ``value`` times the value of each end to ``sums``."""
+        for end, factor in ends.items():
+            product = self.semiring.times(value, factor)
             if product is not None:
-                found[end] = self.algebra.plus(found[end], product) if end in found else product
+                sums[end] = self.semiring.plus(sums[end], product) if end in sums else product
 
-    def whole(self, root: Node) -> Value | None:
-        """Returns the value of all derivations of the whole text, or None if it has none."""
+    def total(self, root: Node) -> Value | None:
+        """Returns the value of all derivations of the whole text, or None if there is none."""
         return self.ends(root, 0).get(len(self.words))
 
 
@@ -272,8 +273,8 @@ class Grammar:
 
     Attributes:
         factors: the latent factors.
-        target: the node of a whole text.
-        source: the node of the text that the target is conditioned on, or None.
+        target: the root node of targets.
+        source: the root node of sources, or None.
     """
 
     def __init__(self, factors: Factors, target: Node, source: Node | None = None) -> None:
@@ -284,23 +285,23 @@ class Grammar:
         self.source = source
 
     def draw(self, rng: random.Random) -> tuple[Example, tuple[str, ...]]:
-        """Returns a text or pair, and the value of each factor it was drawn under."""
-        values = self.factors.draw(rng)
-        source = None if self.source is None else _drawn(self.source, values, rng)
-        return Example(_drawn(self.target, values, rng), source), self.factors.named(values)
+        """Draws a text or pair; returns it with the names of its factor values."""
+        assignment = self.factors.draw(rng)
+        source = None if self.source is None else _draw_text(self.source, assignment, rng)
+        return Example(_draw_text(self.target, assignment, rng), source), self.factors.value_names(assignment)
 
     def log_p(self, examples: Sequence[Example]) -> npt.NDArray[np.float64]:
         """Returns the exact log p(target), or log p(target | source), in nats, one per example.
 
-        It is -inf where the target, the source or the two together cannot be drawn.
+        It is -inf if the grammar cannot draw the example.
 
         Raises:
             BenchError: an example has a source and the grammar has none.
         """
         return np.array(list(map(self._log_p, examples)), dtype=np.float64)
 
-    def evidence(self, source: str | None = None, target: str | None = None) -> float:
-        """Returns log p(source, target) in nats, or log p of the one that is given, the other being summed out.
+    def log_marginal(self, source: str | None = None, target: str | None = None) -> float:
+        """Returns log p(source, target) in nats, or the marginal log p(source) or log p(target) if only one is given.
 
         Raises:
             BenchError: a source is given and the grammar has none.
@@ -311,20 +312,20 @@ class Grammar:
         texts = [(root, text.split(" ")) for root, text in given if root is not None and text is not None]
         if not texts:
             return 0.0
-        possible = self.factors.everything
+        possible = self.factors.all_values
         for root, words in texts:
-            possible &= Chart(words, self._value_sets).whole(root) or 0
-        assignments = self.factors.listed(possible)
+            possible &= Chart(words, self._value_sets).total(root) or 0
+        assignments = self.factors.assignments(possible)
         log_p = assignments.log_prior
         for root, words in texts:
             log_p = log_p + inside(root, words, assignments)
         return float(np.logaddexp.reduce(log_p))
 
     def _log_p(self, example: Example) -> float:
-        joint = self.evidence(example.source, example.target)
+        joint = self.log_marginal(example.source, example.target)
         if example.source is None or joint == -np.inf:
             return joint
-        return joint - self.evidence(example.source)
+        return joint - self.log_marginal(example.source)
 
     @cached_property
     def _value_sets(self) -> ValueSets:
@@ -332,16 +333,16 @@ class Grammar:
 
 
 def inside(root: Node, words: Sequence[str], assignments: Assignments) -> LogVector:
-    """Returns log p(words | assignment) in nats under each of some assignments (A); -inf where it is impossible."""
+    """Returns log p(words | assignment) in nats for each assignment (A); -inf where the words are impossible."""
     inside = np.full(len(assignments.values), -np.inf)
     if len(inside):
-        log_weight = Chart(words, LogWeights(assignments)).whole(root)
+        log_weight = Chart(words, LogWeights(assignments)).total(root)
         if log_weight is not None:
             inside[:] = log_weight
     return inside
 
 
-def _drawn(root: Node, values: Values, rng: random.Random) -> str:
+def _draw_text(root: Node, assignment: Assignment, rng: random.Random) -> str:
     words: list[str] = []
-    root.emit(values, rng, words)
+    root.emit(assignment, rng, words)
     return " ".join(words)

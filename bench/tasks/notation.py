@@ -1,13 +1,13 @@
-"""The notation in which grammars are written: named rules of plain phrases, compiled to nodes.
+"""The notation of the embedded grammars: named rules of plain phrases, compiled to the nodes of a grammar.
 
 A rule is one of
 
 - a phrase, ``"we ordered the {dish} and (it | that) was good"``: ``{name}`` is another rule, ``|`` separates
   alternatives (equally likely) at the top or inside parentheses, and an alternative may be empty, ``(really | ) good``;
 - a list of rules: equally likely alternatives;
-- a mapping from phrase to weight: alternatives that are not equally likely;
+- a mapping from phrase to weight: alternatives with these weights;
 - ``by(factor, value=rule, ...)``: the rule of the factor's value; ``by(factor)``: the value itself as a phrase;
-- ``distinct(count, rules, between)``: that many different ones in random order.
+- ``distinct(count, rules, between)``: ``count`` different rules in random order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from bench.errors import BenchError, did_you_mean, unknown_name
 from bench.tasks.factors import Factor, Factors
-from bench.tasks.grammar import Choice, Grammar, Node, Series, Words
+from bench.tasks.grammar import Choice, Concatenation, Grammar, Node, Words
 
 Rule: TypeAlias = "str | Sequence[Rule] | Mapping[str, float] | By | Distinct"
 
@@ -39,7 +39,7 @@ class By:
 
 @dataclass(frozen=True)
 class Distinct:
-    """Several different rules out of a list; see ``distinct``."""
+    """Some different rules of a list; see ``distinct``."""
 
     count: int
     rules: tuple[Rule, ...]
@@ -58,38 +58,35 @@ def by(
 
     Args:
         factor: name of the factor.
-        rules: the rule of each value; they may as well be given as keywords. Without any, every value is a phrase.
-        otherwise: the rule of all values that are not named.
-        leak: probability, shared evenly, of following one of the other rules instead: the factor then shows only
-            in frequencies.
-        more: the rules by keyword.
+        rules: the rule of each value. Without any rule, each value is a phrase.
+        otherwise: the rule of all values without a rule.
+        leak: total probability of the other values' rules, shared equally; the text then does not determine the value.
+        more: further rules by value.
     """
     return By(factor, {**(rules or {}), **more}, otherwise, leak)
 
 
 def distinct(count: int, rules: Sequence[Rule], between: Rule = "") -> Distinct:
-    """Puts ``count`` different rules in random order, all orders equally likely, with ``between`` in between."""
+    """Returns ``count`` different rules in random order, all equally likely, separated by ``between``."""
     return Distinct(count, tuple(rules), between)
 
 
-def build(
+def compile_grammar(
     factors: Sequence[Factor], rules: Mapping[str, Rule], target: str = "text", source: str | None = None
 ) -> Grammar:
     """Compiles rules to a grammar.
 
     Args:
-        factors: the latent factors, each after the one it depends on.
+        factors: the latent factors, each after its parent.
         rules: the rules by name.
-        target: name of the rule of a whole text.
-        source: name of the rule of the text that the target is conditioned on, if there is one.
+        target: name of the rule of targets.
+        source: name of the rule of sources, if there are any.
 
     Raises:
         BenchError: a rule refers to a rule, factor or value that does not exist, or to itself, or is never used.
     """
     compiler = _Compiler(Factors(factors), rules)
-    grammar = Grammar(
-        compiler.factors, compiler.named(target), source=None if source is None else compiler.named(source)
-    )
+    grammar = Grammar(compiler.factors, compiler.node(target), source=None if source is None else compiler.node(source))
     unused = sorted(set(rules) - set(compiler.nodes))
     if unused:
         raise BenchError(f"rules that no text uses: {', '.join(unused)}")
@@ -104,32 +101,32 @@ class _Compiler:
         self._phrases: dict[str, Node] = {}
         self._open: list[str] = []
 
-    def named(self, name: str) -> Node:
+    def node(self, name: str) -> Node:
         if name in self._open:
             raise BenchError(f"rule {name!r} refers to itself: {' -> '.join([*self._open, name])}")
         if name not in self.rules:
             raise unknown_name("rule", name, self.rules)
         if name not in self.nodes:
             self._open.append(name)
-            self.nodes[name] = self._node(self.rules[name])
+            self.nodes[name] = self._compile(self.rules[name])
             self._open.pop()
         return self.nodes[name]
 
-    def _node(self, rule: Rule) -> Node:
+    def _compile(self, rule: Rule) -> Node:
         match rule:
             case str():
                 return self._phrase(rule)
             case By():
                 return self._by(rule)
             case Distinct():
-                return self._distinct(list(map(self._node, rule.rules)), rule.count, self._node(rule.between))
+                return self._distinct(list(map(self._compile, rule.rules)), rule.count, self._compile(rule.between))
             case Mapping():
                 return Choice(map(self._phrase, rule), [rule.values()])
             case _:
-                return _one_of(list(map(self._node, rule)))
+                return _choice(list(map(self._compile, rule)))
 
     def _phrase(self, phrase: str) -> Node:
-        # Equal phrases share a node, so a chart answers for them once.
+        # Equal phrases share a node, so a chart computes their values once.
         if phrase not in self._phrases:
             self._phrases[phrase] = self._parse(phrase)
         return self._phrases[phrase]
@@ -143,13 +140,13 @@ class _Compiler:
 
     def _alternatives(self, tokens: list[str]) -> Node:
         """Reads alternatives from the end of the reversed ``tokens``, up to a closing parenthesis."""
-        nodes = [self._series(tokens)]
+        nodes = [self._concatenation(tokens)]
         while tokens and tokens[-1] == "|":
             tokens.pop()
-            nodes.append(self._series(tokens))
-        return _one_of(nodes)
+            nodes.append(self._concatenation(tokens))
+        return _choice(nodes)
 
-    def _series(self, tokens: list[str]) -> Node:
+    def _concatenation(self, tokens: list[str]) -> Node:
         parts: list[Node] = []
         words: list[str] = []
         while tokens and tokens[-1] not in "|)":
@@ -163,10 +160,10 @@ class _Compiler:
             if words:
                 parts.append(Words(words))
                 words = []
-            parts.append(self.named(reference[1]) if reference else self._group(tokens))
+            parts.append(self.node(reference[1]) if reference else self._group(tokens))
         if words or not parts:
             parts.append(Words(words))
-        return _in_order(parts)
+        return _concatenate(parts)
 
     def _group(self, tokens: list[str]) -> Node:
         node = self._alternatives(tokens)
@@ -186,30 +183,30 @@ class _Compiler:
         missing = [value for value in values if value not in rules]
         if missing and rule.otherwise is None:
             raise self._error(f"no rule for {rule.factor} {', '.join(missing)}")
-        nodes = {value: self._node(alternative) for value, alternative in rules.items()}
+        nodes = {value: self._compile(alternative) for value, alternative in rules.items()}
         if rule.otherwise is not None:
-            nodes |= dict.fromkeys(missing, self._node(rule.otherwise))
+            nodes |= dict.fromkeys(missing, self._compile(rule.otherwise))
         alternatives = list(dict.fromkeys(nodes[value] for value in values))
-        chosen = [alternatives.index(nodes[value]) for value in values]
+        indices = [alternatives.index(nodes[value]) for value in values]
         leaked = rule.leak / max(len(alternatives) - 1, 1)
-        weights = [[1 - rule.leak if k == own else leaked for k in range(len(alternatives))] for own in chosen]
-        return Choice(alternatives, weights, self.factors.place(rule.factor))
+        weights = [[1 - rule.leak if k == own else leaked for k in range(len(alternatives))] for own in indices]
+        return Choice(alternatives, weights, self.factors.index(rule.factor))
 
     def _distinct(self, nodes: list[Node], count: int, between: Node) -> Node:
         if count > len(nodes):
             raise self._error(f"{count} different ones out of {len(nodes)}")
         if count == 1:
-            return _one_of(nodes)
+            return _choice(nodes)
         rest = [self._distinct(nodes[:k] + nodes[k + 1 :], count - 1, between) for k in range(len(nodes))]
-        return _one_of([Series([node, between, other]) for node, other in zip(nodes, rest, strict=True)])
+        return _choice([Concatenation([node, between, other]) for node, other in zip(nodes, rest, strict=True)])
 
     def _error(self, problem: str) -> BenchError:
         return BenchError(f"rule {self._open[-1]!r}: {problem}")
 
 
-def _one_of(nodes: Sequence[Node]) -> Node:
+def _choice(nodes: Sequence[Node]) -> Node:
     return nodes[0] if len(nodes) == 1 else Choice(nodes, [[1.0] * len(nodes)])
 
 
-def _in_order(parts: Sequence[Node]) -> Node:
-    return parts[0] if len(parts) == 1 else Series(parts)
+def _concatenate(parts: Sequence[Node]) -> Node:
+    return parts[0] if len(parts) == 1 else Concatenation(parts)

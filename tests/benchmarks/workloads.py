@@ -26,9 +26,9 @@ from bench.harness.weights import set_weights
 from bench.interface import System
 from bench.objectives import build_stages, resolve_objective
 from bench.seeds import named_seeds
-from bench.specs import BackboneSpec, DataSource, TokenizerSpec, TrainingSpec
+from bench.specs import BackboneSpec, DataSource, TaskSpec, TokenizerSpec, TrainingSpec
 from bench.systems import SYSTEMS
-from bench.tasks.task import TaskData, load_task
+from bench.tasks import TaskData, load_texts
 from bench.tokenizers import Tokenizer, build_tokenizer
 from della.released import import_released
 from tests.released_della import ReleasedDella
@@ -47,7 +47,7 @@ def yahoo() -> TaskData:
     named = os.environ.get("DELLA_BENCH_DATA")
     source: DataSource = "files" if named else "grammar"
     limits = {"train": 4000, "valid": 1, "test": 1}
-    return load_task("yahoo", source=source, folder=Path(named) if named else None, limits=limits)
+    return load_texts(TaskSpec(name="yahoo", source=source, limits=limits), Path(named) if named else None)
 
 
 @dataclass(frozen=True)

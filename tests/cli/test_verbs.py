@@ -19,7 +19,7 @@ from bench.scales import load_scale
 from bench.specs import ObjectiveSpec, RunSpec
 from bench.suites import Suite
 from bench.systems import SYSTEMS
-from bench.tasks import task_names
+from bench.tasks import TASKS
 from tests.cli.cli_process import Finished
 from tests.released_della import ReleasedDella, save_tokenizer
 
@@ -44,7 +44,7 @@ def test_help_names_every_verb(della_bench: DellaBench) -> None:
     ("kind", "names"),
     [
         ("systems", SYSTEMS.names()),
-        ("tasks", task_names()),
+        ("tasks", TASKS.names()),
         ("objectives", OBJECTIVES.names()),
         ("suites", resources.names("suites")),
         ("scales", resources.names("scales")),

@@ -10,7 +10,7 @@ from baselines.transformer_vae import EmbedVAE
 from bench.batch import Batch
 from bench.interface import LatentPath, Posterior
 from bench.specs import RunSpec
-from bench.tasks.task import Example, get_task
+from bench.tasks import TASKS, Example
 
 
 class Oracle(LanguageModel):
@@ -18,7 +18,7 @@ class Oracle(LanguageModel):
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)
-        self.grammar = get_task("quora" if self.conditional else "snli").grammar()
+        self.grammar = TASKS.get("quora" if self.conditional else "snli").grammar()
 
     def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
         decode = self.tokenizer.decode

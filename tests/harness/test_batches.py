@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.batch import Batch
 from bench.harness.batches import batches_on_device, map_ahead
 from bench.harness.tokenized_texts import TokenizedTexts, tokenize
-from bench.tasks.task import Example
+from bench.tasks import Example
 from bench.tokenizers import EncoderTokens, Tokenizer
 
 WORDS = ("no", "a dog runs", "the cat sat on the mat", "who", "the dog", "a cat", "it")

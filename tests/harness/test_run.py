@@ -28,7 +28,7 @@ from bench.seeds import SEED_NAMES, named_seeds
 from bench.specs import RunSpec
 from bench.suites import load_suite
 from bench.systems import SYSTEMS
-from bench.tasks.task import load_task
+from bench.tasks import load_texts
 
 MakeSpec = Callable[..., RunSpec]
 
@@ -47,7 +47,7 @@ def test_a_record_says_where_every_number_comes_from(
 ) -> None:
     spec = micro("della", seed=3, scoring={"n_generations": 2})
     record = run(spec, tmp_path)
-    data = load_task("snli", limits=spec.task.limits)
+    data = load_texts(spec.task)
     assert record.status == "finished"
     assert (record.label, record.task, record.scale, record.seed) == ("della", "snli", "micro", 3)
     assert RunSpec.model_validate(record.spec) == spec

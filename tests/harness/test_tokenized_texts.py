@@ -15,7 +15,7 @@ from bench.batch import Batch, batches_of_similar_length
 from bench.harness import tokenized_texts
 from bench.harness.tokenized_texts import TokenIds, tokenize
 from bench.specs import EncoderSpec, TokenizerSpec
-from bench.tasks.task import Example
+from bench.tasks import Example
 from bench.tokenizers import EncoderTokens, Tokenizer, build_encoder_tokenizer, build_tokenizer
 
 LENGTHS = st.lists(st.integers(2, 40), min_size=1, max_size=60)

@@ -10,17 +10,17 @@ from itertools import product
 from typing import TypeVar
 
 from bench.tasks import Example
-from bench.tasks.factors import Factor, Factors, Values
-from bench.tasks.grammar import Choice, Grammar, Node, Series, Words
+from bench.tasks.factors import Assignment, Factor, Factors
+from bench.tasks.grammar import Choice, Concatenation, Grammar, Node, Words
 
 T = TypeVar("T")
 
 
-def derivations(node: Node, values: Values) -> list[tuple[tuple[str, ...], float]]:
+def derivations(node: Node, values: Assignment) -> list[tuple[tuple[str, ...], float]]:
     """Returns the words and the probability of every derivation under an assignment."""
     if isinstance(node, Words):
         return [(node.words, 1.0)]
-    if isinstance(node, Series):
+    if isinstance(node, Concatenation):
         return [
             (sum((words for words, _ in parts), ()), math.prod(p for _, p in parts))
             for parts in product(*(derivations(part, values) for part in node.parts))
@@ -34,17 +34,17 @@ def derivations(node: Node, values: Values) -> list[tuple[tuple[str, ...], float
     ]
 
 
-def weights_of(choice: Choice, values: Values) -> tuple[float, ...]:
+def weights_of(choice: Choice, values: Assignment) -> tuple[float, ...]:
     return choice.weights[0 if choice.factor is None else values[choice.factor]]
 
 
-def prior(factors: Factors) -> dict[Values, float]:
+def prior(factors: Factors) -> dict[Assignment, float]:
     """Returns the probability of every assignment."""
-    listed = factors.listed(factors.everything)
+    listed = factors.assignments(factors.all_values)
     return {tuple(map(int, v)): math.exp(p) for v, p in zip(listed.values, listed.log_prior, strict=True)}
 
 
-def distribution(grammar: Grammar, values: Values | None = None) -> dict[Example, float]:
+def distribution(grammar: Grammar, values: Assignment | None = None) -> dict[Example, float]:
     """Returns p(target), or p(source, target), of every text or pair; of those under one assignment, if it is given."""
     terms = defaultdict(list)
     for each, p in (prior(grammar.factors) if values is None else {values: 1.0}).items():
@@ -63,7 +63,7 @@ def conditional(joint: dict[Example, float]) -> dict[Example, float]:
     return {example: p / totals[example.source] for example, p in joint.items()}
 
 
-def texts(root: Node, values: Values) -> dict[str, float]:
+def texts(root: Node, values: Assignment) -> dict[str, float]:
     """Returns the probability of every text of a node under an assignment."""
     terms = defaultdict(list)
     for words, p in derivations(root, values):
@@ -71,11 +71,11 @@ def texts(root: Node, values: Values) -> dict[str, float]:
     return {text: math.fsum(parts) for text, parts in terms.items()}
 
 
-def count(node: Node, values: Values) -> int:
+def count(node: Node, values: Assignment) -> int:
     """Returns the number of derivations without making them."""
     if isinstance(node, Words):
         return 1
-    if isinstance(node, Series):
+    if isinstance(node, Concatenation):
         return math.prod(count(part, values) for part in node.parts)
     assert isinstance(node, Choice)
     return sum(
@@ -137,8 +137,8 @@ class _Cutter:
         return self.done[node]
 
     def cut(self, node: Node) -> Node:
-        if isinstance(node, Series):
-            return Series([self.node(part) for part in node.parts])
+        if isinstance(node, Concatenation):
+            return Concatenation([self.node(part) for part in node.parts])
         if isinstance(node, Words):
             return node
         assert isinstance(node, Choice)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.tasks import Example, load_task
+from bench.specs import TaskSpec
+from bench.tasks import Example, load_texts
 from bench.tasks.data import SPLITS
 from bench.tasks.files import read_folder
 
@@ -77,7 +78,8 @@ def test_tabs_are_text_where_the_first_line_has_no_label(tmp_path: Path, first: 
 
 def test_the_folder_may_hold_the_task_or_be_its_own(tmp_path: Path) -> None:
     write(tmp_path / "yelp", train_txt="a\n", **GOOD)
-    inner, outer = (load_task("yelp", source="files", folder=folder) for folder in (tmp_path / "yelp", tmp_path))
+    task = TaskSpec(name="yelp", source="files")
+    inner, outer = load_texts(task, tmp_path / "yelp"), load_texts(task, tmp_path)
     assert inner == outer
     assert (inner.source, inner.version, inner.log_p, inner.notes) == ("files", 1, None, ())
     assert inner.factors == {split: {} for split in SPLITS}
@@ -86,7 +88,7 @@ def test_the_folder_may_hold_the_task_or_be_its_own(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_name_is_taken_as_it_is_and_named(tmp_path: Path) -> None:
     folder = write(tmp_path / "dialogues", train_jsonl=pairs({"source": "s 1", "target": "t 1"}), **GOOD_PAIRS)
-    data = load_task("cnn_dailymail", source="files", folder=folder)
+    data = load_texts(TaskSpec(name="cnn_dailymail", source="files"), folder)
     assert (data.task, data.kind, data.log_p) == ("cnn_dailymail", "conditional", None)
     assert data.splits["train"] == (Example("t 1", "s 1"),)
     assert data.notes == ("texts of the folder 'dialogues'", "test repeats 1 of the texts of valid")
@@ -94,22 +96,22 @@ def test_a_folder_of_another_name_is_taken_as_it_is_and_named(tmp_path: Path) ->
 
 def test_limits_keep_the_first_texts_and_read_no_further(tmp_path: Path) -> None:
     folder = write(tmp_path, train_txt="a\nb\n\nc\n", **GOOD)
-    data = load_task("yelp", source="files", folder=folder, limits={"train": 2, "valid": 9})
+    data = load_texts(TaskSpec(name="yelp", source="files", limits={"train": 2, "valid": 9}), folder)
     assert [example.target for example in data.splits["train"]] == ["a", "b"]
     assert len(data.splits["valid"]) == 1
 
 
 def test_repeated_texts_are_noted(tmp_path: Path) -> None:
     folder = write(tmp_path / "yelp", train_txt="a\nb\n", valid_txt="b\nc\nb\n", test_txt="d\n")
-    assert load_task("yelp", source="files", folder=folder).notes == ("valid repeats 2 of the texts of train",)
+    assert load_texts(TaskSpec(name="yelp", source="files"), folder).notes == ("valid repeats 2 of the texts of train",)
 
 
 def test_the_checksum_is_of_the_texts_not_of_the_files(tmp_path: Path) -> None:
     plain = write(tmp_path / "plain", train_txt="a\nb\n", **GOOD)
     other = write(tmp_path / "other", train_jsonl_gz=pairs({"target": "a"}, {"target": "b"}), **GOOD)
-    sums = {load_task("yelp", source="files", folder=folder).sha256 for folder in (plain, other)}
+    sums = {load_texts(TaskSpec(name="yelp", source="files"), folder).sha256 for folder in (plain, other)}
     assert len(sums) == 1
-    assert load_task("yelp", source="files", folder=plain, limits={"train": 1}).sha256 not in sums
+    assert load_texts(TaskSpec(name="yelp", source="files", limits={"train": 1}), plain).sha256 not in sums
 
 
 TEXT = "unconditional"
@@ -214,22 +216,22 @@ def test_bad_data_is_named_with_file_and_line(tmp_path: Path, kind: str, name: s
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=f"task 'yelp': no folder {tmp_path / 'none'}"):
-        load_task("yelp", source="files", folder=tmp_path / "none")
+        load_texts(TaskSpec(name="yelp", source="files"), tmp_path / "none")
 
 
 def test_a_missing_split_is_named_with_what_was_looked_for(tmp_path: Path) -> None:
     write(tmp_path / "yelp", train_txt="a\n", test_txt="b\n")
     looked_for = r"valid\.txt, valid\.txt\.gz, valid\.jsonl, valid\.jsonl\.gz"
     with pytest.raises(BenchError, match=f"no valid split: looked for {looked_for} in {tmp_path / 'yelp'}"):
-        load_task("yelp", source="files", folder=tmp_path)
+        load_texts(TaskSpec(name="yelp", source="files"), tmp_path)
     with pytest.raises(BenchError, match=f"in {tmp_path}, which has no folder 'snli' either"):
-        load_task("snli", source="files", folder=tmp_path)
+        load_texts(TaskSpec(name="snli", source="files"), tmp_path)
 
 
 def test_two_files_of_a_split_are_one_too_many(tmp_path: Path) -> None:
     folder = write(tmp_path, train_txt="a\n", train_txt_gz="a\n", **GOOD)
     with pytest.raises(BenchError, match=r"more than one train split: .*train\.txt, .*train\.txt\.gz\. Keep one"):
-        load_task("yelp", source="files", folder=folder)
+        load_texts(TaskSpec(name="yelp", source="files"), folder)
 
 
 REAL = {
@@ -250,7 +252,7 @@ REAL_PAIRS = {
 @pytest.mark.real_data
 @pytest.mark.parametrize(("name", "sizes"), REAL.items(), ids=REAL)
 def test_real_texts_load_in_full(real_data: Path, name: str, sizes: tuple[int, ...]) -> None:
-    data = load_task(name, source="files", folder=real_data)
+    data = load_texts(TaskSpec(name=name, source="files"), real_data)
     assert tuple(len(data.splits[split]) for split in SPLITS) == sizes
     # The standard split of PTB shares short sentences; the other folders were split without repeats.
     assert all(note.startswith(("valid repeats", "test repeats")) for note in data.notes)
@@ -261,7 +263,7 @@ def test_real_texts_load_in_full(real_data: Path, name: str, sizes: tuple[int, .
 @pytest.mark.parametrize(("where", "sizes"), REAL_PAIRS.items(), ids=["-".join(where) for where in REAL_PAIRS])
 def test_real_pairs_load_in_full(real_data: Path, where: tuple[str, ...], sizes: tuple[int, ...]) -> None:
     name, folder = where
-    data = load_task(name, source="files", folder=real_data / folder)
+    data = load_texts(TaskSpec(name=name, source="files"), real_data / folder)
     assert tuple(len(data.splits[split]) for split in SPLITS) == sizes
     assert all(example.source for split in SPLITS for example in data.splits[split])
     assert data.notes == ((f"texts of the folder {folder!r}",) if folder else ())

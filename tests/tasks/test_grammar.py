@@ -14,9 +14,9 @@ from scipy import stats
 from bench.bootstrap import Array
 from bench.errors import BenchError
 from bench.tasks import Example
-from bench.tasks.factors import Assignments, Draw, Factor, Factors, normalised
-from bench.tasks.grammar import Choice, Grammar, Series, Words, inside
-from bench.tasks.notation import build, by, distinct
+from bench.tasks.factors import Assignments, Categorical, Factor, Factors, normalise
+from bench.tasks.grammar import Choice, Concatenation, Grammar, Words, inside
+from bench.tasks.notation import by, compile_grammar, distinct
 from tests.tasks.brute_force import conditional, count, derivations, distribution, prior, texts, total
 
 # Sums and products of fewer than 100 doubles of size 1: a few units of 2e-16 each.
@@ -25,7 +25,7 @@ EXACT = 1e-13
 
 def grammar_of(text: Any, *factors: Factor, source: Any = None, **rules: Any) -> Grammar:
     roots = {"text": text} if source is None else {"text": text, "source": source}
-    return build(factors or (Factor("f", {"x": 1}),), {**roots, **rules}, source=source and "source")
+    return compile_grammar(factors or (Factor("f", {"x": 1}),), {**roots, **rules}, source=source and "source")
 
 
 def probabilities(grammar: Grammar) -> dict[Example, float]:
@@ -34,8 +34,8 @@ def probabilities(grammar: Grammar) -> dict[Example, float]:
     assert math.fsum(joint.values()) == pytest.approx(1, abs=1e-12)
     expected = conditional(joint)
     np.testing.assert_allclose(grammar.log_p(list(expected)), np.log(list(expected.values())), rtol=0, atol=1e-10)
-    evidence = [grammar.evidence(example.source, example.target) for example in joint]
-    np.testing.assert_allclose(evidence, np.log(list(joint.values())), rtol=0, atol=1e-10)
+    log_joint = [grammar.log_marginal(example.source, example.target) for example in joint]
+    np.testing.assert_allclose(log_joint, np.log(list(joint.values())), rtol=0, atol=1e-10)
     return {each.target if grammar.source is None else (each.source, each.target): p for each, p in joint.items()}
 
 
@@ -121,11 +121,11 @@ def test_the_target_of_a_pair_is_scored_given_its_source() -> None:
     np.testing.assert_allclose(np.exp(grammar.log_p(pairs)), [6 / 7, 1 / 7, 1], rtol=EXACT)
 
 
-def test_evidence_sums_out_what_is_not_given() -> None:
+def test_the_marginal_sums_out_what_is_not_given() -> None:
     grammar, _ = COMBINATORS["pair"]
     given = [{}, {"source": "c"}, {"source": "d"}, {"target": "a"}, {"target": "b"}, {"source": "c", "target": "b"}]
-    evidence = [math.exp(grammar.evidence(**texts)) for texts in given]
-    assert evidence == pytest.approx([1, 7 / 8, 1 / 8, 3 / 4, 1 / 4, 1 / 8], abs=EXACT)
+    marginals = [math.exp(grammar.log_marginal(**texts)) for texts in given]
+    assert marginals == pytest.approx([1, 7 / 8, 1 / 8, 3 / 4, 1 / 4, 1 / 8], abs=EXACT)
 
 
 def test_a_grammar_of_single_texts_takes_no_source() -> None:
@@ -136,8 +136,8 @@ def test_a_grammar_of_single_texts_takes_no_source() -> None:
 
 def test_inside_is_the_likelihood_of_every_assignment() -> None:
     grammar, _ = COMBINATORS["dependent factors"]
-    every = grammar.factors.listed(grammar.factors.everything)
-    assert list(map(grammar.factors.named, every.values)) == [("good", "inn"), ("bad", "inn"), ("bad", "den")]
+    every = grammar.factors.assignments(grammar.factors.all_values)
+    assert list(map(grammar.factors.value_names, every.values)) == [("good", "inn"), ("bad", "inn"), ("bad", "den")]
     assert inside(grammar.target, ["poor", "den"], every).tolist() == [-math.inf, -math.inf, 0.0]
     assert inside(grammar.target, ["no", "such", "text"], every).tolist() == [-math.inf] * 3
 
@@ -147,27 +147,27 @@ def test_the_factors_have_the_joint_distribution_of_their_definitions() -> None:
     rooms = {("good", "inn"): 3 / 4, ("bad", "inn"): 1 / 16, ("bad", "den"): 3 / 16}
     sizes = {"big": 1 / 4, "small": 3 / 4}
     expected = {(*room, size): p * share for room, p in rooms.items() for size, share in sizes.items()}
-    assert {factors.named(values): p for values, p in prior(factors).items()} == pytest.approx(expected, abs=EXACT)
+    assert {factors.value_names(each): p for each, p in prior(factors).items()} == pytest.approx(expected, abs=EXACT)
     rng = random.Random(4)
-    drawn = Counter(factors.named(factors.draw(rng)) for _ in range(20_000))
+    drawn = Counter(factors.value_names(factors.draw(rng)) for _ in range(20_000))
     assert set(drawn) == set(expected)
     assert stats.chisquare([drawn[v] for v in expected], [20_000 * p for p in expected.values()]).pvalue > 1e-3
 
 
 def test_only_the_assignments_within_a_set_of_values_are_listed() -> None:
     factors = Factors([MOOD, PLACE])
-    bad, den = factors.restricted(0, [1]), factors.restricted(1, [1])
+    bad, den = factors.restrict(0, [1]), factors.restrict(1, [1])
 
     def listed(values: Assignments) -> Any:
-        return list(map(factors.named, factors.listed(values).values))
+        return list(map(factors.value_names, factors.assignments(values).values))
 
     assert listed(bad) == [("bad", "inn"), ("bad", "den")]
     assert listed(den) == [("bad", "den")]
     assert listed(bad & den) == [("bad", "den")]
-    assert listed(factors.restricted(0, [0]) & den) == []
+    assert listed(factors.restrict(0, [0]) & den) == []
     assert listed(0) == []
-    sets = (factors.everything, bad & den, den & factors.restricted(1, [0]), 0)
-    assert [factors.contradictory(values) for values in sets] == [False, False, True, True]
+    sets = (factors.all_values, bad & den, den & factors.restrict(1, [0]), 0)
+    assert [factors.is_empty(values) for values in sets] == [False, False, True, True]
 
 
 def test_millions_of_assignments_are_not_listed() -> None:
@@ -175,7 +175,7 @@ def test_millions_of_assignments_are_not_listed() -> None:
     names = [f"f{i}" for i in range(12)]
     factors = [Factor(name, {f"{name}w{i}": 1 + i for i in range(20)}) for name in names]
     rules = {name: by(name) for name in names}
-    grammar = build(factors, {"text": " ".join(f"{{{name}}}" for name in names[1:]) + " ( | {f0})", **rules})
+    grammar = compile_grammar(factors, {"text": " ".join(f"{{{name}}}" for name in names[1:]) + " ( | {f0})", **rules})
     text = " ".join(f"{name}w9" for name in names[1:])
     assert log_p(grammar, text)[0] == pytest.approx(11 * math.log(10 / 210) - math.log(2), abs=1e-9)
 
@@ -193,8 +193,8 @@ FACTORS = Factors(
 LEAVES = st.lists(st.sampled_from("ab"), max_size=2).map(Words)
 
 
-def _series(nodes: Any) -> Any:
-    return st.lists(nodes, min_size=1, max_size=3).map(Series)
+def _concatenations(nodes: Any) -> Any:
+    return st.lists(nodes, min_size=1, max_size=3).map(Concatenation)
 
 
 @st.composite
@@ -206,18 +206,18 @@ def _choices(draw: Any, nodes: Any) -> Any:
     return Choice(alternatives, [draw(weights) for _ in range(rows)], factor)
 
 
-NODES = st.recursive(LEAVES, lambda nodes: _series(nodes) | _choices(nodes), max_leaves=10)
+NODES = st.recursive(LEAVES, lambda nodes: _concatenations(nodes) | _choices(nodes), max_leaves=10)
 
 
 @settings(max_examples=150, deadline=None)
 @given(NODES, st.none() | NODES)
 def test_any_grammar_scores_as_the_sum_of_its_derivations(target: Any, source: Any) -> None:
     # Two letters only, so that most texts have several derivations. The last word keeps texts from being empty.
-    target, source = (node and Series([node, Words(["end"])]) for node in (target, source))
+    target, source = (node and Concatenation([node, Words(["end"])]) for node in (target, source))
     grammar = Grammar(FACTORS, target, source)
     assume(total(grammar) <= 2000)
     probabilities(grammar)
-    every = FACTORS.listed(FACTORS.everything)
+    every = FACTORS.assignments(FACTORS.all_values)
     for a, values in enumerate(prior(FACTORS)):
         expected = texts(target, values)
         likelihood = [inside(target, text.split(" "), every)[a] for text in expected]
@@ -262,14 +262,14 @@ def test_the_highest_draw_takes_the_last_possible_outcome() -> None:
         def random(self) -> float:
             return 1 - 2**-53
 
-    assert Draw(enumerate([0.1, 0.2, 0.7, 0.0]))(Highest()) == 2
-    assert Draw(enumerate([0.0, 1.0]))(random.Random(0)) == 1
+    assert Categorical(enumerate([0.1, 0.2, 0.7, 0.0]))(Highest()) == 2
+    assert Categorical(enumerate([0.0, 1.0]))(random.Random(0)) == 1
 
 
 def test_a_certain_draw_uses_no_randomness() -> None:
     rng = random.Random(5)
     state = rng.getstate()
-    assert Draw(enumerate([0.0, 3.0, 0.0]))(rng) == 1
+    assert Categorical(enumerate([0.0, 3.0, 0.0]))(rng) == 1
     assert rng.getstate() == state
 
 
@@ -278,13 +278,13 @@ def test_weights_are_summed_in_order() -> None:
     total = 0.0
     for _ in range(10):
         total += 0.1
-    assert normalised([0.1] * 10)[0] == 0.1 / total != 0.1
+    assert normalise([0.1] * 10)[0] == 0.1 / total != 0.1
 
 
 @pytest.mark.parametrize("weights", [[], [0, 0], [1, -1], [2, -1]], ids=str)
 def test_weights_without_a_distribution_are_refused(weights: list[float]) -> None:
     with pytest.raises(BenchError, match="non-negative with a positive total"):
-        normalised(weights)
+        normalise(weights)
 
 
 def test_a_choice_needs_a_weight_for_each_alternative() -> None:
@@ -310,7 +310,7 @@ BAD_RULES = {
 @pytest.mark.parametrize(("rules", "message"), BAD_RULES.values(), ids=BAD_RULES)
 def test_a_mistake_in_the_rules_is_named(rules: Any, message: str) -> None:
     with pytest.raises(BenchError, match=message) as error:
-        build([MOOD], rules)
+        compile_grammar([MOOD], rules)
     assert "\n" not in str(error.value)
 
 

@@ -10,13 +10,13 @@ import sys
 import time
 from functools import cache
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.tasks import Example, TaskData, get_task, load_task, task_names
+from bench.specs import TaskSpec
+from bench.tasks import TASKS, Example, TaskData, load_texts
 from bench.tasks.data import SPLITS, checksum, repetitions
 from bench.tasks.factors import Assignments, Factors
 from bench.tasks.grammar import Grammar, inside
@@ -32,7 +32,7 @@ SMALL = {"train": 40, "valid": 20, "test": 30}
 
 @cache
 def corpus(name: str) -> TaskData:
-    return load_task(name)
+    return load_texts(TaskSpec(name=name))
 
 
 @pytest.fixture(params=EMBEDDED)
@@ -58,20 +58,23 @@ def sides(name: str) -> tuple[str, ...]:
 
 
 def test_tasks_need_no_torch() -> None:
-    code = "import sys; from bench.tasks import load_task; load_task('snli'); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from bench.specs import TaskSpec; from bench.tasks import load_texts;"
+        " load_texts(TaskSpec(name='snli')); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603
 
 
 def test_every_embedded_task_is_registered() -> None:
-    assert set(EMBEDDED) <= set(task_names())
-    assert {name: get_task(name).title for name in EMBEDDED} == EMBEDDED
+    assert set(EMBEDDED) <= set(TASKS.names())
+    assert {name: TASKS.get(name).title for name in EMBEDDED} == EMBEDDED
 
 
 def test_conditional_tasks_have_sources_and_the_others_none(name: str) -> None:
     kind = "conditional" if name in PAIRED else "unconditional"
-    assert (get_task(name).kind, corpus(name).kind) == (kind, kind)
+    assert (TASKS.get(name).kind, corpus(name).kind) == (kind, kind)
     assert {example.source is not None for example in examples(name)} == {name in PAIRED}
-    assert (get_task(name).grammar().source is not None) == (name in PAIRED)
+    assert (TASKS.get(name).grammar().source is not None) == (name in PAIRED)
 
 
 def test_the_default_corpus_is_what_its_version_says(name: str) -> None:
@@ -91,13 +94,13 @@ def test_other_texts_need_another_version() -> None:
 
 def test_the_default_sizes_are_those_of_the_task(name: str) -> None:
     assert {split: len(corpus(name).splits[split]) for split in SPLITS} == {"train": 4000, "valid": 500, "test": 500}
-    assert {split: len(corpus(name).splits[split]) for split in SPLITS} == dict(get_task(name).sizes)
+    assert {split: len(corpus(name).splits[split]) for split in SPLITS} == dict(TASKS.get(name).sizes)
 
 
 def part(name: str, seed: int) -> Grammar:
     """A random small part of the grammar of a task: the same nodes, fewer of them."""
     factors = importlib.import_module(f"bench.tasks.grammars.{name}").FACTORS
-    return cut(get_task(name).grammar(), factors, random.Random(seed))
+    return cut(TASKS.get(name).grammar(), factors, random.Random(seed))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -108,8 +111,8 @@ def test_probabilities_are_exact_on_a_part_of_each_grammar(name: str, seed: int)
     assert math.fsum(joint.values()) == pytest.approx(1, abs=1e-12)
     expected = conditional(joint)
     np.testing.assert_allclose(grammar.log_p(list(expected)), np.log(list(expected.values())), rtol=0, atol=1e-10)
-    evidence = [grammar.evidence(example.source, example.target) for example in joint]
-    np.testing.assert_allclose(evidence, np.log(list(joint.values())), rtol=0, atol=1e-10)
+    log_joint = [grammar.log_marginal(example.source, example.target) for example in joint]
+    np.testing.assert_allclose(log_joint, np.log(list(joint.values())), rtol=0, atol=1e-10)
 
 
 def test_mean_information_is_the_entropy_on_a_part_of_each_grammar(name: str) -> None:
@@ -144,7 +147,7 @@ def test_log_p_of_a_text_does_not_depend_on_the_others(name: str) -> None:
 
 
 def test_factors_are_recorded_for_every_text(name: str) -> None:
-    data, grammar = corpus(name), get_task(name).grammar()
+    data, grammar = corpus(name), TASKS.get(name).grammar()
     assert len(grammar.factors.names) >= 4
     for split in SPLITS:
         assert tuple(data.factors[split]) == grammar.factors.names
@@ -155,15 +158,15 @@ def test_factors_are_recorded_for_every_text(name: str) -> None:
 
 def under(factors: Factors, labels: tuple[str, ...]) -> Assignments:
     """The one assignment of the given values."""
-    values = factors.everything
-    for place, (name, label) in enumerate(zip(factors.names, labels, strict=True)):
-        values &= factors.restricted(place, [factors.values(name).index(label)])
-    return factors.listed(values)
+    values = factors.all_values
+    for index, (name, label) in enumerate(zip(factors.names, labels, strict=True)):
+        values &= factors.restrict(index, [factors.values(name).index(label)])
+    return factors.assignments(values)
 
 
 def test_factors_decide_the_words_and_leave_much_open(name: str) -> None:
     """What a text, or a pair, and its factors tell of each other is most of the factors' entropy and a part of its."""
-    data, grammar = corpus(name), get_task(name).grammar()
+    data, grammar = corpus(name), TASKS.get(name).grammar()
     drawn = data.splits["test"][:200]
     labels = list(zip(*(data.factors["test"][factor] for factor in grammar.factors.names), strict=True))[:200]
     assignments = [under(grammar.factors, values) for values in labels]
@@ -171,7 +174,7 @@ def test_factors_decide_the_words_and_leave_much_open(name: str) -> None:
         sum(inside(getattr(grammar, side), getattr(one, side).split(" "), assignment)[0] for side in sides(name))
         for one, assignment in zip(drawn, assignments, strict=True)
     ]
-    entropy = -np.mean([grammar.evidence(one.source, one.target) for one in drawn])
+    entropy = -np.mean([grammar.log_marginal(one.source, one.target) for one in drawn])
     information = entropy + np.mean(given)
     assert information > 0.85 * -np.mean([assignment.log_prior[0] for assignment in assignments])
     assert entropy > 1.4 * information
@@ -186,9 +189,9 @@ SHARED = {
 
 
 def test_a_source_tells_much_of_its_target_and_leaves_some_open(paired: str) -> None:
-    grammar, drawn = get_task(paired).grammar(), corpus(paired).splits["test"][:100]
+    grammar, drawn = TASKS.get(paired).grammar(), corpus(paired).splits["test"][:100]
     conditional = grammar.log_p(drawn)
-    shared = (conditional - [grammar.evidence(target=one.target) for one in drawn]).mean()
+    shared = (conditional - [grammar.log_marginal(target=one.target) for one in drawn]).mean()
     (least_open, most_open), (least_shared, most_shared) = SHARED[paired]
     assert least_open < -conditional.mean() < most_open
     assert least_shared < shared < most_shared
@@ -285,7 +288,7 @@ def test_texts_hardly_repeat(name: str) -> None:
 
 
 def test_a_larger_corpus_begins_with_the_smaller(name: str) -> None:
-    small = load_task(name, limits=SMALL)
+    small = load_texts(TaskSpec(name=name, limits=SMALL))
     assert {split: len(small.splits[split]) for split in SPLITS} == SMALL
     for split in SPLITS:
         assert small.splits[split] == corpus(name).splits[split][: SMALL[split]]
@@ -294,11 +297,11 @@ def test_a_larger_corpus_begins_with_the_smaller(name: str) -> None:
 
 
 def test_a_limit_may_exceed_the_default_size() -> None:
-    assert len(load_task("snli", limits={"train": 1, "valid": 1, "test": 600}).splits["test"]) == 600
+    assert len(load_texts(TaskSpec(name="snli", limits={"train": 1, "valid": 1, "test": 600})).splits["test"]) == 600
 
 
 def test_another_seed_draws_other_texts(name: str) -> None:
-    first, again, second = (load_task(name, limits=SMALL, seed=seed) for seed in (1, 1, 2))
+    first, again, second = (load_texts(TaskSpec(name=name, limits=SMALL), seed=seed) for seed in (1, 1, 2))
     assert first.sha256 == again.sha256
     assert len({first.sha256, second.sha256, corpus(name).sha256}) == 3
     assert not set(first.splits["train"]) & set(second.splits["train"])
@@ -307,7 +310,7 @@ def test_another_seed_draws_other_texts(name: str) -> None:
 def test_building_and_scoring_are_quick(name: str) -> None:
     """Seconds of processor time, with room for a slow machine."""
     start = time.process_time()
-    data = load_task(name)
+    data = load_texts(TaskSpec(name=name))
     built = time.process_time()
     data.log_p(data.splits["test"])
     assert built - start < 5
@@ -368,18 +371,14 @@ def test_repeated_texts_are_counted() -> None:
 
 
 MISTAKES = {
-    "task": (("snlii", {}), r"unknown task 'snlii'. Did you mean 'snli'\? Allowed: .*ptb, quora, snli"),
-    "source": (("snli", {"source": "hub"}), "unknown source of texts 'hub'.*Allowed: files, grammar"),
-    "split": (("snli", {"limits": {"dev": 5}}), "unknown split 'dev'.*Allowed: test, train, valid"),
-    "limit": (("snli", {"limits": {"test": 0}}), "the limit of test must be at least 1, not 0"),
-    "folder": (("snli", {"folder": "x"}), r"a folder \(x\) goes with source 'files'"),
-    "no folder": (("snli", {"source": "files"}), "task 'snli': source 'files' needs a folder"),
+    "task": (TaskSpec(name="snlii"), r"unknown task 'snlii'. Did you mean 'snli'\? Allowed: .*ptb, quora, snli"),
+    "limit": (TaskSpec(name="snli", limits={"test": 0}), "the limit of test must be at least 1, not 0"),
+    "no folder": (TaskSpec(name="snli", source="files"), "task 'snli': source 'files' needs a folder"),
 }
 
 
-@pytest.mark.parametrize(("call", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_in_the_call_is_named(call: Any, message: str) -> None:
-    name, options = call
+@pytest.mark.parametrize(("task", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_in_the_task_is_named(task: TaskSpec, message: str) -> None:
     with pytest.raises(BenchError, match=message) as error:
-        load_task(name, **options)
+        load_texts(task)
     assert "\n" not in str(error.value)

@@ -9,7 +9,8 @@ import json
 import sys
 from pathlib import Path
 
-from bench.tasks import get_task, load_task, task_names
+from bench.specs import TaskSpec
+from bench.tasks import TASKS, load_texts
 
 GOLDEN = Path(__file__).with_name("golden.json")
 
@@ -28,7 +29,8 @@ def problems(golden: dict[str, dict[str, object]], current: dict[str, dict[str, 
 
 
 def main() -> None:
-    current = {name: {"version": get_task(name).version, "sha256": load_task(name).sha256} for name in task_names()}
+    corpora = [load_texts(TaskSpec(name=name)) for name in TASKS.names()]
+    current = {corpus.task: {"version": corpus.version, "sha256": corpus.sha256} for corpus in corpora}
     if moved := problems(read(), current):
         sys.exit("\n".join(moved))
     GOLDEN.write_text(json.dumps(current, indent=2) + "\n")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 
-from bench.tasks.factors import Factor, evenly
-from bench.tasks.grammar import Grammar
-from bench.tasks.notation import Rule, build, by, distinct
+from bench.tasks.factors import Factor, uniform
+from bench.tasks.notation import Rule, by, compile_grammar, distinct
 from bench.tasks.task import Task
 
-# Of each kind of news: what it is about, and how it may end.
+# By event: what the news is about, and how it may end.
 OBJECTS = {
     "robbery": ("bank", "pharmacy", "gas station", "jewelry store"),
     "crash": ("school bus", "bridge", "police car", "bakery"),
@@ -44,26 +43,26 @@ AGES = ("19", "22", "24", "27", "29", "31", "34", "36", "39", "42", "45", "47", 
 COUNTS = ("two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 FACTORS = (
-    Factor("paper", evenly(("cnn", "mail"))),
-    Factor("event", evenly(OBJECTS)),
-    Factor("object", {event: evenly(objects) for event, objects in OBJECTS.items()}, given="event"),
-    Factor("outcome", {event: evenly(outcomes) for event, outcomes in OUTCOMES.items()}, given="event"),
+    Factor("paper", uniform(("cnn", "mail"))),
+    Factor("event", uniform(OBJECTS)),
+    Factor("object", {event: uniform(objects) for event, objects in OBJECTS.items()}, given="event"),
+    Factor("outcome", {event: uniform(outcomes) for event, outcomes in OUTCOMES.items()}, given="event"),
     Factor("sex", {"man": 3, "woman": 2}),
-    Factor("first", {sex: evenly(names) for sex, names in FIRST_NAMES.items()}, given="sex"),
-    Factor("last", evenly(LAST_NAMES)),
-    Factor("age", evenly(AGES)),
-    Factor("job", evenly(JOBS)),
-    Factor("town", evenly(TOWNS)),
-    Factor("count", evenly(COUNTS)),
+    Factor("first", {sex: uniform(names) for sex, names in FIRST_NAMES.items()}, given="sex"),
+    Factor("last", uniform(LAST_NAMES)),
+    Factor("age", uniform(AGES)),
+    Factor("job", uniform(JOBS)),
+    Factor("town", uniform(TOWNS)),
+    Factor("count", uniform(COUNTS)),
     Factor("order", {"facts": 2, "witness": 1, "ending": 1}),
-    # What the article leaves open: which facts the summary picks, and how it tells them.
+    # Not in the article: the facts that the summary picks, and its tone.
     Factor("digest", {"person": 3, "event": 2, "ending": 2, "full": 3}),
     Factor("tone", {"cnn": {"sober": 3, "loud": 1}, "mail": {"sober": 1, "loud": 3}}, given="paper"),
 )
 
 
-def told(sober: Rule, loud: Rule) -> Rule:
-    """Returns a rule that depends on the tone of the summary, mostly."""
+def by_tone(sober: Rule, loud: Rule) -> Rule:
+    """Returns the rule of the summary's tone, or with probability 0.1 that of the other tone."""
     return by("tone", sober=sober, loud=loud, leak=0.1)
 
 
@@ -206,25 +205,29 @@ RULES: Mapping[str, Rule] = {
     "subject": "{he} | {last}",
     "did": by(
         "event",
-        robbery=told("is (accused | suspected) of robbing a {object}", "(raided | stormed) a {object} (with a gun | )"),
-        crash=told("(drove | crashed) into a {object}", "(plowed | smashed) (right | straight | ) into a {object}"),
-        rescue=told("was saved from a {object}", "(cheated death | survived an ordeal) in a {object}"),
-        lottery=told("bought a winning ticket at a {object}", "hit the jackpot (at | thanks to) a {object}"),
-        trial=told("(has been | was) convicted of {object}", "(goes | is going) to jail for {object}"),
-        discovery=told("(unearthed | uncovered) a {object}", "(hit it | struck) lucky with a {object}"),
+        robbery=by_tone(
+            "is (accused | suspected) of robbing a {object}", "(raided | stormed) a {object} (with a gun | )"
+        ),
+        crash=by_tone("(drove | crashed) into a {object}", "(plowed | smashed) (right | straight | ) into a {object}"),
+        rescue=by_tone("was saved from a {object}", "(cheated death | survived an ordeal) in a {object}"),
+        lottery=by_tone("bought a winning ticket at a {object}", "hit the jackpot (at | thanks to) a {object}"),
+        trial=by_tone("(has been | was) convicted of {object}", "(goes | is going) to jail for {object}"),
+        discovery=by_tone("(unearthed | uncovered) a {object}", "(hit it | struck) lucky with a {object}"),
     ),
     "measure": by(
         "event",
-        robbery=told(
+        robbery=by_tone(
             "{count} thousand dollars (was stolen | is missing)", "the (loot | haul) : {count} thousand dollars"
         ),
-        crash=told("{count} people (were | are) hurt", "the (horror | carnage) left {count} (people | victims) hurt"),
-        rescue=told("help (came | arrived) after {count} hours", "the (nightmare | drama) lasted {count} hours"),
-        lottery=told(
+        crash=by_tone(
+            "{count} people (were | are) hurt", "the (horror | carnage) left {count} (people | victims) hurt"
+        ),
+        rescue=by_tone("help (came | arrived) after {count} hours", "the (nightmare | drama) lasted {count} hours"),
+        lottery=by_tone(
             "the (win | sum) is {count} million dollars", "the (windfall | fortune) : {count} million dollars"
         ),
-        trial=told("the (sentence | term) is {count} years", "the (price | punishment) : {count} years in a cell"),
-        discovery=told(
+        trial=by_tone("the (sentence | term) is {count} years", "the (price | punishment) : {count} years in a cell"),
+        discovery=by_tone(
             "the find (is | may be) {count} centuries old", "it lay hidden for {count} (whole | ) centuries"
         ),
     ),
@@ -233,40 +236,40 @@ RULES: Mapping[str, Rule] = {
         robbery=by(
             "outcome",
             {
-                "arrested": told("(is in | was taken into) custody", "was (caught | nabbed)"),
-                "at large": told("is (still | ) at large", "is (still | ) on the run"),
+                "arrested": by_tone("(is in | was taken into) custody", "was (caught | nabbed)"),
+                "at large": by_tone("is (still | ) at large", "is (still | ) on the run"),
             },
-            otherwise=told("(has | ) surrendered", "turned {himself} in"),
+            otherwise=by_tone("(has | ) surrendered", "turned {himself} in"),
         ),
         crash=by(
             "outcome",
-            drunk=told("(is accused of driving | was driving) drunk", "had (been drinking | one too many)"),
-            injured=told("is (badly hurt | in a hospital)", "is fighting for {his} life"),
-            otherwise=told("(fled | left) the scene", "(vanished | disappeared) on foot"),
+            drunk=by_tone("(is accused of driving | was driving) drunk", "had (been drinking | one too many)"),
+            injured=by_tone("is (badly hurt | in a hospital)", "is fighting for {his} life"),
+            otherwise=by_tone("(fled | left) the scene", "(vanished | disappeared) on foot"),
         ),
         rescue=by(
             "outcome",
-            hospital=told("is recovering in a hospital", "is (nursing | lucky despite) {his} injuries"),
-            unhurt=told("was not (hurt | harmed)", "(is | got out) in one piece"),
-            otherwise=told("must pay for the (rescue | effort)", "is (furious | stunned) at the cost"),
+            hospital=by_tone("is recovering in a hospital", "is (nursing | lucky despite) {his} injuries"),
+            unhurt=by_tone("was not (hurt | harmed)", "(is | got out) in one piece"),
+            otherwise=by_tone("must pay for the (rescue | effort)", "is (furious | stunned) at the cost"),
         ),
         lottery=by(
             "outcome",
-            quits=told("has (quit {his} job | stopped working)", "told the boss (goodbye | to get lost)"),
-            donates=told("will donate (it | the money)", "is (giving | handing) it to the needy"),
-            otherwise=told("will spend it on {his} family", "is treating {his} family to a dream home"),
+            quits=by_tone("has (quit {his} job | stopped working)", "told the boss (goodbye | to get lost)"),
+            donates=by_tone("will donate (it | the money)", "is (giving | handing) it to the needy"),
+            otherwise=by_tone("will spend it on {his} family", "is treating {his} family to a dream home"),
         ),
         trial=by(
             "outcome",
-            appeals=told("will (fight | challenge) the verdict", "vows to (fight on | clear {his} name)"),
-            sorry=told("(is | was) sorry", "begged for (mercy | forgiveness)"),
-            otherwise=told("is (missing | absent)", "is on the run"),
+            appeals=by_tone("will (fight | challenge) the verdict", "vows to (fight on | clear {his} name)"),
+            sorry=by_tone("(is | was) sorry", "begged for (mercy | forgiveness)"),
+            otherwise=by_tone("is (missing | absent)", "is on the run"),
         ),
         discovery=by(
             "outcome",
-            museum=told("donated (it | the find)", "is not keeping (it | a cent)"),
-            auction=told("(hopes | plans) to sell it", "is cashing in on it"),
-            otherwise=told("may (lose it | have to return it)", "faces (a fight | a battle) over it"),
+            museum=by_tone("donated (it | the find)", "is not keeping (it | a cent)"),
+            auction=by_tone("(hopes | plans) to sell it", "is cashing in on it"),
+            otherwise=by_tone("may (lose it | have to return it)", "faces (a fight | a battle) over it"),
         ),
     ),
     # Words.
@@ -284,13 +287,6 @@ RULES: Mapping[str, Rule] = {
     "himself": by("sex", man="himself", woman="herself"),
 }
 
-
-@cache
-def grammar() -> Grammar:
-    """Builds the grammar."""
-    return build(FACTORS, RULES, source="article", target="summary")
-
-
 TASK = Task(
     name="cnn_dailymail",
     kind="conditional",
@@ -298,5 +294,5 @@ TASK = Task(
     version=1,
     title="CNN/DM",
     summary="a news article of about 80 words and a summary of about 20",
-    grammar=grammar,
+    grammar=cache(partial(compile_grammar, FACTORS, RULES, source="article", target="summary")),
 )

@@ -6,12 +6,11 @@ Lower case, no punctuation, ``N`` for numbers, ``<unk>`` for rare words, clitics
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 
 from bench.tasks.factors import Factor
-from bench.tasks.grammar import Grammar
 from bench.tasks.grammars.english import with_article
-from bench.tasks.notation import Rule, build, by
+from bench.tasks.notation import Rule, by, compile_grammar
 from bench.tasks.task import Task
 
 FACTORS = (
@@ -259,18 +258,11 @@ RULES: Mapping[str, Rule] = {
     ),
 }
 
-
-@cache
-def grammar() -> Grammar:
-    """Builds the grammar."""
-    return build(FACTORS, RULES)
-
-
 TASK = Task(
     name="ptb",
     kind="unconditional",
     version=1,
     title="PTB",
     summary="sentences of financial newswire with N for numbers and <unk> for rare words, about 21 words",
-    grammar=grammar,
+    grammar=cache(partial(compile_grammar, FACTORS, RULES)),
 )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 
-from bench.tasks.factors import Factor, evenly
-from bench.tasks.grammar import Grammar
+from bench.tasks.factors import Factor, uniform
 from bench.tasks.grammars.english import progressive
-from bench.tasks.notation import Rule, build, by
+from bench.tasks.notation import Rule, by, compile_grammar
 from bench.tasks.task import Task
 
 # What people ask about, and what they want with it: phrases of the same meaning that begin with a plain verb.
@@ -85,11 +84,11 @@ CONTEXTS = {
 # The ways to put a question; the two of a pair always differ.
 FRAMES = {"ask": 5, "way": 4, "plea": 2, "wish": 1}
 FACTORS = (
-    Factor("topic", evenly(THINGS)),
-    Factor("thing", {topic: evenly(things) for topic, things in THINGS.items()}, given="topic"),
-    Factor("goal", {topic: evenly(goals) for topic, goals in GOALS.items()}, given="topic"),
+    Factor("topic", uniform(THINGS)),
+    Factor("thing", {topic: uniform(things) for topic, things in THINGS.items()}, given="topic"),
+    Factor("goal", {topic: uniform(goals) for topic, goals in GOALS.items()}, given="topic"),
     Factor("intent", {"how": 4, "time": 2, "cost": 2, "worth": 3, "hard": 2}),
-    Factor("context", {**evenly(CONTEXTS), "none": 6}),
+    Factor("context", {**uniform(CONTEXTS), "none": 6}),
     Factor("asked", FRAMES),
     Factor("rephrased", {asked: {**FRAMES, asked: 0} for asked in FRAMES}, given="asked"),
 )
@@ -139,13 +138,6 @@ RULES: Mapping[str, Rule] = {
     "context": by("context", CONTEXTS),
 }
 
-
-@cache
-def grammar() -> Grammar:
-    """Builds the grammar."""
-    return build(FACTORS, RULES, source="question", target="paraphrase")
-
-
 TASK = Task(
     name="quora",
     kind="conditional",
@@ -153,5 +145,5 @@ TASK = Task(
     version=1,
     title="Quora",
     summary="a question and another phrasing of it, about 12 words each",
-    grammar=grammar,
+    grammar=cache(partial(compile_grammar, FACTORS, RULES, source="question", target="paraphrase")),
 )

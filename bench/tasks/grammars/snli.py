@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 
 from bench.tasks.factors import Factor
-from bench.tasks.grammar import Grammar
 from bench.tasks.grammars.english import progressive, third_person
-from bench.tasks.notation import Rule, build, by
+from bench.tasks.notation import Rule, by, compile_grammar
 from bench.tasks.task import Task
 
 PEOPLE = {"man": 4, "woman": 4, "boy": 3, "girl": 3, "people": 4}
@@ -224,18 +223,11 @@ RULES: Mapping[str, Rule] = {
     "colour": "red | blue | green | yellow | black | white | brown | purple | pink | gray",
 }
 
-
-@cache
-def grammar() -> Grammar:
-    """Builds the grammar."""
-    return build(FACTORS, RULES)
-
-
 TASK = Task(
     name="snli",
     kind="unconditional",
     version=1,
     title="SNLI",
     summary="one-sentence captions of scenes with people and dogs, about 10 words",
-    grammar=grammar,
+    grammar=cache(partial(compile_grammar, FACTORS, RULES)),
 )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
-from bench.tasks.factors import Factor, evenly
-from bench.tasks.grammar import Grammar
-from bench.tasks.notation import Rule, build, by
+from bench.tasks.factors import Factor, uniform
+from bench.tasks.notation import Rule, by, compile_grammar
 from bench.tasks.task import Task
 
 
@@ -163,12 +162,12 @@ FRIENDS = (
     *("Wren", "Otto", "Ruth", "Felix", "Nadia", "Bram"),
 )
 FACTORS = (
-    Factor("who", evenly(HABITS)),
-    Factor("where", evenly(PLACES)),
-    Factor("odd", evenly(ODDITIES)),
-    Factor("object", evenly(OBJECTS)),
+    Factor("who", uniform(HABITS)),
+    Factor("where", uniform(PLACES)),
+    Factor("odd", uniform(ODDITIES)),
+    Factor("object", uniform(OBJECTS)),
     Factor("person", {"first": 2, "he": 1, "she": 1}),
-    Factor("tone", evenly(("grim", "funny", "tender"))),
+    Factor("tone", uniform(("grim", "funny", "tender"))),
     Factor(
         "ending",
         {
@@ -179,13 +178,13 @@ FACTORS = (
         given="tone",
     ),
     # What the prompt leaves open.
-    Factor("friend", evenly(FRIENDS)),
-    Factor("opening", evenly(("habit", "sight", "voice"))),
+    Factor("friend", uniform(FRIENDS)),
+    Factor("opening", uniform(("habit", "sight", "voice"))),
 )
 
 
-def toned(grim: Rule, funny: Rule, tender: Rule) -> Rule:
-    """Returns a rule that depends on the tone of the story, mostly."""
+def by_tone(grim: Rule, funny: Rule, tender: Rule) -> Rule:
+    """Returns the rule of the story's tone, or with probability 0.1 that of another tone."""
     return by("tone", grim=grim, funny=funny, tender=tender, leak=0.1)
 
 
@@ -236,7 +235,7 @@ RULES: Mapping[str, Rule] = {
         "It took {me} (a minute | an hour | a while) to (see | notice) that {odd_sight} .",
     ],
     "comment": "`` {remark} , '' {friend} (said | whispered | muttered) .",
-    "remark": toned(
+    "remark": by_tone(
         "(We are all | Everyone here is) going to die | God (help us | forgive us) | This is how it ends",
         "(Well , this | This) is awkward | I blame the (government | neighbors) | I need a (drink | sandwich)",
         "(Stay | Wait) with me | We (will be fine | have each other) | Take my hand",
@@ -256,7 +255,7 @@ RULES: Mapping[str, Rule] = {
         acceptance="{Hero} (could have | might have) ended it then , but (did n't | waited) . "
         "(Years | Months) later {friend} asked (why | about it) , and {hero} only {habit} .",
     ),
-    "coda": toned(
+    "coda": by_tone(
         "(Nobody | No one) (spoke of | survived to tell) it . | The (silence | dark) came (back | after that) .",
         "{I} (asked for | never got) a refund . | It was (a very | a rather | quite a) long (Monday | Tuesday) .",
         "It was (enough | home) . | Somewhere , (a child | someone) (laughed | sang) . | Love (stays | is like that) .",
@@ -287,18 +286,11 @@ RULES: Mapping[str, Rule] = {
     "Your": by("person", first="Your", he="His", she="Her"),
 }
 
-
-@cache
-def grammar() -> Grammar:
-    """Builds the grammar."""
-    return build(FACTORS, RULES, source="prompt", target="story")
-
-
 TASK = Task(
     name="writingprompts",
     kind="conditional",
     version=1,
     title="WritingPrompts",
     summary="a prompt of about 30 words and a story that follows it, about 90 words",
-    grammar=grammar,
+    grammar=cache(partial(compile_grammar, FACTORS, RULES, source="prompt", target="story")),
 )

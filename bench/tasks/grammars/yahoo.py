@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from bench.tasks.factors import Factor
-from bench.tasks.grammar import Grammar
-from bench.tasks.notation import Rule, build, by, distinct
+from bench.tasks.notation import Rule, by, compile_grammar, distinct
 from bench.tasks.task import Task
 
 
@@ -312,18 +311,11 @@ RULES: Mapping[str, Rule] = {
     "mark": "! | . | ! !",
 }
 
-
-@cache
-def grammar() -> Grammar:
-    """Builds the grammar."""
-    return build(FACTORS, RULES)
-
-
 TASK = Task(
     name="yahoo",
     kind="unconditional",
     version=1,
     title="Yahoo",
     summary="questions with details and an answer, about 80 words",
-    grammar=grammar,
+    grammar=cache(partial(compile_grammar, FACTORS, RULES)),
 )

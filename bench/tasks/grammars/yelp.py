@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 
 from bench.tasks.factors import Factor
-from bench.tasks.grammar import Grammar
-from bench.tasks.notation import Rule, build, by, distinct
+from bench.tasks.notation import Rule, by, compile_grammar, distinct
 from bench.tasks.task import Task
 
 DISHES = {
@@ -32,13 +31,13 @@ FACTORS = (
 )
 
 
-def number(one: str, several: str) -> Rule:
+def by_number(singular: str, plural: str) -> Rule:
     """Returns a rule that agrees with the dish in number."""
-    return by("dish", dict.fromkeys(PLURAL, several), otherwise=one)
+    return by("dish", dict.fromkeys(PLURAL, plural), otherwise=singular)
 
 
 def aspect(name: str) -> Rule:
-    """Returns the rule for what is said of an aspect; now and then a review is of another mind about one of them."""
+    """Returns the rule of the opinion on an aspect, which sometimes differs from the sentiment of the review."""
     good, bad = f"{{{name}_good}}", f"{{{name}_bad}}"
     return by("sentiment", positive=good, mixed=f"{good} | {bad}", negative=bad, leak=0.06)
 
@@ -271,9 +270,9 @@ RULES: Mapping[str, Rule] = {
     ),
     # Words.
     "dish": by("dish", {dish: dish for dishes in DISHES.values() for dish in dishes}),
-    "it": number("it", "they"),
-    "them": number("it", "them"),
-    "was": number("was", "were"),
+    "it": by_number("it", "they"),
+    "them": by_number("it", "them"),
+    "was": by_number("was", "were"),
     "spots": "places | spots | restaurants | joints",
     "spot": "place | spot | restaurant | joint",
     "very": by(
@@ -282,18 +281,11 @@ RULES: Mapping[str, Rule] = {
     "stop": by("tone", calm=".", excited={"!": 5, "! !": 1, "! ! !": 1, ".": 4}, leak=0.02),
 }
 
-
-@cache
-def grammar() -> Grammar:
-    """Builds the grammar."""
-    return build(FACTORS, RULES)
-
-
 TASK = Task(
     name="yelp",
     kind="unconditional",
     version=1,
     title="Yelp",
     summary="restaurant reviews of several sentences, about 90 words",
-    grammar=grammar,
+    grammar=cache(partial(compile_grammar, FACTORS, RULES)),
 )
