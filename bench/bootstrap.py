@@ -42,8 +42,8 @@ class Bootstrap:
     def means(self, rows: Array, cluster_size: int = 1) -> Array:
         """Returns resampled column means (samples x columns).
 
-        A resample is a multinomial count per text (or cluster of so many texts in a row, the last perhaps of fewer),
-        so one matrix product replaces an index per draw. The product is made in blocks to bound memory at 100 x texts.
+        A resample is a multinomial count per text, or per cluster of ``cluster_size`` consecutive texts (the last may
+        be smaller): one matrix product replaces an index per draw. Blocks of it bound memory at 100 x texts.
         """
         starts = np.arange(0, len(rows), cluster_size)
         sums, sizes = np.add.reduceat(rows, starts), np.diff(starts, append=len(rows))

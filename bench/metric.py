@@ -1,8 +1,7 @@
-"""What a number is: a metric turns per-text statistics into a score that carries its signature.
+"""Metrics and scores: a metric turns its inputs into a score that carries its signature.
 
-The statistics of a per-text metric are a matrix (texts x columns). The metric itself is a function of the column
-MEANS, so a bootstrap over texts needs no second run: resampled means go through the same function. This module
-imports neither torch nor any model.
+The statistics of a per-text metric are a matrix (texts x columns), and its value is a function of the column MEANS. A
+bootstrap over texts applies that function to resampled means, without a second run. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
+from typing_extensions import override
 
 from bench.bootstrap import Array, Bootstrap, Interval
 from bench.errors import BenchError
@@ -23,7 +23,7 @@ InputT = TypeVar("InputT")
 
 @dataclass(frozen=True)
 class Signature:
-    """Says which arithmetic a number comes from. Two signatures never share a table column unless asked.
+    """The arithmetic that a number comes from. Two signatures never share a table column unless a user asks for it.
 
     Attributes:
         metric: name of the metric, as in the table.
@@ -45,6 +45,14 @@ class Signature:
         return "|".join([self.metric, *(v for _, v in self.fields), str(self.version)])
 
     @classmethod
+    def of(cls, metric: str, version: int, fields: Mapping[str, object]) -> Signature:
+        """Returns a signature; fields that are None are left out, booleans read yes or no."""
+        words = {True: "yes", False: "no"}
+        given = {key: value for key, value in fields.items() if value is not None}
+        spelled = ((key, words[value] if isinstance(value, bool) else str(value)) for key, value in given.items())
+        return cls(metric, tuple(spelled), version)
+
+    @classmethod
     def parse(cls, text: str) -> Signature:
         """Reads the long form back.
 
@@ -63,25 +71,18 @@ class Signature:
         return cls(metric, tuple((k, v) for k, v in fields[:-1]), int(fields[-1][1]))
 
 
-def signature(metric: str, version: int, **fields: object) -> Signature:
-    """Returns a signature; fields that are None are left out, booleans read yes or no."""
-    spelled = {True: "yes", False: "no"}
-    kept = {k: spelled[v] if isinstance(v, bool) else str(v) for k, v in fields.items() if v is not None}
-    return Signature(metric, tuple(kept.items()), version)
-
-
 @dataclass(frozen=True)
 class Score:
-    """One number with all that is needed to read it.
+    """One number with everything that is needed to read it.
 
     Attributes:
         name: column heading, for example ``PPL``.
         value: the number in ``unit``.
         unit: ``nats``, ``bits``, ``%``, ``count`` or ``1`` for a ratio.
-        direction: which way is better, None where neither is.
+        direction: the better direction, None where neither is better.
         n: number of texts scored.
         signature: long form of the signature.
-        tolerance: relative change that a regression check lets pass.
+        tolerance: relative change that a regression check accepts.
         interval: over texts, None where the statistic has none.
     """
 
@@ -106,17 +107,30 @@ class Score:
 
 
 class Metric(ABC, Generic[InputT]):
-    """A named, versioned way from inputs to one score.
+    """A named, versioned computation of one score.
 
-    Implement ``signature`` and ``score``; or subclass ``PerTextMetric`` and implement ``statistics`` and
-    ``aggregate``, and get intervals and paired tests with it.
+    Implement ``fields`` and ``score``; or subclass ``PerTextMetric``, which adds intervals and paired tests, and
+    implement ``fields`` and ``statistics``.
+
+    Class attributes:
+        version: of the arithmetic; raise it whenever the value on the same input changes.
+        unit: see ``Score``.
+        tolerance: see ``Score``.
     """
 
-    name: str
-    version: ClassVar[int]
+    version: ClassVar[int] = 1
     unit: ClassVar[str]
-    direction: ClassVar[Direction | None]
     tolerance: ClassVar[float] = 0.02
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Column heading, and the name in the registry."""
+
+    @property
+    @abstractmethod
+    def direction(self) -> Direction | None:
+        """The better direction, None where neither is better."""
 
     def supports(self, inputs: InputT) -> str | None:
         """Returns None if the metric applies to these inputs, else the reason why the cell stays empty."""
@@ -132,8 +146,12 @@ class Metric(ABC, Generic[InputT]):
             raise BenchError(f"{self.name}: {reason}")
 
     @abstractmethod
+    def fields(self, inputs: InputT) -> Mapping[str, object]:
+        """Returns the fields of the signature, in order: every setting that changes the value; None leaves one out."""
+
     def signature(self, inputs: InputT) -> Signature:
-        """Returns the signature of the number ``score`` would give for these inputs."""
+        """Returns the signature of the score of these inputs."""
+        return Signature.of(self.name, self.version, self.fields(inputs))
 
     @abstractmethod
     def score(self, inputs: InputT, bootstrap: Bootstrap | None = None) -> Score:
@@ -153,22 +171,24 @@ class Metric(ABC, Generic[InputT]):
 
 
 class PerTextMetric(Metric[InputT]):
-    """A metric that is a function of the means of per-text statistics."""
+    """A metric that is a function of the means of per-text statistics: by default the mean of their only column."""
 
     @abstractmethod
     def statistics(self, inputs: InputT) -> Array:
-        """Returns the sufficient statistics, one row per text (texts x columns)."""
+        """Returns the sufficient statistics, one row per text (texts x columns); fractions where the unit is ``%``."""
 
-    @abstractmethod
     def aggregate(self, means: Array, n: int) -> Array:
-        """Returns the value for column means (... x columns) over ``n`` texts; leading axes are bootstrap samples."""
+        """Returns the value for column means (... x columns) over ``n`` texts; leading axes are bootstrap resamples."""
+        mean: Array = means[..., 0]
+        return 100.0 * mean if self.unit == "%" else mean
 
     def cluster_size(self, inputs: InputT) -> int:
-        """Returns how many rows in a row depend on each other, and are therefore resampled as one."""
+        """Returns how many consecutive rows depend on each other, and are therefore resampled together."""
         return 1
 
+    @override
     def score(self, inputs: InputT, bootstrap: Bootstrap | None = None) -> Score:
-        """Returns the score and, with ``bootstrap``, its percentile interval over texts."""
+        self.require(inputs)
         rows = np.asarray(self.statistics(inputs), dtype=np.float64)
         value = float(self.aggregate(rows.mean(axis=0), len(rows)))
         size = self.cluster_size(inputs)

@@ -56,7 +56,7 @@ class Registry(Generic[T]):
         return tuple(self.entries())
 
     def summaries(self) -> dict[str, str]:
-        """Returns the first line of every component's docstring, read from its source without importing it."""
+        """Returns the first line of each docstring (of a variable: below it), read from the source, not imported."""
         return {name: _summary(entry.value) for name, entry in self.entries().items()}
 
     def get(self, name: str) -> T:
@@ -69,6 +69,14 @@ class Registry(Generic[T]):
         if name not in entries:
             raise unknown_name(self.kind, name, entries)
         return cast(T, load(self.kind, name, entries[name].value))
+
+    def all(self) -> dict[str, T]:
+        """Imports and returns all components by name, sorted.
+
+        Raises:
+            BenchError: a module cannot be imported.
+        """
+        return {name: cast(T, load(self.kind, name, entry.value)) for name, entry in self.entries().items()}
 
 
 @cache
@@ -97,9 +105,12 @@ def _summary(value: str) -> str:
         body = ast.parse(source.read_bytes()).body
     except SyntaxError:  # a broken package must not break the list
         return ""
-    for node in body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
-            return (ast.get_docstring(node) or "").partition("\n")[0]
+    for node, after in zip(body, [*body, None][1:], strict=True):
+        match node, after:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name), _ if name == attribute:
+                return (ast.get_docstring(node) or "").partition("\n")[0]
+            case ast.Assign(targets=[ast.Name(id=name)]), ast.Expr(ast.Constant(str(text))) if name == attribute:
+                return text.partition("\n")[0]
     return ""
 
 

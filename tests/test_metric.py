@@ -13,7 +13,7 @@ from scipy import stats
 
 from bench.bootstrap import Array, Bootstrap, Interval, paired_bootstrap
 from bench.errors import BenchError
-from bench.metric import PerTextMetric, Score, Signature, signature
+from bench.metric import PerTextMetric, Score, Signature
 
 # Both sides add the same at most 200 doubles in another order.
 ROUNDING = {"rtol": 1e-12, "atol": 1e-12}
@@ -36,14 +36,11 @@ class Mean(PerTextMetric[Array]):
     def supports(self, inputs: Array) -> str | None:
         return None if len(inputs) else "no texts"
 
-    def signature(self, inputs: Array) -> Signature:
-        return signature(self.name, self.version, n=len(inputs))
+    def fields(self, inputs: Array) -> dict[str, object]:
+        return {"n": len(inputs)}
 
     def statistics(self, inputs: Array) -> Array:
         return inputs[:, None]
-
-    def aggregate(self, means: Array, n: int) -> Array:
-        return means[..., 0]
 
 
 class Perplexity(Mean):
@@ -68,23 +65,25 @@ def index_resampling(rows: Array, bootstrap: Bootstrap) -> Array:
     """The textbook bootstrap: rows picked by index, as often as the multinomial counts say, then averaged."""
     n = len(rows)
     counts = np.random.Generator(np.random.PCG64(bootstrap.seed)).multinomial(n, [1 / n] * n, size=bootstrap.samples)
-    return np.array([rows[np.repeat(np.arange(n), one)].mean(axis=0) for one in counts])
+    return np.array([rows[np.repeat(np.arange(n), count)].mean(axis=0) for count in counts])
 
 
-@given(signatures)
-def test_signature_reads_back(one: Signature) -> None:
-    assert Signature.parse(str(one)) == one
+@given(signature=signatures)
+def test_signature_reads_back(signature: Signature) -> None:
+    assert Signature.parse(str(signature)) == signature
 
 
-@given(signatures)
-def test_short_form_is_the_long_form_without_keys(one: Signature) -> None:
-    assert one.short.split("|") == [one.metric, *(value for _, value in one.fields), str(one.version)]
+@given(signature=signatures)
+def test_short_form_is_the_long_form_without_keys(signature: Signature) -> None:
+    values = (value for _, value in signature.fields)
+    assert signature.short.split("|") == [signature.metric, *values, str(signature.version)]
 
 
 def test_signature_forms() -> None:
-    one = signature("PPL", 2, est="iw", K=500, smooth=None, lower=True, stem=False, delta=0.01)
-    assert str(one) == "PPL|est:iw|K:500|lower:yes|stem:no|delta:0.01|v:2"
-    assert one.short == "PPL|iw|500|yes|no|0.01|2"
+    fields = {"est": "iw", "K": 500, "smooth": None, "lower": True, "stem": False, "delta": 0.01}
+    signature = Signature.of("PPL", 2, fields)
+    assert str(signature) == "PPL|est:iw|K:500|lower:yes|stem:no|delta:0.01|v:2"
+    assert signature.short == "PPL|iw|500|yes|no|0.01|2"
 
 
 @pytest.mark.parametrize("text", ["", "PPL", "PPL|", "PPL|v", "PPL|v:", "PPL|v:x", "PPL|v:-1", "PPL|K:5", "PPL|K|v:1"])
@@ -122,7 +121,9 @@ def test_a_cluster_is_drawn_whole(n: int, size: int) -> None:
         rows[np.concatenate([cluster for cluster, times in zip(clusters, draw, strict=True) for _ in range(times)])]
         for draw in draws
     ]
-    np.testing.assert_allclose(bootstrap.means(rows, size), [one.mean(axis=0) for one in expected], **ROUNDING)
+    np.testing.assert_allclose(
+        bootstrap.means(rows, size), [resample.mean(axis=0) for resample in expected], **ROUNDING
+    )
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.95])
@@ -223,7 +224,7 @@ def exact_p(first: list[int], second: list[int], bootstrap: Bootstrap) -> Fracti
     counts = np.random.Generator(np.random.PCG64(bootstrap.seed)).multinomial(n, [1 / n] * n, size=bootstrap.samples)
     difference = np.array(first) - np.array(second)
     observed, resampled = int(difference.sum()), (counts @ difference).tolist()
-    extreme = sum(abs(one - observed) >= abs(observed) for one in resampled)
+    extreme = sum(abs(value - observed) >= abs(observed) for value in resampled)
     return Fraction(extreme + 1, bootstrap.samples + 1)
 
 

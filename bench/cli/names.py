@@ -78,6 +78,8 @@ def _reject(run_options: Mapping[str, object], kind: str) -> None:
 
 def _summaries() -> dict[str, Callable[[], Mapping[str, str]]]:
     """Returns for each kind of names the function that returns these names with a line about each."""
+    from bench.metrics.model import MODEL_METRICS
+    from bench.metrics.text import TEXT_METRICS
     from bench.objectives import OBJECTIVES
     from bench.resources import names, read
     from bench.systems import SYSTEMS
@@ -87,15 +89,7 @@ def _summaries() -> dict[str, Callable[[], Mapping[str, str]]]:
         "systems": SYSTEMS.summaries,
         "tasks": lambda: {name: TASKS.get(name).summary for name in TASKS.names()},
         "objectives": OBJECTIVES.summaries,
-        "metrics": _metrics,
+        "metrics": lambda: {**MODEL_METRICS.summaries(), **TEXT_METRICS.summaries()},
         "suites": lambda: {name: read("suites", name).get("title", "") for name in names("suites")},
         "scales": lambda: {name: read("scales", name).get("description", "") for name in names("scales")},
     }
-
-
-def _metrics() -> dict[str, str]:
-    from bench.metrics.model import model_metrics
-    from bench.metrics.text import text_metrics
-
-    of_models = {metric.name: (type(metric).__doc__ or "").partition("\n")[0] for metric in model_metrics((1,))}
-    return {**of_models, **text_metrics.summaries()}

@@ -80,7 +80,7 @@ def _compare_runs(first: Path, second: Path) -> Sequence[Comparison]:
     from bench.records.compare import compare_runs
     from bench.records.store import load_runs
 
-    metrics = {metric.name: metric for metric in model_metrics(()) if isinstance(metric, PerTextMetric)}
+    metrics = {metric.name: metric for metric in model_metrics() if isinstance(metric, PerTextMetric)}
     return compare_runs(load_runs([first]), load_runs([second]), metrics)
 
 

@@ -9,10 +9,9 @@ from typing import TypeVar
 
 from bench.bootstrap import Array, Bootstrap
 from bench.metric import Metric, PerTextMetric
-from bench.metrics.likelihood import ScoredTexts
-from bench.metrics.model import model_metrics
+from bench.metrics.model import ScoredTexts, model_metrics
 from bench.metrics.probe import probe
-from bench.metrics.text import TextSet, text_metrics
+from bench.metrics.text import TEXT_METRICS, TextSet
 from bench.records.schema import RecordedScore, Skipped
 from bench.specs import ScoringSpec
 from bench.tasks import TaskData
@@ -65,7 +64,7 @@ def apply_metrics(
     """
     scored = with_truth(scored, data)
     measurement = Measurement()
-    measurement.apply(model_metrics(scored.groups, scored.guessed), scored, bootstrap, keep=True)
+    measurement.apply(model_metrics(scored.groups, scored.probe_hits), scored, bootstrap, keep=True)
     apply_text_metrics(measurement, texts, bootstrap)
     return measurement
 
@@ -73,8 +72,8 @@ def apply_metrics(
 def with_truth(scored: ScoredTexts, data: TaskData) -> ScoredTexts:
     """Returns the scored test texts with what is known of them: exact probabilities and factors, of a grammar's."""
     known = None if data.log_p is None else data.log_p(data.splits["test"])
-    guessed = probe(scored.mean, scored.groups, data.factors["test"])
-    return replace(scored, known_log_p=known, guessed=guessed)
+    probe_hits = probe(scored.mean, scored.groups, data.factors["test"])
+    return replace(scored, true_log_p=known, probe_hits=probe_hits)
 
 
 def bootstrap_of(scoring: ScoringSpec, seed: int) -> Bootstrap | None:
@@ -117,4 +116,4 @@ def text_set(texts: Sequence[str], data: TaskData, per_source: int) -> TextSet |
 def apply_text_metrics(measurement: Measurement, texts: TextSet | None, bootstrap: Bootstrap | None) -> None:
     """Applies every text metric to generated texts, if there are any."""
     if texts is not None:
-        measurement.apply((text_metrics.get(name)() for name in text_metrics.names()), texts, bootstrap, keep=False)
+        measurement.apply((create() for create in TEXT_METRICS.all().values()), texts, bootstrap, keep=False)

@@ -36,7 +36,7 @@ def components(spec: RunSpec, data: TaskData, tokenizer: Tokenizer, model: Model
         f"task {data.task}": data.version,
         "tokenizer": tokenizer.digest[:12],
         **STEPS,
-        **{f"metric {metric.name}": metric.version for metric in model_metrics(())},
+        **{f"metric {metric.name}": metric.version for metric in model_metrics()},
     }
     if tokenizer.encoder is not None:
         versions["encoder tokenizer"] = tokenizer.encoder.tokenizer.digest[:12]

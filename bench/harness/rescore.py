@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.harness.apply_metrics import Measurement, apply_text_metrics, bootstrap_of, text_set
 from bench.metrics.score_files import read_texts
-from bench.metrics.text import text_metrics
+from bench.metrics.text import TEXT_METRICS
 from bench.reading import parse_as
 from bench.records.schema import Record
 from bench.records.store import GENERATIONS, RecordStore, StoredRun
@@ -45,7 +45,7 @@ def _rescore(run: StoredRun, generations: Sequence[str], data_folder: Path | Non
     texts = text_set(generations, data, spec.decoding.samples_per_source)
     measurement = Measurement()
     apply_text_metrics(measurement, texts, bootstrap_of(spec.scoring, run.record.seeds["bootstrap"]))
-    replaced = set(text_metrics.names())
+    replaced = set(TEXT_METRICS.names())
     kept = [score for score in run.record.metrics if score.name not in replaced]
     skipped = [one for one in run.record.skipped if one.metric not in replaced]
     record = run.record.model_copy(

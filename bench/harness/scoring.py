@@ -17,7 +17,7 @@ from bench.harness.precision import autocast
 from bench.harness.tokenized_texts import TokenizedTexts
 from bench.interface import LatentPath, Posterior, System
 from bench.latents import aggregated_posterior
-from bench.metrics.likelihood import ScoredTexts
+from bench.metrics.model import ScoredTexts
 from bench.seeds import derive_seed
 from bench.specs import Precision, ScoringSpec
 

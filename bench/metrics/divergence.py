@@ -1,8 +1,9 @@
-"""How far the distribution of the samples is from that of real texts: CND and MAUVE."""
+"""Divergence of the distribution of generated texts from that of real texts: CND and MAUVE."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from typing_extensions import override
 
 from bench.bootstrap import Bootstrap, Interval
 from bench.errors import BenchError
-from bench.metric import Metric, Score, Signature, signature
+from bench.metric import Score
 from bench.metrics.encoders import Encoder, find_encoder, missing_encoder
 from bench.metrics.ngrams import check_order, ngrams_of_order
-from bench.metrics.text import TextSet
+from bench.metrics.text import TextMetric, TextSet
 
 MIN_TEXTS = 20
 """Fewest texts per side for MAUVE: two clusters, at the library's ten texts per cluster."""
@@ -27,8 +29,8 @@ FIRST_SEED = 25
 """First k-means seed of MAUVE, the library's default."""
 
 
-class Moments(NamedTuple):
-    """Inner products of two n-gram distributions, P of real texts and Q of samples.
+class InnerProducts(NamedTuple):
+    """Inner products of two n-gram distributions, P of real texts and Q of generated texts.
 
     Attributes:
         pp: sum of P².
@@ -42,21 +44,21 @@ class Moments(NamedTuple):
 
 
 @dataclass(frozen=True)
-class NGramDivergence(Metric[TextSet]):
+class NGramDivergence(TextMetric):
     """A divergence of pooled n-gram distributions from the theory of Li et al. 2020 (ICML).
 
     Their coverage rate CR = ΣPQ and negative repetition rate NRR = -ΣQ² are the terms of ΣP² - 2 CR - NRR = Σ(P-Q)².
     How the authors and the papers after them normalise it is not published; the signature names the form used here.
-    It has no interval: a resample of the samples repeats their n-grams, which raises ΣQ².
+    It has no interval: a resample of the generated texts repeats their n-grams, which raises ΣQ².
 
     Attributes:
         n: order of the n-grams.
         tokenizer: see `bench.metrics.tokens`.
     """
 
-    version = 1
     unit = "1"
     direction = "down"
+    needs = ("corpus",)
 
     n: int = 2
     tokenizer: str = "13a"
@@ -70,45 +72,46 @@ class NGramDivergence(Metric[TextSet]):
         """The normalisation, for the signature."""
 
     @abstractmethod
-    def value(self, moments: Moments) -> float:
+    def value(self, products: InnerProducts) -> float:
         """Returns the divergence."""
 
+    @override
     def supports(self, inputs: TextSet) -> str | None:
-        """Needs real texts, and texts of at least n tokens on both sides."""
-        if reason := inputs.lacks(corpus=True):
+        if reason := super().supports(inputs):
             return reason
-        longest = min(inputs.tokens(part, self.tokenizer).lengths.max() for part in ("samples", "corpus"))
+        longest = min(inputs.tokens(role, self.tokenizer).lengths.max() for role in ("generations", "corpus"))
         return None if longest >= self.n else f"needs texts of {self.n} tokens or more on both sides"
 
-    def signature(self, inputs: TextSet) -> Signature:
-        """Returns n, the form, the tokenizer and the number of texts on both sides."""
-        sides = {"texts": len(inputs.samples), "refs": len(inputs.comparison)}
-        return signature(self.name, self.version, n=self.n, form=self.form, tok=self.tokenizer, **sides)
+    @override
+    def fields(self, inputs: TextSet) -> Mapping[str, object]:
+        sides = {"texts": len(inputs.generations), "refs": len(inputs.comparison)}
+        return {"n": self.n, "form": self.form, "tok": self.tokenizer, **sides}
 
-    def moments(self, inputs: TextSet) -> Moments:
+    def inner_products(self, inputs: TextSet) -> InnerProducts:
         """Returns the inner products of the two distributions."""
-        samples, corpus = inputs.tokens("samples", self.tokenizer), inputs.tokens("corpus", self.tokenizer)
-        counts = ngrams_of_order(samples + corpus, self.n)
-        sampled = counts.text < len(samples)
-        p, q = (np.bincount(counts.gram, weights=np.where(side, counts.count, 0)) for side in (~sampled, sampled))
+        texts, corpus = inputs.tokens("generations", self.tokenizer), inputs.tokens("corpus", self.tokenizer)
+        counts = ngrams_of_order(texts + corpus, self.n)
+        generated = counts.text < len(texts)
+        p, q = (np.bincount(counts.gram, weights=np.where(side, counts.count, 0)) for side in (~generated, generated))
         p, q = p / p.sum(), q / q.sum()
-        return Moments(float(p @ p), float(q @ q), float(p @ q))
+        return InnerProducts(float(p @ p), float(q @ q), float(p @ q))
 
+    @override
     def score(self, inputs: TextSet, bootstrap: Bootstrap | None = None) -> Score:
-        """Returns the divergence of the samples from the corpus."""
         self.require(inputs)
-        return self._score(inputs, self.value(self.moments(inputs)), len(inputs.samples))
+        return self._score(inputs, self.value(self.inner_products(inputs)), len(inputs.generations))
 
 
 class CND(NGramDivergence):
-    """Squared distance of the n-gram distributions of samples and real texts, from 0 (equal) to 1 (disjoint)."""
+    """Squared distance of the n-gram distributions of generated and real texts, from 0 (equal) to 1 (disjoint)."""
 
     name = "CND"
     form = "l2/(pp+qq)"
 
-    def value(self, moments: Moments) -> float:
+    @override
+    def value(self, products: InnerProducts) -> float:
         """Returns Σ(P-Q)² / (ΣP² + ΣQ²)."""
-        return max(1.0 - 2.0 * moments.pq / (moments.pp + moments.qq), 0.0)
+        return max(1.0 - 2.0 * products.pq / (products.pp + products.qq), 0.0)
 
 
 class LogCND(NGramDivergence):
@@ -117,19 +120,22 @@ class LogCND(NGramDivergence):
     name = "CND-log"
     form = "log(pp*qq/pq^2)"
 
+    @override
     def supports(self, inputs: TextSet) -> str | None:
-        """Needs an n-gram that both sides share."""
         if reason := super().supports(inputs):
             return reason
-        return None if self.moments(inputs).pq else f"infinite: samples and reference texts share no {self.n}-gram"
+        return (
+            None if self.inner_products(inputs).pq else f"infinite: samples and reference texts share no {self.n}-gram"
+        )
 
-    def value(self, moments: Moments) -> float:
+    @override
+    def value(self, products: InnerProducts) -> float:
         """Returns log(ΣP² ΣQ² / (ΣPQ)²)."""
-        return max(float(np.log(moments.pp) + np.log(moments.qq) - 2.0 * np.log(moments.pq)), 0.0)
+        return max(float(np.log(products.pp) + np.log(products.qq) - 2.0 * np.log(products.pq)), 0.0)
 
 
 @dataclass(frozen=True)
-class MAUVE(Metric[TextSet]):
+class MAUVE(TextMetric):
     """MAUVE of text features against real texts, mean over clusterings (Pillutla et al. 2021), by mauve-text.
 
     The value depends on the clustering's random start, so it is the mean over several; the interval is the mean plus
@@ -141,10 +147,10 @@ class MAUVE(Metric[TextSet]):
     """
 
     name = "MAUVE"
-    version = 1
     unit = "1"
     direction = "up"
     tolerance = 0.05
+    needs = ("corpus",)
 
     encoder: str | Path = "minilm"
     clusterings: int = 5
@@ -153,11 +159,11 @@ class MAUVE(Metric[TextSet]):
         if self.clusterings < 5:
             raise BenchError(f"MAUVE: {self.clusterings} clusterings; allowed: 5 or more")
 
+    @override
     def supports(self, inputs: TextSet) -> str | None:
-        """Needs real texts, enough of them on both sides, the library and an encoder."""
-        if reason := inputs.lacks(corpus=True):
+        if reason := super().supports(inputs):
             return reason
-        if (fewest := min(len(inputs.samples), len(inputs.comparison))) < MIN_TEXTS:
+        if (fewest := min(len(inputs.generations), len(inputs.comparison))) < MIN_TEXTS:
             return f"needs at least {MIN_TEXTS} texts on both sides, got {fewest}"
         if find_spec("mauve") is None:
             return "needs the package mauve-text: pip install 'della-bench[mauve]'"
@@ -167,32 +173,25 @@ class MAUVE(Metric[TextSet]):
     def _encoder(self) -> Encoder:
         return find_encoder(self.encoder)
 
-    def signature(self, inputs: TextSet) -> Signature:
-        """Returns the encoder with the digest of its weights, the clusterings and the number of texts."""
-        last = FIRST_SEED + self.clusterings - 1
-        return signature(
-            self.name,
-            self.version,
-            feat=self._encoder.signature,
-            buckets="n/10",
-            scale=SCALING,
-            seeds=f"{FIRST_SEED}-{last}",
-            texts=len(inputs.samples),
-            refs=len(inputs.comparison),
-        )
+    @override
+    def fields(self, inputs: TextSet) -> Mapping[str, object]:
+        seeds = f"{FIRST_SEED}-{FIRST_SEED + self.clusterings - 1}"
+        settings = {"feat": self._encoder.signature, "buckets": "n/10", "scale": SCALING, "seeds": seeds}
+        return {**settings, "texts": len(inputs.generations), "refs": len(inputs.comparison)}
 
+    @override
     def score(self, inputs: TextSet, bootstrap: Bootstrap | None = None) -> Score:
         """Returns the mean over clusterings, and one standard deviation to either side of it."""
         self.require(inputs)
         library: Any = import_module("mauve")
-        real, sampled = (self._encoder.features(texts) for texts in (inputs.comparison, inputs.samples))
+        real, generated = (self._encoder.features(texts) for texts in (inputs.comparison, inputs.generations))
         seeds = range(FIRST_SEED, FIRST_SEED + self.clusterings)
         values = [
             library.compute_mauve(
-                p_features=real, q_features=sampled, seed=seed, mauve_scaling_factor=SCALING, verbose=False
+                p_features=real, q_features=generated, seed=seed, mauve_scaling_factor=SCALING, verbose=False
             ).mauve
             for seed in seeds
         ]
         mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
         spread = Interval(mean - deviation, mean + deviation, 0.6827, f"sd:{self.clusterings}-clusterings")
-        return self._score(inputs, mean, len(inputs.samples), spread)
+        return self._score(inputs, mean, len(inputs.generations), spread)

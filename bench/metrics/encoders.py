@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from bench.cache import cached_arrays
 from bench.errors import BenchError
-from bench.metrics.tokens import Ints
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +28,7 @@ Vectors = npt.NDArray[np.float32]
 MAX_TOKENS = 1024
 BATCH_TOKENS = 8192
 FILES = ("*.safetensors", "*.json", "merges.txt", "vocab.txt", "*.model")
-"""What is fetched from the hub, and what the digest of an encoder covers."""
+"""Files that are fetched from the hub, and that the digest of an encoder covers."""
 
 
 class TokenVectors(NamedTuple):
@@ -37,15 +36,15 @@ class TokenVectors(NamedTuple):
 
     Attributes:
         vectors: last hidden states of all tokens, special ones included (T x D).
-        content: which of them stand for the text itself (T).
+        content: which of them belong to the text itself (T).
     """
 
     vectors: Vectors
     content: npt.NDArray[np.bool_]
 
 
-class _Encoded(NamedTuple):
-    which: Ints
+class _EncodedBatch(NamedTuple):
+    rows: list[int]
     hidden: torch.Tensor
     mask: torch.Tensor
     special: torch.Tensor
@@ -94,61 +93,54 @@ class Encoder:
         Raises:
             BenchError: the encoder has no such layer.
         """
-        found: dict[int, TokenVectors] = {}
-        for which, hidden, mask, special in self._encode(texts, layer):
+        vectors: dict[int, TokenVectors] = {}
+        for rows, hidden, mask, special in self._encode(texts, layer):
             unit = hidden / hidden.norm(dim=-1, keepdim=True)
-            for row, text in enumerate(which.tolist()):
-                kept = mask[row]
-                found[text] = TokenVectors(unit[row][kept].cpu().numpy(), ~special[row][kept].cpu().numpy())
-        return [found[text] for text in range(len(texts))]
+            for row, tokens, is_token, is_special in zip(rows, unit, mask, special, strict=True):
+                vectors[row] = TokenVectors(tokens[is_token].cpu().numpy(), ~is_special[is_token].cpu().numpy())
+        return [vectors[row] for row in range(len(texts))]
 
     def _features(self, texts: Sequence[str]) -> Vectors:
         import torch
 
         vectors = np.empty((len(texts), self._model.config.hidden_size), dtype=np.float32)
-        for which, hidden, mask, _ in self._encode(texts):
+        for rows, hidden, mask, _ in self._encode(texts):
             if self._is_causal:
                 last = mask.sum(dim=1) - 1
                 pooled = hidden[torch.arange(len(hidden), device=hidden.device), last]
             else:
                 pooled = (hidden * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
-            vectors[which] = pooled.cpu().numpy()
+            vectors[rows] = pooled.cpu().numpy()
         return vectors
 
-    def _encode(self, texts: Sequence[str], layer: int | None = None) -> Iterator[_Encoded]:
-        """Yields batches of texts of similar length: which texts, hidden states, true tokens, special tokens."""
+    def _encode(self, texts: Sequence[str], layer: int | None = None) -> Iterator[_EncodedBatch]:
+        """Yields batches of texts of similar length: their rows, hidden states, masks of tokens and special tokens."""
         import torch
+
+        from bench.batch import Batch, batches_of_similar_length
 
         model = self._model
         layers = int(model.config.num_hidden_layers)
         if layer is not None and not 0 <= layer <= layers:
             raise BenchError(f"encoder {self.label!r}: layer {layer}; allowed: 0 to {layers}")
-        rows = self._token_ids(texts)
-        by_length = sorted(range(len(rows)), key=lambda row: len(rows[row][0]))
+        ids, special = zip(*self._token_ids(texts), strict=True)
         device = next(model.parameters()).device
-        while by_length:
-            longest = len(rows[by_length[-1]][0])
-            size = max(BATCH_TOKENS // longest, 1)
-            by_length, which = by_length[:-size], by_length[-size:]
-            ids, special = torch.zeros(2, len(which), longest, dtype=torch.long, device=device)
-            mask = torch.zeros(len(which), longest, dtype=torch.bool, device=device)
-            for line, row in enumerate(which):
-                length = len(rows[row][0])
-                ids[line, :length], special[line, :length] = torch.tensor(rows[row], device=device)
-                mask[line, :length] = True
+        for rows in batches_of_similar_length(list(map(len, ids)), BATCH_TOKENS):
+            batch = Batch.collate([ids[row] for row in rows], pad=0).to(device)
+            is_special = Batch.collate([special[row] for row in rows], pad=0).to(device).ids.bool()
             with torch.inference_mode():
-                output = model(ids, attention_mask=mask.long(), output_hidden_states=layer is not None)
+                output = model(batch.ids, attention_mask=batch.mask.long(), output_hidden_states=layer is not None)
             hidden = output.last_hidden_state if layer is None else output.hidden_states[layer]
-            yield _Encoded(np.array(which), hidden.float(), mask, special.bool())
+            yield _EncodedBatch(rows, hidden.float(), batch.mask, is_special)
 
     def _token_ids(self, texts: Sequence[str]) -> list[tuple[list[int], list[int]]]:
         """Returns each text's ids and which of them are special; a text without tokens is one end-of-text token."""
         tokenizer, config = self._tokenizer, self._model.config
         limit = min(MAX_TOKENS, tokenizer.model_max_length, config.max_position_embeddings)
         encoded = tokenizer(list(texts), truncation=True, max_length=limit, return_special_tokens_mask=True)
-        rows = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
+        texts_as_ids = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
         end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else 0
-        return [(ids, special) if ids else ([end], [1]) for ids, special in rows]
+        return [(ids, special) if ids else ([end], [1]) for ids, special in texts_as_ids]
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -162,10 +154,10 @@ class Encoder:
         from transformers import AutoModel
         from transformers.utils import logging
 
-        shown = logging.is_progress_bar_enabled()
+        progress_bar = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()
         model = AutoModel.from_pretrained(self.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
-        if shown:
+        if progress_bar:
             logging.enable_progress_bar()
         return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -226,4 +218,4 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(FILES)))
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise BenchError(f"encoder {name!r} is neither a folder nor to be had from the hub: {reason}") from error
+        raise BenchError(f"encoder {name!r} is neither a folder nor available from the hub: {reason}") from error

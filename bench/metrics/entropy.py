@@ -1,70 +1,71 @@
-"""The known floor: what the distribution that a corpus was drawn from has to say of the scored texts.
+"""Metrics against the true distribution that the texts of a grammar were drawn from.
 
 A grammar's log p(x), or log p(x | source), is exact, so the entropy of its texts is known. No model can have a smaller
-expected -log p(x), and log p_K(x) never overestimates log p(x) in expectation: what lies below the floor by more than
-the sampling error is no likelihood.
+expected -log p(x), and log p_K(x) never overestimates log p(x) in expectation: a value that lies below the entropy by
+more than the sampling error comes from no likelihood.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
-import numpy as np
+from typing_extensions import override
 
 from bench.bootstrap import Array
-from bench.metric import Signature, signature
-from bench.metrics.likelihood import LikelihoodMetric, Perplexity, ScoredTexts, importance_bound
+from bench.metrics.likelihood import LikelihoodMetric, Perplexity, importance_bound
+from bench.metrics.model import ScoredTexts
 
 
-class OfKnownTruth(LikelihoodMetric):
-    """A metric that needs the true distribution of the scored texts."""
+class TrueDistributionMetric(LikelihoodMetric):
+    """A metric that needs the exact log p(x) of a grammar corpus, and its texts whole."""
 
+    @override
     def supports(self, inputs: ScoredTexts) -> str | None:
-        """Needs the exact log p(x) of a grammar corpus, and its texts whole."""
-        if inputs.known_log_p is None:
+        if inputs.true_log_p is None:
             return "the true distribution of real text is not known"
         if inputs.cut:
             return f"{inputs.cut} of {len(inputs)} texts were cut, and the exact probability is that of the whole text"
         return None
 
 
-def known_log_p(inputs: ScoredTexts) -> Array:
-    """Returns the exact log p(x) (N); not a number where ``OfKnownTruth.supports`` gives a reason."""
-    return np.full(len(inputs), np.nan) if inputs.known_log_p is None or inputs.cut else inputs.known_log_p
+def true_log_p(inputs: ScoredTexts) -> Array:
+    """Returns the exact log p(x) (N) of texts for which ``TrueDistributionMetric.supports`` gives no reason."""
+    return cast(Array, inputs.true_log_p)
 
 
-class EntropyPerplexity(OfKnownTruth, Perplexity):
+class EntropyPerplexity(TrueDistributionMetric, Perplexity):
     """Perplexity of the true distribution on the scored texts: no valid perplexity can be below it in expectation."""
 
     name = "PPL floor"
     direction = None
 
+    @override
     def estimator(self, inputs: ScoredTexts) -> Mapping[str, object]:
-        """States that the value is exact."""
         return {"est": "exact"}
 
+    @override
     def log_p(self, inputs: ScoredTexts) -> Array:
-        """Returns the exact log p(x) (N)."""
-        return known_log_p(inputs)
+        return true_log_p(inputs)
 
 
-class Entropy(OfKnownTruth):
+class Entropy(TrueDistributionMetric):
     """-log p(x) of the true distribution, nats per text: the entropy, which no valid ELBO can be below."""
 
     name = "ELBO floor"
     direction = None
 
-    def signature(self, inputs: ScoredTexts) -> Signature:
-        """States that the value is exact."""
-        return signature(self.name, self.version, est="exact", n=len(inputs))
+    @override
+    def fields(self, inputs: ScoredTexts) -> Mapping[str, object]:
+        return {"est": "exact", "n": len(inputs)}
 
+    @override
     def statistics(self, inputs: ScoredTexts) -> Array:
-        """One column: the exact -log p(x)."""
-        return -known_log_p(inputs)[:, None]
+        return -true_log_p(inputs)[:, None]
 
 
-class Excess(OfKnownTruth):
-    """-log p_K(x) above the true -log p(x), nats per text: estimates KL(truth || model) plus what the bound is loose.
+class Excess(TrueDistributionMetric):
+    """-log p_K(x) above the true -log p(x), nats per text: estimates KL(truth || model) plus the gap of the bound.
 
     The difference is taken text by text, so its interval is much tighter than that of either mean. It is never below
     zero in expectation.
@@ -73,25 +74,25 @@ class Excess(OfKnownTruth):
     name = "Excess"
     tolerance = 0.05
 
-    def signature(self, inputs: ScoredTexts) -> Signature:
-        """States the estimator of both sides."""
-        fields = {"est": "iw", "K": inputs.n_samples, "sum": "groups", "over": "exact", "tok": inputs.tokenizer}
-        return signature(self.name, self.version, **fields, n=len(inputs))
+    @override
+    def fields(self, inputs: ScoredTexts) -> Mapping[str, object]:
+        estimator = {"est": "iw", "K": inputs.n_samples, "sum": "groups", "over": "exact"}
+        return {**estimator, "tok": inputs.tokenizer, "n": len(inputs)}
 
+    @override
     def statistics(self, inputs: ScoredTexts) -> Array:
-        """One column: log p(x) - log p_K(x)."""
-        return (known_log_p(inputs) - importance_bound(inputs))[:, None]
+        return (true_log_p(inputs) - importance_bound(inputs))[:, None]
 
 
-class PerplexityRatio(OfKnownTruth, Perplexity):
+class PerplexityRatio(TrueDistributionMetric, Perplexity):
     """PPL / PPL floor: the excess per predicted token, as a factor; 1 is the true distribution."""
 
     name = "PPL ratio"
 
+    @override
     def estimator(self, inputs: ScoredTexts) -> Mapping[str, object]:
-        """States the estimator of both sides."""
         return {**super().estimator(inputs), "over": "exact"}
 
+    @override
     def log_p(self, inputs: ScoredTexts) -> Array:
-        """Returns log p_K(x) - log p(x) (N)."""
-        return importance_bound(inputs) - known_log_p(inputs)
+        return importance_bound(inputs) - true_log_p(inputs)

@@ -1,24 +1,28 @@
-"""Latent metrics: how much of the text is in the latent variables, and in how many of them."""
+"""Latent metrics: how much information about the text the latent variables hold, and in how many dimensions."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from typing_extensions import override
 
 from bench.bootstrap import Array, Bootstrap, Interval
-from bench.metric import Metric, Score, Signature, signature
-from bench.metrics.likelihood import LatentLikelihoodMetric, ScoredTexts
+from bench.metric import Score
+from bench.metrics.likelihood import LatentMetric
+from bench.metrics.model import ModelMetric, ScoredTexts
 
 
-class MutualInformation(LatentLikelihoodMetric):
+class MutualInformation(LatentMetric):
     """I(x; z) under the posterior, nats: E log q(z | x) - E log q(z), q(z) the average of q(z | x) over all N texts.
 
     The aggregated posterior contains the sample's own text, so the estimate cannot exceed ln N; one sample of z per
     text is used, so a small value can come out negative (Hoffman & Johnson 2016; Li et al. 2019 for the estimator).
 
     With sources it is I(x, c; z), as the signature says: the average is over pairs (x, c), and a posterior that only
-    follows its source has a large value. What z holds of a text beyond its source, I(x; z | c), would need several
+    follows its source has a large value. I(x; z | c), what z holds of a text beyond its source, would need several
     texts per source; it is at most the KL.
     """
 
@@ -26,17 +30,19 @@ class MutualInformation(LatentLikelihoodMetric):
     direction = "up"
     tolerance = 0.05
 
-    def signature(self, inputs: ScoredTexts) -> Signature:
-        """States the aggregate and its ceiling's N."""
-        return signature(self.name, self.version, aggregate="all", of=inputs.varied, sum="groups", n=len(inputs))
+    @override
+    def fields(self, inputs: ScoredTexts) -> Mapping[str, object]:
+        return {"aggregate": "all", "of": inputs.variation, "sum": "groups", "n": len(inputs)}
 
+    @override
     def statistics(self, inputs: ScoredTexts) -> Array:
-        """One column: log q(z | x) - log q(z)."""
         return (inputs.log_q - inputs.log_q_aggregated)[:, None]
 
 
-def count_active(mean: Array, noise: Array, delta: float, bootstrap: Bootstrap | None) -> tuple[float, Interval | None]:
-    """Returns how many dimensions have means that vary over texts by more than ``delta``, with its interval.
+def count_active_units(
+    mean: Array, noise: Array, delta: float, bootstrap: Bootstrap | None
+) -> tuple[float, Interval | None]:
+    """Returns the number of dimensions whose means vary over texts by more than ``delta``, with its interval.
 
     Args:
         mean: means (N x D).
@@ -44,7 +50,7 @@ def count_active(mean: Array, noise: Array, delta: float, bootstrap: Bootstrap |
         delta: threshold on the unbiased variance (N - 1).
         bootstrap: resampling behind the interval; None for none.
     """
-    centred = mean - mean.mean(axis=0)  # the variance does not move, its rounding error shrinks
+    centred = mean - mean.mean(axis=0)  # keeps the variance and makes its rounding error smaller
     rows = np.concatenate([centred, centred**2, noise], axis=1)
 
     def count(means: Array, n: int) -> Array:
@@ -57,77 +63,71 @@ def count_active(mean: Array, noise: Array, delta: float, bootstrap: Bootstrap |
     return float(count(rows.mean(axis=0), len(rows))), interval
 
 
-class OfLatentVariance(Metric[ScoredTexts]):
-    """A metric that says in how many latent dimensions texts differ."""
+class LatentVarianceMetric(ModelMetric):
+    """A metric that counts latent dimensions by the variance of their posterior means over texts."""
 
-    version = 1
     unit = "count"
     direction = "up"
     tolerance = 0.1
 
+    @override
     def supports(self, inputs: ScoredTexts) -> str | None:
-        """Needs at least one latent group, and two texts to vary over."""
         if not inputs.groups:
             return "no latent variable"
         return None if len(inputs) > 1 else "one text has no variance"
 
 
 @dataclass(frozen=True)
-class ActiveUnits(OfLatentVariance):
+class ActiveUnits(LatentVarianceMetric):
     """Number of latent dimensions whose posterior mean varies over texts by more than ``delta`` (Burda et al. 2016).
 
-    Below the first group the mean depends on sampled ancestors. It is averaged over K samples of them, and what
-    their noise adds to the variance over texts, the squared standard error, is subtracted: a collapsed posterior has
-    no active unit however noisy its ancestors, if K is large enough for what is left, sqrt(2 / N) times the noise over
-    K, to stay below ``delta``. Variances are unbiased (N - 1). With sources, a mean that only follows
-    its source varies too, as the signature says.
+    Below the first group the mean depends on sampled ancestors. It is averaged over K samples of them, and the noise
+    that they add to the variance over texts, the squared standard error, is subtracted. So a collapsed posterior has
+    no active unit however noisy its ancestors, if K is large enough: the remaining error, sqrt(2 / N) times the noise
+    over K, must stay below ``delta``. Variances are unbiased (N - 1). With sources, a mean that only follows its source
+    varies too, as the signature says.
 
     Attributes:
-        delta: threshold on the variance; 0.01 in Burda, He, Li and Optimus, 0.2 in the released DELLA code.
+        delta: threshold on the variance; 0.01 in Burda, He, Li and Optimus.
         group: number of the only group counted, from 1, or None for all.
     """
 
     delta: float = 0.01
     group: int | None = None
 
-    def __post_init__(self) -> None:
+    @property
+    @override
+    def name(self) -> str:
         threshold = "" if self.delta == ActiveUnits.delta else f"({self.delta:g})"
-        group = "" if self.group is None else f"[{self.group}]"
-        object.__setattr__(self, "name", f"AU{threshold}{group}")
+        return f"AU{threshold}" if self.group is None else f"AU{threshold}[{self.group}]"
 
+    @override
+    def variants(self, groups: Sequence[int], factors: Sequence[str]) -> Iterable[ModelMetric]:
+        """Returns the active units of each group, at the default threshold alone."""
+        return [ActiveUnits(group=group) for group in groups if self.delta == ActiveUnits.delta]
+
+    @override
     def supports(self, inputs: ScoredTexts) -> str | None:
-        """Needs two samples of the ancestors, where there are any."""
         if len(inputs.groups) > 1 and inputs.n_samples == 1:
             return "the noise of sampled ancestors cannot be told from one sample"
         return super().supports(inputs)
 
-    def signature(self, inputs: ScoredTexts) -> Signature:
-        """States threshold and statistic."""
-        return signature(
-            self.name,
-            self.version,
-            delta=self.delta,
-            stat="var-of-means",
-            noise="removed",
-            group=self.group or "all",
-            of=inputs.varied,
-            n=len(inputs),
-        )
+    @override
+    def fields(self, inputs: ScoredTexts) -> Mapping[str, object]:
+        statistic = {"delta": self.delta, "stat": "var-of-means", "noise": "removed", "group": self.group or "all"}
+        return {**statistic, "of": inputs.variation, "n": len(inputs)}
 
-    def variances(self, inputs: ScoredTexts) -> Array:
-        """Returns the variance over texts of every dimension's mean, sampling noise removed (D); may be negative."""
-        columns = self._columns(inputs)
-        variance: Array = inputs.mean[:, columns].var(axis=0, ddof=1) - inputs.mean_noise[:, columns].mean(axis=0)
-        return variance
-
+    @override
     def score(self, inputs: ScoredTexts, bootstrap: Bootstrap | None = None) -> Score:
-        """Returns the number of active units and, with ``bootstrap``, its interval over texts."""
-        columns = self._columns(inputs)
-        value, interval = count_active(inputs.mean[:, columns], inputs.mean_noise[:, columns], self.delta, bootstrap)
+        mean, noise = inputs.mean, inputs.mean_noise
+        if self.group is not None:
+            ends = np.cumsum(inputs.groups)[:-1]
+            mean, noise = (np.split(columns, ends, axis=1)[self.group - 1] for columns in (mean, noise))
+        value, interval = count_active_units(mean, noise, self.delta, bootstrap)
         return self._score(inputs, value, len(inputs), interval)
 
-    def _columns(self, inputs: ScoredTexts) -> slice:
-        if self.group is None:
-            return slice(0, sum(inputs.groups))
-        start = sum(inputs.groups[: self.group - 1])
-        return slice(start, start + inputs.groups[self.group - 1])
+
+active_units_above_01 = partial(ActiveUnits, 0.1)
+"""Active units at the threshold 0.1."""
+active_units_above_02 = partial(ActiveUnits, 0.2)
+"""Active units at the threshold 0.2."""

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression, several at once on the same features."""
+"""Multinomial logistic regression: several regressions on the same features at once."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ Labels = npt.NDArray[np.intp]
 
 MAX_ITERATIONS = 1000
 GRADIENT = 1e-3
-"""Largest entry of the gradient that counts as none: of a sum over rows, it moves no prediction to speak of."""
+"""The solver stops when no entry of the gradient is larger; a sum over rows, so the effect on predictions is small."""
 
 
 def fit(features: Array, labels: Sequence[Labels], penalty: float) -> list[tuple[Array, Array]]:
     """Minimises, for each labelling, the cross-entropy summed over rows plus penalty / 2 times the squared weights.
 
-    The problem is convex; it is solved by L-BFGS from zero, for all labellings in one go, in double precision.
+    The problem is convex; it is solved by L-BFGS from zero, for all labellings together, in double precision.
 
     Args:
         features: N x D.
-        labels: of each labelling the class of every row, from 0 to C - 1 (N).
-        penalty: on the weights, not on the intercepts.
+        labels: the class of every row, from 0 to C - 1, for each labelling (N).
+        penalty: for the weights, not for the intercepts.
 
     Returns:
         Weights (D x C) and intercepts (C) of each labelling.
     """
     x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float64))
-    targets = torch.cat([one_hot(torch.from_numpy(one)).double() for one in labels], dim=1)
-    sizes = [int(one.max()) + 1 for one in labels]
+    targets = torch.cat([one_hot(torch.from_numpy(classes)).double() for classes in labels], dim=1)
+    sizes = [int(classes.max()) + 1 for classes in labels]
     weights, intercepts = x.new_zeros(x.shape[1], sum(sizes)), x.new_zeros(sum(sizes))
     optimizer = torch.optim.LBFGS(
         [weights, intercepts],
@@ -46,7 +46,7 @@ def fit(features: Array, labels: Sequence[Labels], penalty: float) -> list[tuple
 
     def loss() -> Tensor:
         logits = x @ weights + intercepts
-        log_p = torch.cat([one.log_softmax(dim=1) for one in logits.split(sizes, dim=1)], dim=1)
+        log_p = torch.cat([scores.log_softmax(dim=1) for scores in logits.split(sizes, dim=1)], dim=1)
         error = log_p.exp() - targets
         weights.grad = x.T @ error + penalty * weights
         intercepts.grad = error.sum(dim=0)
@@ -57,14 +57,14 @@ def fit(features: Array, labels: Sequence[Labels], penalty: float) -> list[tuple
     return [(weight.numpy(), intercept.numpy()) for weight, intercept in solved]
 
 
-def held_out(features: Array, labels: Sequence[Labels], penalty: float, folds: int) -> list[Labels]:
-    """Predicts each row by a regression that has not seen it: row i is in fold i modulo ``folds``.
+def predict_held_out(features: Array, labels: Sequence[Labels], penalty: float, folds: int) -> list[Labels]:
+    """Predicts each row by a regression fitted on the other folds; row i is in fold i modulo ``folds``.
 
-    A class that a fold's other rows lack is never predicted there.
+    A class that no row of the other folds has is never predicted.
 
     Args:
         features: N x D.
-        labels: of each labelling the class of every row (N).
+        labels: the class of every row, for each labelling (N).
         penalty: see ``fit``.
         folds: at most N.
 
@@ -72,11 +72,11 @@ def held_out(features: Array, labels: Sequence[Labels], penalty: float, folds: i
         The predicted class of every row, for each labelling.
     """
     fold = np.arange(len(features)) % folds
-    predictions = [np.zeros_like(one) for one in labels]
-    for held in range(folds):
-        seen, unseen = fold != held, fold == held
-        known = [np.unique(one[seen], return_inverse=True) for one in labels]
-        models = fit(features[seen], [places for _, places in known], penalty)
-        for predicted, (classes, _), (weights, intercepts) in zip(predictions, known, models, strict=True):
-            predicted[unseen] = classes[(features[unseen] @ weights + intercepts).argmax(axis=1)]
+    predictions = [np.zeros_like(classes) for classes in labels]
+    for number in range(folds):
+        fitted, held_out = fold != number, fold == number
+        relabelled = [np.unique(classes[fitted], return_inverse=True) for classes in labels]
+        models = fit(features[fitted], [places for _, places in relabelled], penalty)
+        for predicted, (classes, _), (weights, intercepts) in zip(predictions, relabelled, models, strict=True):
+            predicted[held_out] = classes[(features[held_out] @ weights + intercepts).argmax(axis=1)]
     return predictions

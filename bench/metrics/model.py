@@ -1,58 +1,131 @@
-"""The metrics of a model: all that follows from one pass of scoring."""
+"""The scored texts of a model, and the registry of the metrics that are computed from them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from bench.bootstrap import Array
 from bench.metric import Metric
-from bench.metrics.della_2022 import ReleasedActiveUnits, ReleasedELBO, ReleasedKL, ReleasedPerplexity
-from bench.metrics.entropy import Entropy, EntropyPerplexity, Excess, PerplexityRatio
-from bench.metrics.latent import ActiveUnits, MutualInformation
-from bench.metrics.likelihood import (
-    ELBO,
-    KL,
-    BitsPerByte,
-    EffectiveSampleSize,
-    Perplexity,
-    Reconstruction,
-    ScoredTexts,
-    WordPerplexity,
+from bench.registry import Registry
+
+
+@dataclass(frozen=True)
+class ScoredTexts:
+    """The unreduced terms of N texts, from which all likelihood and latent metrics are computed.
+
+    K samples of the posterior per text, G latent groups, D latent dimensions in all. Everything is in nats and counts
+    the predicted tokens: EOS yes, BOS no.
+
+    Attributes:
+        groups: sizes of the latent groups.
+        tokenizer: name of the tokenizer with its digest.
+        tokens: predicted tokens of each text (N).
+        words: whitespace-separated words (N).
+        bytes: UTF-8 bytes (N).
+        log_likelihood: log p(x | z_k) (N x K).
+        log_ratio: log p(z_k) - log q(z_k | x), summed over groups (N x K).
+        kl: analytic KL of each group, averaged over the samples of its ancestors (N x G).
+        mean: posterior means, averaged over the samples of their ancestors (N x D).
+        mean_noise: squared standard error of ``mean``: variance over samples / K (N x D).
+        first_mean: posterior means given the first sample of their ancestors (N x D).
+        log_q: log q(z_1 | x) of each text's first sample (N).
+        log_q_aggregated: log of the average of q(z_1 | x') over all N texts x' (N).
+        conditional: whether x is generated from a source c; then all densities are conditional on c.
+        cut: number of texts that were too long and lost their end.
+        true_log_p: exact log p(x) of the whole texts under the true distribution, or None for real text (N).
+        probe_hits: by true latent factor, the result of ``bench.metrics.probe.probe``; empty for real text.
+    """
+
+    groups: tuple[int, ...]
+    tokenizer: str
+    tokens: Array
+    words: Array
+    bytes: Array
+    log_likelihood: Array
+    log_ratio: Array
+    kl: Array
+    mean: Array
+    mean_noise: Array
+    first_mean: Array
+    log_q: Array
+    log_q_aggregated: Array
+    conditional: bool = False
+    cut: int = 0
+    true_log_p: Array | None = None
+    probe_hits: Mapping[str, Array] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def n_samples(self) -> int:
+        """K."""
+        return self.log_likelihood.shape[1]
+
+    @property
+    def variation(self) -> str | None:
+        """What varies over the texts besides x, for the signatures of metrics that compare texts; None for nothing."""
+        return "text+source" if self.conditional else None
+
+    @property
+    def reconstruction(self) -> Array:
+        """Reconstruction term -E_q log p(x | z) of each text (N)."""
+        return -self.log_likelihood.mean(axis=1)
+
+    @property
+    def log_weights(self) -> Array:
+        """Log importance weights log p(x, z_k) - log q(z_k | x) (N x K)."""
+        return self.log_likelihood + self.log_ratio
+
+
+class ModelMetric(Metric[ScoredTexts]):
+    """A metric of a model, computed from its scored texts."""
+
+    def variants(self, groups: Sequence[int], factors: Sequence[str]) -> Iterable[ModelMetric]:
+        """Returns the same metric of single latent groups and factors; none by default.
+
+        Args:
+            groups: numbers of the latent groups, from 1; empty where there is only one group.
+            factors: names of the true latent factors of the texts.
+        """
+        return ()
+
+
+MODEL_METRICS: Registry[Callable[..., ModelMetric]] = Registry(
+    "model metric",
+    {
+        "PPL": "bench.metrics.likelihood:Perplexity",
+        "PPL floor": "bench.metrics.entropy:EntropyPerplexity",
+        "PPL ratio": "bench.metrics.entropy:PerplexityRatio",
+        "PPL word": "bench.metrics.likelihood:WordPerplexity",
+        "BPB": "bench.metrics.likelihood:BitsPerByte",
+        "ELBO": "bench.metrics.likelihood:ELBO",
+        "ELBO floor": "bench.metrics.entropy:Entropy",
+        "Excess": "bench.metrics.entropy:Excess",
+        "Rec": "bench.metrics.likelihood:Reconstruction",
+        "KL": "bench.metrics.likelihood:KL",
+        "MI": "bench.metrics.latent:MutualInformation",
+        "AU": "bench.metrics.latent:ActiveUnits",
+        "AU(0.1)": "bench.metrics.latent:active_units_above_01",
+        "AU(0.2)": "bench.metrics.latent:active_units_above_02",
+        "ESS": "bench.metrics.likelihood:EffectiveSampleSize",
+        "Probe": "bench.metrics.probe:Probe",
+        "Majority": "bench.metrics.probe:MajorityRate",
+    },
+    "della_bench.model_metrics",
 )
-from bench.metrics.probe import MajorityRate, Probe
+"""The metrics of a model by name; each is a class or function that is called without arguments."""
 
 
-def model_metrics(groups: Sequence[int], factors: Iterable[str] = ()) -> tuple[Metric[ScoredTexts], ...]:
-    """Returns every metric that scored texts allow.
+def model_metrics(groups: Sequence[int] = (), factors: Iterable[str] = ()) -> list[ModelMetric]:
+    """Returns all metrics of a model in the order of a record: as registered, those of packages last, then variants.
 
     Args:
-        groups: sizes of the latent groups; where there are several, each is measured alone too.
-        factors: true latent factors of the texts; each is probed alone too.
+        groups: sizes of the latent groups; where there are several, each has its own variants.
+        factors: true latent factors of the texts; each has its own variants.
     """
-    factors = tuple(factors)
+    registered, factors = MODEL_METRICS.all(), tuple(factors)
+    metrics = [registered[name]() for name in dict.fromkeys([*MODEL_METRICS.builtin, *registered])]
     numbers = range(1, len(groups) + 1) if len(groups) > 1 else ()
-    return (
-        Perplexity(),
-        EntropyPerplexity(),
-        PerplexityRatio(),
-        WordPerplexity(),
-        BitsPerByte(),
-        ELBO(),
-        Entropy(),
-        Excess(),
-        Reconstruction(),
-        KL(),
-        MutualInformation(),
-        *(ActiveUnits(delta) for delta in (0.01, 0.1, 0.2)),
-        EffectiveSampleSize(),
-        ReleasedPerplexity(),
-        ReleasedELBO(),
-        ReleasedKL(),
-        ReleasedActiveUnits(),
-        Probe(),
-        MajorityRate(),
-        *(KL(group) for group in numbers),
-        *(ActiveUnits(group=group) for group in numbers),
-        *(Probe(group=group) for group in numbers),
-        *(Probe(factor, group) for factor in factors for group in (None, *numbers)),
-        *(MajorityRate(factor) for factor in factors),
-    )
+    return [*metrics, *(variant for metric in metrics for variant in metric.variants(numbers, factors))]

@@ -1,4 +1,4 @@
-"""Exact n-gram counts per text, and what BLEU takes from them: clipped matches and closest lengths.
+"""Exact n-gram counts per text, and the parts of BLEU: clipped matches and closest lengths.
 
 Counting is one sort per order over all texts together, so it grows as the number of tokens (times its logarithm).
 """
@@ -20,7 +20,7 @@ METHOD_1_EPSILON = 0.1
 
 @dataclass(frozen=True)
 class NGramCounts:
-    """How often each text holds each n-gram of one order: one row per (n-gram, text) that occurs.
+    """Counts of the n-grams of one order in each text: one row per (n-gram, text) that occurs.
 
     Attributes:
         gram: n-gram of each row, numbered from 0 without gaps, ascending (rows,).
@@ -102,10 +102,10 @@ def matches_with_others(tokens: Tokens, max_n: int) -> Ints:
     return np.stack([_matches_with_others(counts) for counts in count_ngrams(tokens, max_n)], axis=1)
 
 
-def matches_with_references(samples: Tokens, references: Tokens, max_n: int) -> Ints:
-    """Returns each sample's n-gram matches with all references together, by order (samples x ``max_n``)."""
-    orders = count_ngrams(samples + references, max_n)
-    return np.stack([_matches_with_references(counts, len(samples)) for counts in orders], axis=1)
+def matches_with_references(texts: Tokens, references: Tokens, max_n: int) -> Ints:
+    """Returns each text's n-gram matches with all references together, by order (texts x ``max_n``)."""
+    orders = count_ngrams(texts + references, max_n)
+    return np.stack([_matches_with_references(counts, len(texts)) for counts in orders], axis=1)
 
 
 def ngram_totals(lengths: Ints, max_n: int) -> Ints:
@@ -160,7 +160,7 @@ def _matches_with_others(counts: NGramCounts) -> Ints:
     return counts.per_text(np.minimum(counts.count, elsewhere))
 
 
-def _matches_with_references(counts: NGramCounts, n_samples: int) -> Ints:
-    in_references = np.where(counts.text < n_samples, 0, counts.count)
+def _matches_with_references(counts: NGramCounts, n_texts: int) -> Ints:
+    in_references = np.where(counts.text < n_texts, 0, counts.count)
     matched = np.minimum(counts.count, counts.largest(in_references)[counts.gram])
-    return counts.per_text(matched)[:n_samples]
+    return counts.per_text(matched)[:n_texts]

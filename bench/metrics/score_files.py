@@ -7,7 +7,6 @@ of an object is its field ``text`` or ``target``; in a file of references the fi
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 
 from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
-from bench.metric import Metric, Score
-from bench.metrics.text import OfPairs, TextSet, text_metrics
+from bench.metric import Score
+from bench.metrics.text import TEXT_METRICS, TextMetric, TextSet
 from bench.reading import parse_json, read_lines
 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz")
@@ -68,18 +67,16 @@ def score_files(
             that was named does not apply.
     """
     chosen = _metrics_by_name(metrics, {"tokenizer": tokenizer, "encoder": encoder})
-    samples = read_texts(generations)
+    texts = read_texts(generations)
     groups = read_references(references) if references else ()
     if pairs is None:
         pairs = (
-            len(groups) == len(samples)
-            if metrics is None
-            else any(isinstance(metric, OfPairs) for metric in chosen.values())
+            len(groups) == len(texts) if metrics is None else any("pairs" in metric.needs for metric in chosen.values())
         )
-    if pairs and references and len(groups) != len(samples):
-        raise BenchError(f"{generations} has {len(samples)} texts but {references} has {len(groups)}: no pairs")
+    if pairs and references and len(groups) != len(texts):
+        raise BenchError(f"{generations} has {len(texts)} texts but {references} has {len(groups)}: no pairs")
     inputs = TextSet(
-        samples=samples,
+        generations=texts,
         references=groups if pairs else (),
         corpus=tuple(text for group in groups for text in group),
         train=read_texts(train) if train else (),
@@ -114,15 +111,15 @@ def read_references(path: Path) -> tuple[tuple[str, ...], ...]:
     return tuple(_references(path, number, entry) for number, entry in _entries(path))
 
 
-def _metrics_by_name(names: Sequence[str] | None, options: Mapping[str, Any]) -> dict[str, Metric[TextSet]]:
+def _metrics_by_name(names: Sequence[str] | None, options: Mapping[str, Any]) -> dict[str, TextMetric]:
     """Returns the metrics by name, each with the options that it has and that are not None."""
-    by_lower_case = {name.lower(): name for name in text_metrics.names()}
+    by_lower_case = {name.lower(): name for name in TEXT_METRICS.names()}
     chosen = {}
-    for given_name in text_metrics.names() if names is None else names:
+    for given_name in by_lower_case.values() if names is None else names:
         name = by_lower_case.get(given_name.lower(), given_name)
-        kind = text_metrics.get(name)
-        has: set[str] = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
-        chosen[name] = kind(**{key: value for key, value in options.items() if key in has and value is not None})
+        create = TEXT_METRICS.get(name)
+        has = vars(create()).keys()
+        chosen[name] = create(**{key: value for key, value in options.items() if key in has and value is not None})
     return chosen
 
 

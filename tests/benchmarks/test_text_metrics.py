@@ -12,14 +12,14 @@ import pytest
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.metrics.text import TEXT_METRICS, TextSet, text_metrics
+from bench.metrics.text import TEXT_METRICS, TextSet
 from tests.benchmarks.figures import Beside, Growth
 
 NUMBERS = (2_500, 5_000, 10_000, 20_000)
 LENGTHS = (25, 50, 100)
 PAIRWISE = ("Jaccard", "Jaccard-2", "Diversity", "Novelty")
 """Metrics with one quotient per pair of texts."""
-WITHOUT_ENCODER = sorted(set(TEXT_METRICS) - {"MAUVE", "BERTScore"})
+WITHOUT_ENCODER = sorted(set(TEXT_METRICS.builtin) - {"MAUVE", "BERTScore"})
 
 
 @cache
@@ -34,7 +34,7 @@ def zipf_texts(n: int, mean_length: int, seed: int) -> tuple[str, ...]:
 
 def scoring(name: str, n: int, mean_length: int = 20) -> Callable[[], float]:
     """Returns what scores n texts, five of a source, tokenization included."""
-    metric = text_metrics.get(name)()
+    metric = TEXT_METRICS.get(name)()
     samples, corpus = zipf_texts(n, mean_length, 0), zipf_texts(n, mean_length, 1)
     inputs = TextSet(samples, tuple((text,) for text in corpus), corpus, corpus, per_source=5)
     # A set keeps its tokens; a new one has none yet.

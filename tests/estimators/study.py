@@ -20,13 +20,14 @@ import numpy as np
 from bench.bootstrap import Array, Bootstrap
 from bench.harness.scoring import score_texts
 from bench.harness.tokenized_texts import tokenize
-from bench.metrics.della_2022 import ReleasedPerplexity
-from bench.metrics.entropy import Excess, known_log_p
-from bench.metrics.latent import ActiveUnits, MutualInformation, count_active
-from bench.metrics.likelihood import ELBO, KL, LikelihoodMetric, Reconstruction, ScoredTexts
+from bench.metrics.entropy import Excess, true_log_p
+from bench.metrics.latent import ActiveUnits, MutualInformation, count_active_units
+from bench.metrics.likelihood import ELBO, KL, LikelihoodMetric, Reconstruction
+from bench.metrics.model import ScoredTexts
 from bench.seeds import derive_seed
 from bench.specs import ScoringSpec
 from bench.tasks import Example
+from della.protocol import ReleasedPerplexity
 from tests.estimators.linear_gaussian import LinearGaussian, LinearGaussianSystem, number_tokenizer, spell
 
 N_SAMPLES = (1, 2, 5, 10, 20, 30, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -88,7 +89,7 @@ def score(model: LinearGaussian, n: int, k: int, seed: int) -> Scored:
     # Samples not asked for are drawn and left: the harness takes two or more.
     scoring = ScoringSpec(n_importance_samples=max(2, k), batch_tokens=4096)
     scored = score_texts(system, ids, scoring, "fp32", derive_seed(seed, "latent"))
-    return Scored(x, replace(scored, known_log_p=model.log_p(x)))
+    return Scored(x, replace(scored, true_log_p=model.log_p(x)))
 
 
 def portions(scored: ScoredTexts, k: int, most: int = 100) -> Iterator[ScoredTexts]:
@@ -145,7 +146,7 @@ def bound(repetitions: int = 10, n: int = 50, n_samples: Sequence[int] = N_SAMPL
             if math.isfinite(theory[0]):
                 yield Estimate.of("bound", f"-χ²/2K, {name}", k, 0.0, theory)
             if k <= 30:
-                tempered = [ReleasedPerplexity().log_p(part) - known_log_p(part) for part in parts]
+                tempered = [ReleasedPerplexity().log_p(part) - true_log_p(part) for part in parts]
                 yield Estimate.of("bound", f"della-2022, {name}", k, 0.0, [float(errors.mean()) for errors in tempered])
 
 
@@ -204,7 +205,9 @@ def units(
                 yield Estimate.of("units", f"AU, K = {k}, {name}", delta, truth, counts)
                 if k == max(n_samples):
                     # The harness draws one sample first whatever K is, so these are the same for all K.
-                    released = [count_active(run.first_mean, 0.0 * run.first_mean, delta, None)[0] for run in runs]
+                    released = [
+                        count_active_units(run.first_mean, 0.0 * run.first_mean, delta, None)[0] for run in runs
+                    ]
                     yield Estimate.of("units", f"one sample of ancestors, {name}", delta, truth, released)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from bench.bootstrap import Bootstrap
-from bench.metrics.della_2022 import ReleasedActiveUnits
 from bench.metrics.entropy import EntropyPerplexity, Excess
 from bench.metrics.latent import ActiveUnits, MutualInformation
 from bench.metrics.likelihood import ELBO, EffectiveSampleSize, Perplexity, importance_bound
+from della.protocol import ReleasedActiveUnits
 from tests.estimators import study as estimators
 from tests.estimators.study import (
     COLUMNS,
@@ -30,6 +30,7 @@ from tests.estimators.study import (
     score,
     write_csv,
 )
+from tests.metrics.scored_cases import variances
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -48,9 +49,9 @@ class TestBound:
     def test_with_the_exact_posterior_every_weight_is_p_of_x(self) -> None:
         model = hierarchy()
         scored = score(model, n=20, k=8, seed=0).texts
-        assert scored.known_log_p is not None
+        assert scored.true_log_p is not None
         # Terms of up to 20 nats cancel: 1e-10 is some 1e4 roundings.
-        np.testing.assert_allclose(scored.log_weights, np.repeat(scored.known_log_p[:, None], 8, axis=1), atol=1e-10)
+        np.testing.assert_allclose(scored.log_weights, np.repeat(scored.true_log_p[:, None], 8, axis=1), atol=1e-10)
         assert EffectiveSampleSize().score(scored).value == pytest.approx(8.0, abs=1e-8)
         assert Perplexity().score(scored).value == pytest.approx(EntropyPerplexity().score(scored).value, rel=1e-10)
         assert Excess().score(scored).value == pytest.approx(0.0, abs=1e-10)
@@ -136,7 +137,7 @@ class TestUnits:
         """1,000 texts give a variance, and the noise of 10 samples in it, to 4.5 % (standard error)."""
         model = layers(6)
         scored = score(model, n=1000, k=10, seed=1).texts
-        np.testing.assert_allclose(ActiveUnits().variances(scored), model.mean_variances, rtol=0.2, atol=0.05)
+        np.testing.assert_allclose(variances(scored), model.mean_variances, rtol=0.2, atol=0.05)
         one_sample = scored.first_mean.var(axis=0, ddof=1)
         np.testing.assert_allclose(one_sample, model.conditional_mean_variances, rtol=0.2, atol=1e-12)
 
@@ -178,6 +179,6 @@ class TestPage:
     def test_the_elbo_is_the_bound_of_one_sample_on_average(self, stored: list[Estimate]) -> None:
         """Two estimators of one number: their stored means agree within their errors."""
         scored = score(posteriors()[WRONG], n=100, k=100, seed=0).texts
-        elbo = ELBO().statistics(scored)[:, 0] + scored.known_log_p
+        elbo = ELBO().statistics(scored)[:, 0] + scored.true_log_p
         (estimate,) = (e for e in stored if e.estimator == f"log p_K, {WRONG}" and e.x == 1)
         assert -elbo.mean() == pytest.approx(estimate.mean, abs=5 * estimate.sd / math.sqrt(10))

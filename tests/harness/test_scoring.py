@@ -17,7 +17,8 @@ from bench.harness.prepare import Prepared, prepare
 from bench.harness.scoring import SAMPLES_AT_ONCE, score_texts
 from bench.interface import LatentPath, System
 from bench.metrics.latent import MutualInformation
-from bench.metrics.likelihood import ScoredTexts, importance_bound
+from bench.metrics.likelihood import importance_bound
+from bench.metrics.model import ScoredTexts
 from bench.seeds import derive_seed
 from bench.specs import RunSpec
 from bench.systems import SYSTEMS
@@ -109,7 +110,7 @@ def test_without_latent_variables_all_samples_are_one(micro: MakeSpec) -> None:
     assert (scored.log_likelihood == scored.log_likelihood[:, :1]).all()
     assert not scored.log_ratio.any()
     assert scored.kl.shape == scored.mean.shape == (12, 0)
-    np.testing.assert_allclose(importance_bound(scored), -scored.rec, rtol=1e-12)
+    np.testing.assert_allclose(importance_bound(scored), -scored.reconstruction, rtol=1e-12)
 
 
 @pytest.mark.parametrize("label", ["embed", "della"])

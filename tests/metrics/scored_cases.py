@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from bench.bootstrap import Array
-from bench.metrics.likelihood import ScoredTexts
+from bench.metrics.model import ScoredTexts
 
 
 def random_scored(
@@ -30,12 +30,18 @@ def random_scored(
         log_q=rng.normal(size=n),
         log_q_aggregated=rng.normal(-2.0, 1.0, n),
         first_mean=mean + 0.3 * rng.normal(size=mean.shape),
-        known_log_p=-tokens * 2.5 if known else None,
-        guessed={name: rng.integers(0, 2, (n, columns)).astype(float) for name in ("topic", "tone") if known},
+        true_log_p=-tokens * 2.5 if known else None,
+        probe_hits={name: rng.integers(0, 2, (n, columns)).astype(float) for name in ("topic", "tone") if known},
     )
 
 
 def take(scored: ScoredTexts, index: Array) -> ScoredTexts:
     """The texts at ``index``, with repetitions."""
     arrays = {name: value[index] for name, value in vars(scored).items() if isinstance(value, np.ndarray)}
-    return replace(scored, **arrays, guessed={name: hits[index] for name, hits in scored.guessed.items()})
+    return replace(scored, **arrays, probe_hits={name: hits[index] for name, hits in scored.probe_hits.items()})
+
+
+def variances(scored: ScoredTexts, group: int | None = None) -> Array:
+    """The variance over texts of every dimension's mean, or of those of one group, sampling noise removed."""
+    all_groups = scored.mean.var(axis=0, ddof=1) - scored.mean_noise.mean(axis=0)
+    return all_groups if group is None else np.split(all_groups, np.cumsum(scored.groups)[:-1])[group - 1]

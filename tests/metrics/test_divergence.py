@@ -71,7 +71,7 @@ def test_disjoint_texts_are_at_distance_one() -> None:
 
 def test_cnd_takes_the_references_of_pairs_for_want_of_a_corpus() -> None:
     pairs = TextSet(("a b c", "a b"), (("a b", "b c"), ("a b d",)))
-    assert CND().score(pairs).value == CND().score(TextSet(pairs.samples, corpus=("a b", "b c", "a b d"))).value
+    assert CND().score(pairs).value == CND().score(TextSet(pairs.generations, corpus=("a b", "b c", "a b d"))).value
     assert CND().score(pairs).signature == "CND|n:2|form:l2/(pp+qq)|tok:13a|texts:2|refs:3|v:1"
     assert str(LogCND(n=3).signature(pairs)) == "CND-log|n:3|form:log(pp*qq/pq^2)|tok:13a|texts:2|refs:3|v:1"
 

@@ -10,26 +10,12 @@ from hypothesis import strategies as st
 from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
 from bench.metrics import jaccard
-from bench.metrics.diversity import (
-    Dist,
-    Dist1,
-    Dist2,
-    Dist3,
-    Dist4,
-    Diversity,
-    Jaccard,
-    Jaccard1,
-    Jaccard2,
-    Jaccard3,
-    Novelty,
-)
+from bench.metrics.diversity import Dist, Diversity, Jaccard, Novelty
 from bench.metrics.surface import CopyRate, EmptyRate, Length
 from bench.metrics.text import TextSet
 from bench.metrics.tokens import load_tokenizer
 from tests.metrics.text_cases import AWKWARD, random_texts, real_texts, text_lists, texts
 
-DIST: tuple[type[Dist], ...] = (Dist1, Dist2, Dist3, Dist4)
-JACCARD: tuple[type[Jaccard], ...] = (Jaccard1, Jaccard2, Jaccard3)
 two_or_more = st.lists(texts, min_size=2, max_size=7).map(tuple)
 
 
@@ -57,27 +43,27 @@ def mean_of_pairs(texts: tuple[str, ...], n: int) -> float:
 def test_dist_is_the_share_of_distinct_ngrams(samples: tuple[str, ...]) -> None:
     inputs = TextSet(samples)
     tokens = sum(len(ngrams(text, 1)) for text in samples)
-    for n, kind in enumerate(DIST, start=1):
+    for n in range(1, 5):
         pooled = [gram for text in samples for gram in ngrams(text, n)]
         distinct = len(set(pooled))
-        assert kind().score(inputs).value == pytest.approx(100 * distinct / max(len(pooled), 1), abs=1e-12)
-        assert kind(per="tokens").score(inputs).value == pytest.approx(100 * distinct / max(tokens, 1), abs=1e-12)
+        assert Dist(n).score(inputs).value == pytest.approx(100 * distinct / max(len(pooled), 1), abs=1e-12)
+        assert Dist(n, per="tokens").score(inputs).value == pytest.approx(100 * distinct / max(tokens, 1), abs=1e-12)
 
 
 def test_dist_names_its_denominator() -> None:
     inputs = TextSet(AWKWARD)
-    assert Dist2().score(inputs).signature == "Dist-2|n:2|per:ngrams|tok:13a|texts:10|v:1"
-    assert "per:tokens" in Dist2(per="tokens").score(inputs).signature
+    assert Dist(2).score(inputs).signature == "Dist-2|n:2|per:ngrams|tok:13a|texts:10|v:1"
+    assert "per:tokens" in Dist(2, per="tokens").score(inputs).signature
     with pytest.raises(BenchError, match=r"unknown denominator 'token'\. Did you mean 'tokens'"):
-        Dist2(per="token")
+        Dist(2, per="token")
 
 
 @settings(deadline=None)
 @given(two_or_more)
 def test_jaccard_is_the_mean_over_all_pairs(samples: tuple[str, ...]) -> None:
-    for n, kind in enumerate(JACCARD, start=1):
+    for n in range(1, 4):
         # 1e-10 in %: the mean of at most 21 quotients.
-        assert kind().score(TextSet(samples)).value == pytest.approx(100 * mean_of_pairs(samples, n), abs=1e-10)
+        assert Jaccard(n).score(TextSet(samples)).value == pytest.approx(100 * mean_of_pairs(samples, n), abs=1e-10)
 
 
 @settings(deadline=None)
@@ -98,7 +84,7 @@ def test_blocks_and_both_ways_of_counting_agree(share: float, cells: int, monkey
     monkeypatch.setattr(jaccard, "BLOCK_CELLS", cells)
     samples, train = random_texts(70, seed=1) + AWKWARD, random_texts(45, seed=2)
     inputs = TextSet(samples, train=train)
-    assert Jaccard1().score(inputs).value == pytest.approx(100 * mean_of_pairs(samples, 1), abs=1e-10)
+    assert Jaccard(1).score(inputs).value == pytest.approx(100 * mean_of_pairs(samples, 1), abs=1e-10)
     expected = 1 - all_similarities(samples, train, 2).max(axis=1)
     assert Novelty(n=2).statistics(inputs)[:, 0] == pytest.approx(expected, abs=1e-12)
 
@@ -106,15 +92,15 @@ def test_blocks_and_both_ways_of_counting_agree(share: float, cells: int, monkey
 @pytest.mark.real_data
 def test_real_texts_equal_the_definition() -> None:
     samples = real_texts("yelp/test.txt.gz", 60)
-    for n, kind in enumerate(JACCARD, start=1):
-        assert kind().score(TextSet(samples)).value == pytest.approx(100 * mean_of_pairs(samples, n), abs=1e-10)
+    for n in range(1, 4):
+        assert Jaccard(n).score(TextSet(samples)).value == pytest.approx(100 * mean_of_pairs(samples, n), abs=1e-10)
 
 
 def test_the_jaccard_interval_is_as_wide_as_its_sampling_error() -> None:
     # A mean over pairs errs twice as much as the mean of its per-text means; the wrong interval would give 0.5.
     values, widths = [], []
     for seed in range(150):
-        score = Jaccard1().score(TextSet(random_texts(40, seed)), Bootstrap(samples=100, seed=seed))
+        score = Jaccard(1).score(TextSet(random_texts(40, seed)), Bootstrap(samples=100, seed=seed))
         assert score.interval is not None
         values.append(score.value)
         widths.append((score.interval.high - score.interval.low) / (2 * 1.96))
@@ -124,12 +110,12 @@ def test_the_jaccard_interval_is_as_wide_as_its_sampling_error() -> None:
 
 def test_equal_texts_have_no_diversity_and_disjoint_texts_have_all() -> None:
     same, different = TextSet(("a b c",) * 3, train=("a b c",)), TextSet(("a b", "c d", "e f"), train=("x",))
-    assert [m.score(same).value for m in (Jaccard1(), Diversity(), Novelty())] == [100.0, 0.0, 0.0]
-    assert [m.score(different).value for m in (Jaccard1(), Diversity(), Novelty())] == [0.0, 100.0, 100.0]
+    assert [m.score(same).value for m in (Jaccard(1), Diversity(), Novelty())] == [100.0, 0.0, 0.0]
+    assert [m.score(different).value for m in (Jaccard(1), Diversity(), Novelty())] == [0.0, 100.0, 100.0]
 
 
-@pytest.mark.parametrize("metric", [Jaccard1(), Diversity()])
-def test_one_text_has_no_pair(metric: Jaccard1 | Diversity) -> None:
+@pytest.mark.parametrize("metric", [Jaccard(1), Diversity()])
+def test_one_text_has_no_pair(metric: Jaccard | Diversity) -> None:
     with pytest.raises(BenchError, match="needs at least 2 generated texts, got 1"):
         metric.score(TextSet(("only",)))
 

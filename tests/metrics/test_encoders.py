@@ -124,7 +124,7 @@ def test_a_name_that_is_nowhere_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(BenchError) as error:
         find_encoder("nobody/nothing@main")
-    assert str(error.value).startswith("encoder 'nobody/nothing@main' is neither a folder nor to be had from the hub: ")
+    assert str(error.value).startswith("encoder 'nobody/nothing@main' is neither a folder nor available from the hub: ")
     assert "\n" not in str(error.value)
 
 

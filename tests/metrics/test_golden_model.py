@@ -18,7 +18,7 @@ SCORED = random_scored(seed=2022, n=50, k=8, groups=(4, 4, 8))
 
 
 def measured() -> Golden:
-    scores = [(metric.version, metric.score(SCORED)) for metric in model_metrics(SCORED.groups, SCORED.guessed)]
+    scores = [(metric.version, metric.score(SCORED)) for metric in model_metrics(SCORED.groups, SCORED.probe_hits)]
     return {
         score.name: {"version": version, "value": score.value, "signature": score.signature}
         for version, score in scores

@@ -25,11 +25,11 @@ from bench.metrics.likelihood import (
     LikelihoodMetric,
     Perplexity,
     Reconstruction,
-    ScoredTexts,
     WordPerplexity,
     importance_bound,
     log_mean_exp,
 )
+from bench.metrics.model import ScoredTexts
 from tests.metrics.scored_cases import random_scored, take
 
 ROUNDING = 1e-12
@@ -55,7 +55,7 @@ def literal(metric: LikelihoodMetric, scored: ScoredTexts) -> float:
     for row in (scored.log_likelihood + scored.log_ratio).tolist():
         weights = [math.exp(w - max(row)) for w in row]
         effective.append(math.fsum(weights) ** 2 / math.fsum(w * w for w in weights))
-    known = [] if scored.known_log_p is None else scored.known_log_p.tolist()
+    known = [] if scored.true_log_p is None else scored.true_log_p.tolist()
     return {
         "Rec": lambda: math.fsum(rec) / n,
         "KL": lambda: math.fsum(kl) / n,
@@ -105,7 +105,7 @@ def test_every_metric_equals_its_loop(metric: LikelihoodMetric, seed: int, n: in
 def test_intervals_are_of_the_metric_on_resampled_texts(metric: LikelihoodMetric) -> None:
     scored, bootstrap = random_scored(), Bootstrap(samples=60, seed=3)
     counts = np.random.Generator(np.random.PCG64(3)).multinomial(7, [1 / 7] * 7, size=60)
-    resampled = [metric.score(take(scored, np.repeat(np.arange(7), one))).value for one in counts]
+    resampled = [metric.score(take(scored, np.repeat(np.arange(7), count))).value for count in counts]
     interval = metric.score(scored, bootstrap).interval
     assert interval is not None
     expected = np.percentile(resampled, [2.5, 97.5])

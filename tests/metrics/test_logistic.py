@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from bench.bootstrap import Array
-from bench.metrics.logistic import fit, held_out
+from bench.metrics.logistic import fit, predict_held_out
 
 
 def objective(parameters: Array, x: Array, labels: Array, classes: int, penalty: float) -> float:
@@ -47,14 +47,14 @@ def test_several_at_once_are_what_each_is_alone() -> None:
 
 def test_without_features_it_predicts_the_commonest_class() -> None:
     labels = np.array([2, 0, 2, 1, 2, 2, 0, 2, 1, 2])
-    (predicted,) = held_out(np.zeros((10, 0)), [labels], 1.0, folds=5)
+    (predicted,) = predict_held_out(np.zeros((10, 0)), [labels], 1.0, folds=5)
     assert predicted.tolist() == [2] * 10
 
 
 def test_separable_classes_are_told_apart() -> None:
     labels = np.arange(60) % 4
     x = np.eye(4)[labels] * 5 + 0.1 * np.random.default_rng(0).normal(size=(60, 4))
-    (predicted,) = held_out(x, [labels], 1.0, folds=5)
+    (predicted,) = predict_held_out(x, [labels], 1.0, folds=5)
     assert predicted.tolist() == labels.tolist()
 
 
@@ -62,23 +62,23 @@ def test_a_row_is_predicted_by_others_alone() -> None:
     """Each row's feature is its own: those who saw its label could read it off."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 40)
-    (predicted,) = held_out(100.0 * np.eye(40), [labels], 1e-3, folds=4)
+    (predicted,) = predict_held_out(100.0 * np.eye(40), [labels], 1e-3, folds=4)
     fold = np.arange(40) % 4
     for held in range(4):
         assert len(set(predicted[fold == held])) == 1  # nothing but the intercept speaks
     changed = labels.copy()
     changed[fold == 0] = 1 - changed[fold == 0]
-    (again,) = held_out(100.0 * np.eye(40), [changed], 1e-3, folds=4)
+    (again,) = predict_held_out(100.0 * np.eye(40), [changed], 1e-3, folds=4)
     assert (again[fold == 0] == predicted[fold == 0]).all()
 
 
 def test_a_class_that_the_other_folds_lack_is_never_predicted() -> None:
     labels = np.array([7, 3, 3, 5, 3, 5, 3, 5])
-    (predicted,) = held_out(np.arange(8.0)[:, None], [labels], 1.0, folds=4)
+    (predicted,) = predict_held_out(np.arange(8.0)[:, None], [labels], 1.0, folds=4)
     assert predicted[0] in (3, 5)
     assert set(predicted) <= {3, 5, 7}
 
 
 def test_one_class_is_no_problem() -> None:
-    (predicted,) = held_out(np.arange(6.0)[:, None], [np.zeros(6, dtype=np.intp)], 1.0, folds=3)
+    (predicted,) = predict_held_out(np.arange(6.0)[:, None], [np.zeros(6, dtype=np.intp)], 1.0, folds=3)
     assert predicted.tolist() == [0] * 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.metrics.model import model_metrics
+from bench.metrics.model import MODEL_METRICS, model_metrics
 from tests.metrics.scored_cases import random_scored
 
 
@@ -32,7 +32,7 @@ def test_every_known_factor_is_probed_in_every_group() -> None:
 
 def test_what_a_plain_language_model_of_real_text_is_not_asked() -> None:
     scored = random_scored(groups=(), known=False)
-    reasons = {metric.name: metric.supports(scored) for metric in model_metrics(())}
+    reasons = {metric.name: metric.supports(scored) for metric in model_metrics()}
     of_latents = ("KL", "MI", "AU", "AU(0.1)", "AU(0.2)", "ESS", "KL@della-2022", "AU@della-2022", "Probe")
     latent = dict.fromkeys(of_latents, "no latent variable")
     unknown = "the true distribution of real text is not known"
@@ -41,3 +41,12 @@ def test_what_a_plain_language_model_of_real_text_is_not_asked() -> None:
         **dict.fromkeys(("PPL floor", "PPL ratio", "ELBO floor", "Excess"), unknown),
         "Majority": "the latent factors of real text are not known",
     }
+
+
+@pytest.mark.parametrize("name", MODEL_METRICS.names())
+def test_a_metric_is_registered_under_its_own_name(name: str) -> None:
+    assert MODEL_METRICS.get(name)().name == name
+
+
+def test_every_summary_is_one_full_line() -> None:
+    assert all(line.endswith(".") for line in MODEL_METRICS.summaries().values())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.bootstrap import Array, Bootstrap
-from bench.metrics.likelihood import ScoredTexts
+from bench.metrics.model import ScoredTexts
 from bench.metrics.probe import FOLDS, MajorityRate, Probe, probe
 from tests.metrics.scored_cases import random_scored, take
 
@@ -17,7 +17,7 @@ TOPICS = ("food", "film", "music")
 
 def scored_with(mean: Array, groups: tuple[int, ...], factors: dict[str, list[str]]) -> ScoredTexts:
     scored = random_scored(n=len(mean), k=2, groups=groups, known=False)
-    return replace(scored, mean=mean, guessed=probe(mean, groups, factors))
+    return replace(scored, mean=mean, probe_hits=probe(mean, groups, factors))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_what_a_group_knows_is_read_from_it_alone(known: ScoredTexts) -> None:
 
 
 def test_what_nothing_tells_is_guessed_as_the_commonest_value(known: ScoredTexts) -> None:
-    share = 100 * np.mean(known.guessed["tone"][:, 0])
+    share = 100 * np.mean(known.probe_hits["tone"][:, 0])
     assert MajorityRate("tone").score(known).value == pytest.approx(share)
     assert 70 < share < 90
     assert Probe("tone").score(known).value == pytest.approx(share, abs=3)
@@ -67,7 +67,7 @@ def test_a_dimension_that_hardly_varies_is_hardly_heard() -> None:
 def test_intervals_are_of_the_share_on_resampled_texts(known: ScoredTexts) -> None:
     few = take(known, np.arange(30))
     counts = np.random.Generator(np.random.PCG64(2)).multinomial(30, [1 / 30] * 30, size=80)
-    resampled = [Probe().score(take(few, np.repeat(np.arange(30), one))).value for one in counts]
+    resampled = [Probe().score(take(few, np.repeat(np.arange(30), count))).value for count in counts]
     interval = Probe().score(few, Bootstrap(samples=80, seed=2)).interval
     assert interval is not None
     assert [interval.low, interval.high] == pytest.approx(np.percentile(resampled, [2.5, 97.5]).tolist(), rel=1e-12)

@@ -16,11 +16,11 @@ from bench.bootstrap import Array, Bootstrap
 from bench.errors import BenchError
 from bench.metrics.overlap import BLEU
 from bench.metrics.surface import Length
-from bench.metrics.text import TEXT_METRICS, TextSet, text_metrics
+from bench.metrics.text import TEXT_METRICS, TextSet
 from bench.metrics.tokens import load_tokenizer
 from tests.metrics.text_cases import AWKWARD, random_texts, texts
 
-WITHIN = sorted(name for name in TEXT_METRICS if name.endswith("[source]"))
+WITHIN = sorted(name for name in TEXT_METRICS.builtin if name.endswith("[source]"))
 
 
 def words(text: str) -> list[str]:
@@ -69,7 +69,7 @@ def test_every_metric_has_its_definition_here() -> None:
 @given(st.integers(2, 4).flatmap(lambda k: st.lists(st.lists(texts, min_size=k, max_size=k), min_size=1, max_size=4)))
 def test_it_is_the_mean_of_the_sources(name: str, groups: list[list[str]]) -> None:
     inputs = TextSet(tuple(text for group in groups for text in group), per_source=len(groups[0]))
-    score = text_metrics.get(name)().score(inputs)
+    score = TEXT_METRICS.get(name)().score(inputs)
     # 1e-10 in %: the mean of at most 4 means of at most 6 quotients or products.
     assert score.value == pytest.approx(100 * fmean(map(DEFINITIONS[name], groups)), abs=1e-10)
     assert score.n == len(groups)
@@ -78,7 +78,7 @@ def test_it_is_the_mean_of_the_sources(name: str, groups: list[list[str]]) -> No
 def test_sources_are_told_apart_by_place_and_seen_alone() -> None:
     """Three sources, each with one answer of its own given twice: diverse when pooled, not at all within a source."""
     inputs = TextSet(("a b c d",) * 2 + ("e f g h",) * 2 + ("i j k l",) * 2, per_source=2)
-    values = {name: text_metrics.get(name)().score(inputs).value for name in WITHIN}
+    values = {name: TEXT_METRICS.get(name)().score(inputs).value for name in WITHIN}
     assert values == pytest.approx(
         {
             "Self-BLEU[source]": 100,
@@ -88,12 +88,12 @@ def test_sources_are_told_apart_by_place_and_seen_alone() -> None:
             "Diversity[source]": 0,
         }
     )
-    assert text_metrics.get("Jaccard")().score(inputs).value == pytest.approx(20)  # 3 of 15 pairs
+    assert TEXT_METRICS.get("Jaccard")().score(inputs).value == pytest.approx(20)  # 3 of 15 pairs
 
 
 def test_the_signature_names_the_scope_and_the_samples() -> None:
     inputs = TextSet(AWKWARD, per_source=5)
-    signatures = [text_metrics.get(name)(tokenizer="whitespace").score(inputs).signature for name in WITHIN]
+    signatures = [TEXT_METRICS.get(name)(tokenizer="whitespace").score(inputs).signature for name in WITHIN]
     assert signatures == [
         "Dist-1[source]|n:1|per:ngrams|tok:whitespace|texts:5|within:source|samples:5|v:1",
         "Dist-2[source]|n:2|per:ngrams|tok:whitespace|texts:5|within:source|samples:5|v:1",
@@ -105,7 +105,7 @@ def test_the_signature_names_the_scope_and_the_samples() -> None:
 
 @pytest.mark.parametrize("name", WITHIN)
 def test_without_several_samples_per_source_there_is_a_reason(name: str) -> None:
-    metric = text_metrics.get(name)()
+    metric = TEXT_METRICS.get(name)()
     for per_source in (None, 1):
         with pytest.raises(BenchError, match=r"needs several samples per source$"):
             metric.score(TextSet(AWKWARD, per_source=per_source))
@@ -128,7 +128,7 @@ def test_the_parts_are_tokenized_with_the_whole(monkeypatch: pytest.MonkeyPatch)
     samples = random_texts(12, seed=1)
     inputs = TextSet(samples, per_source=3)
     for name in [*WITHIN, "Self-BLEU", "Dist-1"]:
-        text_metrics.get(name)().score(inputs)
+        TEXT_METRICS.get(name)().score(inputs)
     assert seen == list(samples)
 
 
@@ -137,7 +137,7 @@ def test_the_parts_are_tokenized_with_the_whole(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_interval_is_over_sources() -> None:
     samples, bootstrap = random_texts(60, seed=2), Bootstrap(samples=300, seed=4)
-    score = text_metrics.get("Dist-1[source]")().score(TextSet(samples, per_source=4), bootstrap)
+    score = TEXT_METRICS.get("Dist-1[source]")().score(TextSet(samples, per_source=4), bootstrap)
     values = np.array([100 * distinct(samples[i : i + 4], 1) for i in range(0, 60, 4)])
     expected = bootstrap.interval(values[:, None], lambda means, n: means[..., 0])
     assert score.interval is not None
@@ -169,7 +169,9 @@ def test_samples_of_a_source_are_resampled_as_one(metric: BLEU | Length) -> None
         assert alone.interval is not None
         assert together.interval.method == f"bootstrap:100:{seed}:clusters-of-5"
         values.append(together.value)
-        widths.append(np.array([one.high - one.low for one in (together.interval, alone.interval)]) / (2 * 1.96))
+        widths.append(
+            np.array([interval.high - interval.low for interval in (together.interval, alone.interval)]) / (2 * 1.96)
+        )
     clustered, independent = np.mean(widths, axis=0) / np.std(values, ddof=1)
     # Standard error of a standard deviation from 100 draws: 7 %; intervals of 40 sources run a little narrow.
     assert 0.8 < clustered < 1.25
@@ -180,7 +182,7 @@ def test_samples_of_a_source_are_resampled_as_one(metric: BLEU | Length) -> None
 def test_a_cut_list_may_end_inside_a_source() -> None:
     """Texygen's first so many samples need not be whole sources."""
     samples = random_texts(12, seed=3)
-    metric = text_metrics.get("Self-BLEU-texygen")(limit=8)
+    metric = TEXT_METRICS.get("Self-BLEU-texygen")(limit=8)
     score = metric.score(TextSet(samples, per_source=3), Bootstrap(100))
     assert score.value == metric.score(TextSet(samples)).value
     assert score.interval is not None

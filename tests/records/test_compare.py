@@ -11,7 +11,7 @@ import pytest
 
 from bench.bootstrap import Array, Bootstrap
 from bench.errors import BenchError
-from bench.metric import PerTextMetric, Signature, signature
+from bench.metric import PerTextMetric
 from bench.records.compare import compare_runs
 from bench.records.comparison import exit_code
 from bench.records.schema import Record, RecordedScore
@@ -26,14 +26,11 @@ class Mean(PerTextMetric[Array]):
 
     name, version, unit, direction, tolerance = "Loss", 1, "nats", "down", 0.01
 
-    def signature(self, inputs: Array) -> Signature:
-        return signature(self.name, self.version)
+    def fields(self, inputs: Array) -> dict[str, object]:
+        return {}
 
     def statistics(self, inputs: Array) -> Array:
         return inputs
-
-    def aggregate(self, means: Array, n: int) -> Array:
-        return means[..., 0]
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from torch import Tensor
 from bench.harness.scoring import score_texts
 from bench.harness.tokenized_texts import TokenizedTexts
 from bench.interface import LatentPath, System
-from bench.metrics.likelihood import ScoredTexts, importance_bound
+from bench.metrics.likelihood import importance_bound
+from bench.metrics.model import ScoredTexts
 from bench.specs import ScoringSpec
 from bench.testing.check import check
 from bench.testing.expect import expect, expect_close

@@ -1,4 +1,4 @@
-"""The protocol of the released DELLA code against a loop that does what its evaluation does, text by text."""
+"""The protocol of 2022: scores against a loop that does what the released evaluation does, and decodings."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.bootstrap import Array, Bootstrap
-from bench.metrics.della_2022 import ReleasedActiveUnits, ReleasedELBO, ReleasedKL, ReleasedPerplexity
-from bench.metrics.likelihood import ELBO, KL, Perplexity, ScoredTexts
+from bench.harness.plan import resolve_decoding
+from bench.metrics.likelihood import ELBO, KL, Perplexity
+from bench.metrics.model import ScoredTexts
+from bench.specs import DecodingSpec
+from della.protocol import ReleasedActiveUnits, ReleasedELBO, ReleasedKL, ReleasedPerplexity
 from tests.metrics.scored_cases import random_scored, take
 
 METRICS = (ReleasedPerplexity(), ReleasedELBO(), ReleasedKL(), ReleasedActiveUnits())
@@ -105,7 +108,7 @@ def test_a_collapsed_hierarchy_has_active_units() -> None:
 def test_its_interval_is_of_the_metric_on_resampled_texts() -> None:
     scored = random_scored(n=30, groups=(10, 10))
     counts = np.random.Generator(np.random.PCG64(2)).multinomial(30, [1 / 30] * 30, size=80)
-    resampled = [ReleasedActiveUnits().score(take(scored, np.repeat(np.arange(30), one))).value for one in counts]
+    resampled = [ReleasedActiveUnits().score(take(scored, np.repeat(np.arange(30), count))).value for count in counts]
     interval = ReleasedActiveUnits().score(scored, Bootstrap(samples=80, seed=2)).interval
     assert interval is not None
     expected = np.percentile(resampled, [2.5, 97.5]).tolist()
@@ -130,3 +133,12 @@ def test_systems_with_and_without_layers_share_its_columns() -> None:
     for metric in METRICS:
         hierarchical, flat = (metric.signature(random_scored(groups=groups)) for groups in ((2,) * 12, (24,)))
         assert hierarchical == flat
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [("della-lw", ("beam", 10, 0)), ("optimus", ("sample", 4, 50)), ("anybodys", ("sample", 4, 50))],
+)
+def test_the_papers_decoding_depends_on_the_system(system: str, expected: tuple[str, int, int]) -> None:
+    decoding = resolve_decoding("paper", system, DecodingSpec(beams=4))
+    assert (decoding.strategy, decoding.beams, decoding.top_k) == expected
