@@ -87,7 +87,7 @@ class Probe(FactorAccuracy):
 
     Attributes:
         factor: name of the factor, or None for the mean over all.
-        group: number of the only latent group seen, from 1, or None for all.
+        group: number of the only latent group used, from 1, or None for all.
     """
 
     direction: ClassVar[Direction | None] = "up"
