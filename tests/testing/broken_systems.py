@@ -56,8 +56,9 @@ class FutureLeak(Sound):
 class UnmaskedPadding(Sound):
     """A text is represented by an average over its tokens and the padding behind them."""
 
-    def _represent(self, batch: Batch) -> Tensor:
-        return self.backbone.encode(batch).last.mean(1)
+    def encode(self, batch: Batch) -> Posterior:
+        average = self.backbone.encode(batch).last.mean(1)
+        return GaussianPosterior(Gaussian.from_parameters(self.posterior(average), mean_transform=self.posterior_mean))
 
 
 class AveragedKL(Sound):
