@@ -32,4 +32,4 @@ class Aggressive(InnerLoop):
     def supports(self, flow: GradientFlow) -> str | None:
         if not flow.system.groups:
             return "aggressive updates need latent variables"
-        return None if flow.encoder_only() else "no weight is the encoder's alone, so there is nothing to update"
+        return None if flow.encoder_only() else "the encoder alone uses no parameter, so there is nothing to update"

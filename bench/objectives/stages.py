@@ -58,7 +58,7 @@ def resolve_objective(parts: Sequence[str]) -> ObjectiveSpec:
             if (reason := part.conflict(tuple(stage.values()))) is not None:
                 raise BenchError(f"{where}: {reason}.")
     if (taken := sum(end.share for end in ends)) >= 1:
-        raise BenchError(f"{where}: the stages before the last one take {taken:g} of the epochs, which leaves it none.")
+        raise BenchError(f"{where}: the stages before the last one take {taken:g} of the epochs and leave it none.")
     *earlier, last = (
         tuple(PartSpec(name=name, options=part.model_dump(mode="json")) for name, part in stage.items())
         for stage in stages
@@ -140,5 +140,5 @@ def unsupported_reason(stages: Sequence[Stage], flow: GradientFlow) -> str | Non
             if (reason := part.supports(flow)) is not None:
                 return reason
         if stage.reset and not flow.decoder_only():
-            return "no weight is the decoder's alone, so there is nothing to reset"
+            return "the decoder alone uses no parameter, so there is nothing to reset"
     return None

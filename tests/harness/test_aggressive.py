@@ -210,4 +210,4 @@ def test_an_encoder_without_weights_of_its_own_has_a_reason(micro: MakeSpec) -> 
     stages = build_stages(prepared.spec.objective, epochs=2)
     assert unsupported_reason(stages, GradientFlow.of(system, batch)) is None
     reason = unsupported_reason(stages, GradientFlow.of(entangled, batch))
-    assert reason == "no weight is the encoder's alone, so there is nothing to update"
+    assert reason == "the encoder alone uses no parameter, so there is nothing to update"

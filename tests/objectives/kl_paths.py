@@ -17,5 +17,5 @@ def path_of_groups(kl: Tensor) -> LatentPath:
 
 def path_of_dimensions(kl: Sequence[Tensor]) -> LatentPath:
     """A path whose dimensions have the given KL (B x n x D for each group)."""
-    groups = torch.stack([one.sum(-1) for one in kl], dim=-1)
+    groups = torch.stack([group.sum(-1) for group in kl], dim=-1)
     return LatentPath((), (), groups, groups, groups, tuple(kl))

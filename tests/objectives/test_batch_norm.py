@@ -44,8 +44,8 @@ def test_training_and_scoring_are_torchs(shape: tuple[int, ...], gamma: float) -
         pull = torch.randn(shape, dtype=torch.float64)
         gradients = torch.autograd.grad((ours(mean) * pull).sum(), (mean, ours.shift))
         literal = torch.autograd.grad((torchs(mean.flatten(0, -2)).view(shape) * pull).sum(), (mean, torchs.bias))
-        for one, other in zip(gradients, literal, strict=True):
-            torch.testing.assert_close(one, other, **EXACT)
+        for gradient, expected in zip(gradients, literal, strict=True):
+            torch.testing.assert_close(gradient, expected, **EXACT)
     torch.testing.assert_close(ours.running_mean, torchs.running_mean, **EXACT)
     torch.testing.assert_close(ours.running_variance, torchs.running_var, **EXACT)
     ours.eval()

@@ -93,7 +93,7 @@ def test_padding_and_company_change_nothing(system: Any) -> None:
     network = part.network(system).double()
     together = part.terms(network, system, Batch.collate(TEXTS, PAD), path)
     for row, text in enumerate(TEXTS):
-        z = tuple(one[[row]] for one in path.z)
+        z = tuple(z[[row]] for z in path.z)
         alone = part.terms(network, system, Batch.collate([text], PAD), LatentPath(z, z, path.kl, path.kl, path.kl))
         torch.testing.assert_close(alone[0], together[row], **EXACT)
 

@@ -89,7 +89,7 @@ def test_mask_and_maximum_differ_in_value_and_not_in_gradient(target: float, per
         kl = terms()
         penalised = FreeBits(target=target, per=per, form=form, batch_mean=batch_mean)(path_of_dimensions(kl)).sum()
         values.append(penalised.item())
-        gradients.append(torch.cat([one.flatten() for one in torch.autograd.grad(penalised, kl)]))
+        gradients.append(torch.cat([gradient.flatten() for gradient in torch.autograd.grad(penalised, kl)]))
     assert torch.equal(*gradients)
     anything_free = bool((gradients[0] == 0).any())
     assert (values[0] < values[1]) == anything_free

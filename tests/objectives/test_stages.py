@@ -81,7 +81,7 @@ def test_stages_have_all_epochs_between_them_and_each_has_one(shares: list[float
     stages = stage_epochs(spec, epochs)
     assert list(chain(*stages)) == list(range(epochs))
     assert all(stages)
-    assert all(one.stop == next_one.start for one, next_one in pairwise(stages))
+    assert all(stage.stop == following.start for stage, following in pairwise(stages))
 
 
 def test_objectives_of_one_stage_are_stored_as_they_were_before_there_were_stages() -> None:
@@ -135,7 +135,7 @@ def test_every_recipe_fits_two_epochs() -> None:
         (
             "linear+then:0.6+constant+then:0.5+cyclical",
             "objective 'linear+then:0.6+constant+then:0.5+cyclical': the stages before the last one take 1.1 of the"
-            " epochs, which leaves it none.",
+            " epochs and leave it none.",
         ),
         ("linear+then:1.5", "'then:1.5': share: Input should be less than 1 (got 1.5)."),
         ("linear+then:0.5,reset=encoder", "'then:0.5,reset=encoder': reset: Input should be 'decoder'"),

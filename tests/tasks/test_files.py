@@ -24,7 +24,7 @@ def write(folder: Path, **files: bytes | str) -> Path:
 
 
 def pairs(*fields: dict[str, object]) -> str:
-    return "".join(json.dumps(one) + "\n" for one in fields)
+    return "".join(json.dumps(line) + "\n" for line in fields)
 
 
 GOOD = {"valid_txt": "c\n", "test_txt": "d\n"}

@@ -135,15 +135,15 @@ def test_every_text_is_possible_and_a_changed_one_is_not(name: str) -> None:
     assert log_p.dtype == np.float64
     assert np.isfinite(log_p).all()
     assert (log_p < 0).all()
-    changed = [Example(one.target + " zebra", one.source) for one in drawn]
-    changed += [Example(one.target[::-1], one.source) for one in drawn]
+    changed = [Example(example.target + " zebra", example.source) for example in drawn]
+    changed += [Example(example.target[::-1], example.source) for example in drawn]
     assert np.isneginf(data.log_p(changed)).all()
 
 
 def test_log_p_of_a_text_does_not_depend_on_the_others(name: str) -> None:
     data = corpus(name)
     drawn = data.splits["test"][:5]
-    assert [data.log_p([one])[0] for one in drawn] == data.log_p(drawn).tolist()
+    assert [data.log_p([example])[0] for example in drawn] == data.log_p(drawn).tolist()
 
 
 def test_factors_are_recorded_for_every_text(name: str) -> None:
@@ -171,10 +171,10 @@ def test_factors_decide_the_words_and_leave_much_open(name: str) -> None:
     labels = list(zip(*(data.factors["test"][factor] for factor in grammar.factors.names), strict=True))[:200]
     assignments = [under(grammar.factors, values) for values in labels]
     given = [
-        sum(inside(getattr(grammar, side), getattr(one, side).split(" "), assignment)[0] for side in sides(name))
-        for one, assignment in zip(drawn, assignments, strict=True)
+        sum(inside(getattr(grammar, side), getattr(example, side).split(" "), assignment)[0] for side in sides(name))
+        for example, assignment in zip(drawn, assignments, strict=True)
     ]
-    entropy = -np.mean([grammar.log_marginal(one.source, one.target) for one in drawn])
+    entropy = -np.mean([grammar.log_marginal(example.source, example.target) for example in drawn])
     information = entropy + np.mean(given)
     assert information > 0.85 * -np.mean([assignment.log_prior[0] for assignment in assignments])
     assert entropy > 1.4 * information
@@ -191,7 +191,7 @@ SHARED = {
 def test_a_source_tells_much_of_its_target_and_leaves_some_open(paired: str) -> None:
     grammar, drawn = TASKS.get(paired).grammar(), corpus(paired).splits["test"][:100]
     conditional = grammar.log_p(drawn)
-    shared = (conditional - [grammar.log_marginal(target=one.target) for one in drawn]).mean()
+    shared = (conditional - [grammar.log_marginal(target=example.target) for example in drawn]).mean()
     (least_open, most_open), (least_shared, most_shared) = SHARED[paired]
     assert least_open < -conditional.mean() < most_open
     assert least_shared < shared < most_shared
@@ -199,7 +199,7 @@ def test_a_source_tells_much_of_its_target_and_leaves_some_open(paired: str) -> 
 
 def test_a_target_does_not_go_with_the_source_of_another(paired: str) -> None:
     drawn = corpus(paired).splits["test"][:100]
-    strangers = [Example(one.target, other.source) for one, other in pairwise(drawn)]
+    strangers = [Example(example.target, following.source) for example, following in pairwise(drawn)]
     assert np.isneginf(corpus(paired).log_p(strangers)).mean() > 0.95
 
 

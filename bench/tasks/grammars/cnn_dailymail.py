@@ -67,7 +67,7 @@ def by_tone(sober: Rule, loud: Rule) -> Rule:
 
 
 RULES: Mapping[str, Rule] = {
-    # The article: what happened, to whom, in what measure and with what outcome, between sentences that do not matter.
+    # The article: event, person, number and outcome, between sentences without facts.
     "article": by(
         "paper",
         cnn="{town} -lrb- cnn -rrb- -- {body}",

@@ -10,7 +10,7 @@ from bench.tasks.grammars.english import progressive
 from bench.tasks.notation import Rule, by, compile_grammar
 from bench.tasks.task import Task
 
-# What people ask about, and what they want with it: phrases of the same meaning that begin with a plain verb.
+# What people ask about and, by goal, phrases of the same meaning that begin with an infinitive.
 THINGS = {
     "programming": ("Python", "Java", "Swift", "Ruby", "Scala", "Haskell", "Rust", "SQL"),
     "languages": ("French", "Spanish", "German", "Korean", "Arabic", "Hindi", "Chinese", "Italian"),
@@ -81,7 +81,7 @@ CONTEXTS = {
     "job": "with a full time job | while working full time | while holding a full time job",
     "alone": "alone | by myself | on my own | without help",
 }
-# The ways to put a question; the two of a pair always differ.
+# The forms of a question; the two of a pair always differ.
 FRAMES = {"ask": 5, "way": 4, "plea": 2, "wish": 1}
 FACTORS = (
     Factor("topic", uniform(THINGS)),

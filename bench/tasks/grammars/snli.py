@@ -29,7 +29,7 @@ FACTORS = (
     Factor("detail", {"clothing": 4, "companion": 2, "place": 3, "weather": 2, "onlookers": 2}),
 )
 
-# What people do in each scene, and dogs anywhere: phrases that begin with the plain form of their verb.
+# What people do in each scene, and dogs in all scenes: phrases that begin with an infinitive.
 ACTIVITIES = {
     "street": [
         "ride {a_colour} (bicycle | bike | scooter | motorcycle)",

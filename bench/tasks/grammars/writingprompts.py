@@ -30,7 +30,7 @@ class Oddity:
     over: str
 
 
-# The hero's habit, which tells the reader of the story who it is.
+# Who the hero is, with a habit that identifies the hero in the story.
 HABITS = {
     "lighthouse keeper": "(trimmed | polished) the lamp | counted the ships",
     "detective": "(closed | reread) the case file | fed the (office | police) dog",
@@ -177,7 +177,7 @@ FACTORS = (
         },
         given="tone",
     ),
-    # What the prompt leaves open.
+    # Not in the prompt.
     Factor("friend", uniform(FRIENDS)),
     Factor("opening", uniform(("habit", "sight", "voice"))),
 )
@@ -189,7 +189,7 @@ def by_tone(grim: Rule, funny: Rule, tender: Rule) -> Rule:
 
 
 RULES: Mapping[str, Rule] = {
-    # The prompt: who is where with what when what happens, and now and then how it ends or how to tell it.
+    # The prompt: hero, place, object and oddity; sometimes also the end or the tone.
     "prompt": "[ WP ] {premise} {hint} {request}",
     "premise": by(
         "person",
