@@ -98,7 +98,7 @@ def load(kind: str, name: str, value: str) -> object:
 
 def _summary(value: str) -> str:
     module, _, attribute = value.partition(":")
-    source = _source(module)
+    source = source_file(module)
     if source is None:
         return ""
     try:
@@ -114,7 +114,7 @@ def _summary(value: str) -> str:
     return ""
 
 
-def _source(module: str) -> Path | None:
+def source_file(module: str) -> Path | None:
     """Returns the file of a module without importing its package, as ``find_spec`` of the module would."""
     package, *inner = module.split(".")
     spec = find_spec(package)

@@ -1,0 +1,106 @@
+"""Digests of the code that a run executes, so that a record of other code is never taken for one of this code.
+
+A digest ignores comments, docstrings and layout. Versions of components say that a change was meant; digests notice the
+changes that nobody declared.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from bench.metrics import registered_modules
+from bench.objectives import OBJECTIVES
+from bench.registry import source_file
+from bench.specs import RunSpec
+from bench.systems import SYSTEMS
+
+OURS = frozenset({"bench", "della", "baselines"})
+"""Packages of this distribution, whose imports are followed module by module."""
+
+STEPS = ("bench.harness.train", "bench.harness.scoring", "bench.harness.generate", "bench.harness.apply_metrics")
+"""Modules that every run executes."""
+
+WITHOUT_NUMBERS = ("bench.records", "bench.errors", "bench.reading", "bench.registry", "bench.resources", "bench.storage")
+"""Modules and packages that read, write and report, but compute no number of a record."""
+
+
+def code_of_run(spec: RunSpec) -> dict[str, str]:
+    """Returns the digest of each module that decides the result of a run, by the name of the module.
+
+    Modules of this distribution are those that the system, the objective, the metrics and the steps of a run import,
+    directly or not. Of another distribution, they are all modules beside the component.
+    """
+    parts = [part for stage in spec.objective.earlier for part in stage.parts] + list(spec.objective.parts)
+    components = [SYSTEMS.entries()[spec.system.name], *(OBJECTIVES.entries()[part.name] for part in parts)]
+    return _digests({*STEPS, *(entry.module for entry in components), *registered_modules()})
+
+
+def changed_code(recorded: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
+    """Returns the modules whose recorded code computes something else, as far as is known, than the present code.
+
+    A module that only one side has counts as changed. Digests that stand together in ``equivalent_code.json`` beside
+    this module compute the same: a release adds its digests there when it changes code but no number.
+    """
+    equivalent: dict[str, list[list[str]]] = json.loads(files("bench.harness").joinpath("equivalent_code.json").read_bytes())
+
+    def same(module: str) -> bool:
+        digests = {recorded.get(module), present.get(module)}
+        return len(digests) == 1 or any(digests <= set(group) for group in equivalent.get(module, ()))
+
+    return sorted(module for module in recorded.keys() | present.keys() if not same(module))
+
+
+def _digests(modules: Iterable[str]) -> dict[str, str]:
+    digests: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module in digests or module.startswith(WITHOUT_NUMBERS) or (file := source_file(module)) is None:
+            continue
+        if module.partition(".")[0] in OURS:
+            digests[module], imported = _read(file)
+            waiting += imported
+        else:
+            for neighbour in _neighbours(module, file):
+                digests[f"{module.partition('.')[0]}/{neighbour.name}"], imported = _read(neighbour)
+                waiting += imported
+            digests[module], _ = _read(file)
+    return dict(sorted(digests.items()))
+
+
+def _neighbours(module: str, file: Path) -> Iterator[Path]:
+    """Yields all modules of the top-level package of ``module``; nothing for a module without a package."""
+    depth = module.count(".") + (file.name == "__init__.py")
+    if depth:
+        yield from sorted(file.parents[depth - 1].rglob("*.py"))
+
+
+@cache
+def _read(file: Path) -> tuple[str, tuple[str, ...]]:
+    """Returns the digest of a module (12 hex digits), and the modules of this distribution that it imports."""
+    tree = ast.parse(file.read_bytes())
+    imported = tuple(name for node in ast.walk(tree) for name in _imports(node) if name.partition(".")[0] in OURS)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [line for line in node.body if not _is_text(line)] or [ast.Pass()]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12], imported
+
+
+def _is_text(node: ast.stmt) -> bool:
+    """Returns whether a statement is a docstring, of a name or of its block."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _imports(node: ast.AST) -> Iterator[str]:
+    """Yields the modules that an import statement names; a name imported from a package may be a module too."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        yield node.module
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
