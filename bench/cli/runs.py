@@ -21,6 +21,13 @@ DataOption = Annotated[
     Path | None,
     typer.Option(help="Folder of real texts, one folder per task; without it the embedded grammars are used."),
 ]
+ReuseOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--reuse/--no-reuse",
+        help="Use records and checkpoints of any code, or of none; by default, those of other code are an error.",
+    ),
+]
 DecodingOption = Annotated[str, typer.Option(help="sample, greedy or beam, each with :key=value,...; or paper.")]
 
 
@@ -34,6 +41,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder of the records [default: runs/SUITE-SCALE].")] = None,
     decoding: DecodingOption = "",
     jobs: Annotated[int, typer.Option(min=0, help="Parallel runs; 0: as many as the machine allows.")] = 0,
+    reuse: ReuseOption = None,
 ) -> int:
     """Train and score every system on every task, print the table, and audit it.
 
@@ -64,7 +72,7 @@ def run(
     check_folder(folder)
     with GridProgress(len(specs)) as progress:
         outcomes = run_grid(
-            specs, folder, data_dir, jobs or default_jobs(len(specs)), progress.on_progress, progress.on_end
+            specs, folder, data_dir, jobs or default_jobs(len(specs)), progress.on_progress, progress.on_end, reuse
         )
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
     if records:
@@ -118,6 +126,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder of the record [default: runs/MODEL-SCALE].")] = None,
     decoding: DecodingOption = "",
     seed: Annotated[int, typer.Option(min=0, help="Seed of every sample.")] = 0,
+    reuse: ReuseOption = None,
 ) -> int:
     """Score a trained model, print its row, and audit it."""
     from bench.harness.plan import evaluation_spec
@@ -139,7 +148,7 @@ def evaluate(
     check_folder(folder)
     with GridProgress(1) as progress:
         on_phase = progress_of_phases(partial(progress.on_progress, 0), PHASES_OF_SCORING)
-        record = score_model(trained, spec, folder, data_dir, on_phase)
+        record = score_model(trained, spec, folder, data_dir, on_phase, reuse=reuse)
         progress.on_end(0, Outcome(spec, record))
     _write_tables([record], None, folder)
     return int(_print_audit([record], folder))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from bench.bootstrap import Array, Bootstrap
+from bench.errors import BenchError
 from bench.metric import Metric, PerTextMetric
 from bench.metrics.model import ScoredTexts, model_metrics
 from bench.metrics.probe import probe
@@ -15,6 +17,8 @@ from bench.metrics.text import TEXT_METRICS, TextSet
 from bench.records.schema import RecordedScore, Skipped
 from bench.specs import ScoringSpec
 from bench.tasks import TaskData
+
+logger = logging.getLogger(__name__)
 
 InputT = TypeVar("InputT")
 Generation = Mapping[str, str]
@@ -30,25 +34,33 @@ class Measurement:
     statistics: dict[str, Array] = field(default_factory=dict)
 
     def apply(self, metrics: Iterable[Metric[InputT]], inputs: InputT, bootstrap: Bootstrap | None, keep: bool) -> None:
-        """Applies metrics; one that does not apply, or whose value is not finite, is skipped with its reason.
+        """Applies metrics in the order of the record.
+
+        A metric is skipped with the reason if it does not apply, if its value is not finite, or if it raises: an
+        error in one metric must not cost the others.
 
         Args:
-            metrics: in the order of the record.
-            inputs: what they measure.
-            bootstrap: resampling behind the intervals; None for none.
+            metrics: the metrics.
+            inputs: their inputs.
+            bootstrap: of the intervals; None for no intervals.
             keep: whether to keep per-text statistics, for paired tests of two systems on the same texts.
         """
         for metric in metrics:
-            reason = metric.supports(inputs)
-            score = metric.score(inputs, bootstrap) if reason is None else None
+            try:
+                reason = metric.supports(inputs)
+                score = metric.score(inputs, bootstrap) if reason is None else None
+                statistics = metric.statistics(inputs) if score and keep and isinstance(metric, PerTextMetric) else None
+            except Exception as error:  # a metric may come from any package
+                logger.exception("metric %s failed", metric.name)
+                reason, score = " ".join(f"{type(error).__name__}: {error}".split()), None
             if score is not None and not math.isfinite(score.value):
                 reason = f"the value is {score.value}"
             if score is None or reason is not None:
                 self.skipped.append(Skipped(metric=metric.name, reason=reason or ""))
                 continue
             self.scores.append(RecordedScore.of(score))
-            if keep and isinstance(metric, PerTextMetric):
-                self.statistics[metric.name] = metric.statistics(inputs)
+            if statistics is not None:
+                self.statistics[metric.name] = statistics
 
 
 def apply_metrics(
@@ -70,14 +82,14 @@ def apply_metrics(
 
 
 def with_truth(scored: ScoredTexts, data: TaskData) -> ScoredTexts:
-    """Returns the scored test texts with what is known of them: exact probabilities and factors, of a grammar's."""
-    known = None if data.log_p is None else data.log_p(data.splits["test"])
+    """Returns the scored test texts with the exact log p(x) and the probe hits of a grammar; real text has neither."""
+    true_log_p = None if data.log_p is None else data.log_p(data.splits["test"])
     probe_hits = probe(scored.mean, scored.groups, data.factors["test"])
-    return replace(scored, true_log_p=known, probe_hits=probe_hits)
+    return replace(scored, true_log_p=true_log_p, probe_hits=probe_hits)
 
 
 def bootstrap_of(scoring: ScoringSpec, seed: int) -> Bootstrap | None:
-    """Returns the resampling behind the intervals of a run; None where it asks for none."""
+    """Returns the bootstrap for the intervals of a run; None if its spec asks for no resamples."""
     return Bootstrap(scoring.bootstrap_samples, seed) if scoring.bootstrap_samples else None
 
 
@@ -93,10 +105,10 @@ def generation_rows(texts: Sequence[str], data: TaskData, per_source: int) -> li
 
 
 def text_set(texts: Sequence[str], data: TaskData, per_source: int) -> TextSet | None:
-    """Returns generated texts beside their references and the test and training texts; None where there are none.
+    """Returns the generated texts with their references, the test texts and the training texts; None without texts.
 
     Args:
-        texts: in the order of the test examples they belong to.
+        texts: generated texts in the order of the test examples.
         data: the task's texts.
         per_source: samples of each source, on conditional tasks.
     """
@@ -114,6 +126,13 @@ def text_set(texts: Sequence[str], data: TaskData, per_source: int) -> TextSet |
 
 
 def apply_text_metrics(measurement: Measurement, texts: TextSet | None, bootstrap: Bootstrap | None) -> None:
-    """Applies every text metric to generated texts, if there are any."""
-    if texts is not None:
-        measurement.apply((create() for create in TEXT_METRICS.all().values()), texts, bootstrap, keep=False)
+    """Applies every text metric to generated texts, if there are any; one that cannot be loaded is skipped."""
+    if texts is None:
+        return
+    for name in TEXT_METRICS.names():
+        try:
+            metric = TEXT_METRICS.get(name)()
+        except BenchError as error:
+            measurement.skipped.append(Skipped(metric=name, reason=str(error)))
+        else:
+            measurement.apply([metric], texts, bootstrap, keep=False)

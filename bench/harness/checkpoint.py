@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bench.harness.code import check_code
 from bench.harness.weights import weights
 from bench.interface import System
 from bench.storage import atomic_write
@@ -65,6 +66,7 @@ class Checkpoint:
         networks: parameters of the auxiliary losses.
         parameters: all trained parameters by name, those of ``networks`` with the prefix ``AUXILIARY``.
         optimizer: of these parameters.
+        code: digest of each module that trains; see `bench.harness.code`.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class Checkpoint:
     networks: nn.Module
     parameters: Mapping[str, nn.Parameter]
     optimizer: Optimizer
+    code: Mapping[str, str]
 
     def save(self, progress: Progress) -> None:
         """Writes the file.
@@ -84,7 +87,8 @@ class Checkpoint:
         tensors |= {f"{AUXILIARY}{name}": tensor for name, tensor in weights(self.networks).items()}
         for name, parameter in self.parameters.items():
             tensors |= {f"optimizer.{name}.{key}": value for key, value in states.get(parameter, {}).items()}
-        atomic_write(self.path, save(tensors, {"progress": json.dumps(asdict(progress))}))
+        metadata = {"progress": json.dumps(asdict(progress)), "code": json.dumps(dict(self.code))}
+        atomic_write(self.path, save(tensors, metadata))
 
     def load(self) -> Progress:
         """Restores what ``save`` wrote; without a file, nothing changes and the progress is that of a new run."""
@@ -102,6 +106,16 @@ class Checkpoint:
                 key: value if key == "step" and on_cpu else value.to(parameter.device) for key, value in state.items()
             }
         return progress
+
+    def check_code(self) -> None:
+        """Checks that the file, if there is one, was written by the present code.
+
+        Raises:
+            BenchError: it was written by other code.
+        """
+        if self.path.is_file():
+            with safe_open(self.path, "pt") as file:
+                check_code(f"{self.path}: written", json.loads(file.metadata().get("code", "{}")), self.code)
 
     def delete(self) -> None:
         """Deletes the file, if there is one."""

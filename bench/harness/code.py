@@ -14,7 +14,9 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from bench.metrics import registered_modules
+from bench.errors import BenchError
+from bench.metrics.model import MODEL_METRICS
+from bench.metrics.text import TEXT_METRICS
 from bench.objectives import OBJECTIVES
 from bench.registry import source_file
 from bench.specs import RunSpec
@@ -23,22 +25,39 @@ from bench.systems import SYSTEMS
 OURS = frozenset({"bench", "della", "baselines"})
 """Packages of this distribution, whose imports are followed module by module."""
 
-STEPS = ("bench.harness.train", "bench.harness.scoring", "bench.harness.generate", "bench.harness.apply_metrics")
-"""Modules that every run executes."""
+CHOICE = "Choose: --reuse accepts it, --no-reuse ignores it and runs anew."
 
-WITHOUT_NUMBERS = ("bench.records", "bench.errors", "bench.reading", "bench.registry", "bench.resources", "bench.storage")
+RUN = "bench.harness.run"
+"""The module that every run executes; with its imports, it holds preparation, training, scoring and generation."""
+
+WITHOUT_NUMBERS = (
+    *("bench.errors", "bench.reading", "bench.records", "bench.registry", "bench.resources", "bench.storage"),
+    *("bench.harness.code", "bench.harness.phases", "bench.harness.provenance"),
+)
 """Modules and packages that read, write and report, but compute no number of a record."""
 
 
 def code_of_run(spec: RunSpec) -> dict[str, str]:
     """Returns the digest of each module that decides the result of a run, by the name of the module.
 
-    Modules of this distribution are those that the system, the objective, the metrics and the steps of a run import,
+    Of this distribution, they are the modules that the harness, the system, the objective and the metrics import,
     directly or not. Of another distribution, they are all modules beside the component.
     """
     parts = [part for stage in spec.objective.earlier for part in stage.parts] + list(spec.objective.parts)
-    components = [SYSTEMS.entries()[spec.system.name], *(OBJECTIVES.entries()[part.name] for part in parts)]
-    return _digests({*STEPS, *(entry.module for entry in components), *registered_modules()})
+    objectives = OBJECTIVES.entries()
+    components = [SYSTEMS.entries()[spec.system.name], *(objectives[part.name] for part in parts)]
+    components += MODEL_METRICS.entries().values()
+    return _digests({RUN, *(entry.module for entry in components), *_text_metrics()})
+
+
+def code_of_text_metrics() -> dict[str, str]:
+    """Returns the digest of each module that decides text metrics and nothing else of a run."""
+    rest = _digests({RUN, *(entry.module for entry in MODEL_METRICS.entries().values())})
+    return {name: digest for name, digest in _digests(_text_metrics()).items() if name not in rest}
+
+
+def _text_metrics() -> set[str]:
+    return {entry.module for entry in TEXT_METRICS.entries().values()}
 
 
 def changed_code(recorded: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
@@ -47,13 +66,28 @@ def changed_code(recorded: Mapping[str, str], present: Mapping[str, str]) -> lis
     A module that only one side has counts as changed. Digests that stand together in ``equivalent_code.json`` beside
     this module compute the same: a release adds its digests there when it changes code but no number.
     """
-    equivalent: dict[str, list[list[str]]] = json.loads(files("bench.harness").joinpath("equivalent_code.json").read_bytes())
+    equivalent: dict[str, list[list[str]]] = json.loads(
+        files("bench.harness").joinpath("equivalent_code.json").read_bytes()
+    )
 
     def same(module: str) -> bool:
         digests = {recorded.get(module), present.get(module)}
         return len(digests) == 1 or any(digests <= set(group) for group in equivalent.get(module, ()))
 
     return sorted(module for module in recorded.keys() | present.keys() if not same(module))
+
+
+def check_code(what: str, recorded: Mapping[str, str], present: Mapping[str, str]) -> None:
+    """Checks that ``what`` was made by the present code.
+
+    Raises:
+        BenchError: it was not; the message names the modules that differ.
+    """
+    if not recorded:
+        raise BenchError(f"{what} without digests of its code. {CHOICE}")
+    if changed := changed_code(recorded, present):
+        others = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise BenchError(f"{what} by other code: {', '.join(changed[:3])}{others}. {CHOICE}")
 
 
 def _digests(modules: Iterable[str]) -> dict[str, str]:

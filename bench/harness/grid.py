@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.managers import SyncManager
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from queue import Empty
-from typing import Any
 
 import torch
 
 from bench.errors import BenchError
 from bench.harness.phases import OnPhase, progress_of_phases
-from bench.harness.processes import end_with_parent, without_interrupts
+from bench.harness.processes import Worker
 from bench.harness.run import run
 from bench.records.schema import Record
 from bench.specs import RunSpec
@@ -54,82 +50,80 @@ def run_grid(
     jobs: int = 1,
     on_progress: OnProgress = lambda number, fraction: None,
     on_end: OnEnd = lambda number, outcome: None,
+    reuse: bool | None = None,
 ) -> list[Outcome]:
     """Runs all specs, ``jobs`` at a time, and returns their outcomes in the same order.
 
     A run that fails does not stop the others; the traceback is logged unless the error is a ``BenchError``. An
     interrupt stops all runs; finished runs are recorded, the others resume from their checkpoints next time.
     """
+    attempt = partial(_attempt, out=out, data_folder=data_folder, reuse=reuse)
     if jobs == 1:
         outcomes = []
         for number, spec in enumerate(specs):
-            outcomes.append(_attempt(spec, out, data_folder, progress_of_phases(partial(on_progress, number))))
+            outcomes.append(attempt(spec, on_phase=progress_of_phases(partial(on_progress, number))))
             on_end(number, outcomes[-1])
         return outcomes
-    context = multiprocessing.get_context("spawn")
-    manager = SyncManager(ctx=context)
-    with without_interrupts():
-        manager.start(end_with_parent)
-    with manager, _pool(jobs, context) as pool:
-        queue = manager.Queue()
-        with without_interrupts():
-            futures = {
-                pool.submit(_work, number, spec, out, data_folder, queue): number for number, spec in enumerate(specs)
-            }
-        return _collect(specs, futures, queue, on_progress, on_end)
+    return _run_parallel(specs, attempt, jobs, on_progress, on_end)
 
 
-def _collect(
-    specs: Sequence[RunSpec],
-    futures: dict[Future[Outcome], int],
-    queue: Any,
-    on_progress: OnProgress,
-    on_end: OnEnd,
+def _run_parallel(
+    specs: Sequence[RunSpec], attempt: Callable[..., Outcome], jobs: int, on_progress: OnProgress, on_end: OnEnd
 ) -> list[Outcome]:
+    """Runs all specs in ``jobs`` worker processes. A worker that dies fails its own run, and another replaces it."""
     outcomes: dict[int, Outcome] = {}
-    waiting = set(futures)
-    while waiting:
-        done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-        while True:
-            try:
-                on_progress(*queue.get_nowait())
-            except Empty:
-                break
-        for future in done:
-            number = futures[future]
-            failure = future.exception()
-            outcomes[number] = future.result() if failure is None else Outcome(specs[number], error=repr(failure))
-            on_end(number, outcomes[number])
+    waiting = deque(enumerate(specs))
+    busy: dict[Connection, tuple[Worker, int]] = {}
+
+    def end(number: int, outcome: Outcome) -> None:
+        outcomes[number] = outcome
+        on_end(number, outcome)
+
+    def start(worker: Worker) -> None:
+        """Gives the worker its next run, or ends it."""
+        if waiting:
+            number, spec = waiting.popleft()
+            busy[worker.connection] = worker, number
+            worker.connection.send(spec)
+        else:
+            worker.close()
+
+    serve = partial(_serve, attempt=attempt, threads=max(1, (os.cpu_count() or 1) // jobs))
+    try:
+        for _ in range(min(jobs, len(specs))):
+            start(Worker(serve))
+        while busy:
+            for connection in wait(list(busy)):
+                worker, number = busy[connection]  # type: ignore[index]  # only connections are waited for
+                try:
+                    message = worker.connection.recv()
+                except (EOFError, ConnectionError):
+                    del busy[worker.connection]
+                    end(number, Outcome(specs[number], error=worker.cause_of_death()))
+                    start(Worker(serve))
+                    continue
+                if isinstance(message, float):
+                    on_progress(number, message)
+                else:
+                    del busy[worker.connection]
+                    end(number, message)
+                    start(worker)
+    finally:
+        for worker, _ in busy.values():
+            worker.kill()
     return [outcomes[number] for number in range(len(specs))]
 
 
-@contextmanager
-def _pool(jobs: int, context: Any) -> Iterator[ProcessPoolExecutor]:
-    """Gives a pool of worker processes, and kills them at once when an exception or interrupt leaves the block."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(threads,))
-    try:
-        yield pool
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.kill()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker(threads: int) -> None:
-    end_with_parent()
+def _serve(connection: Connection, attempt: Callable[..., Outcome], threads: int) -> None:
+    """Runs each spec that comes from the connection; sends the fractions that are done, then the outcome."""
     torch.set_num_threads(threads)
+    while (spec := connection.recv()) is not None:
+        connection.send(attempt(spec, on_phase=progress_of_phases(connection.send)))
 
 
-def _work(number: int, spec: RunSpec, out: Path, data_folder: Path | None, queue: Any) -> Outcome:
-    return _attempt(spec, out, data_folder, progress_of_phases(lambda fraction: queue.put((number, fraction))))
-
-
-def _attempt(spec: RunSpec, out: Path, data_folder: Path | None, on_phase: OnPhase) -> Outcome:
+def _attempt(spec: RunSpec, *, out: Path, data_folder: Path | None, reuse: bool | None, on_phase: OnPhase) -> Outcome:
     try:
-        return Outcome(spec, run(spec, out, data_folder, on_phase))
+        return Outcome(spec, run(spec, out, data_folder, on_phase, reuse=reuse))
     except BenchError as error:
         return Outcome(spec, error=str(error))
     except Exception as error:  # an error of one system must not end the runs of others

@@ -12,6 +12,7 @@ from bench.backbones import check_backbone, check_encoder
 from bench.cache import cached_arrays
 from bench.errors import BenchError
 from bench.harness.build import build_system
+from bench.harness.code import code_of_run
 from bench.harness.components import components
 from bench.harness.model_folder import ModelFolder
 from bench.harness.tokenized_texts import VERSION, TokenizedTexts, tokenize
@@ -33,6 +34,7 @@ class Prepared:
         tokenizer: its tokenizer, with the tokens of the separate encoder if the system has one.
         texts: the texts as token ids.
         components: version or content digest of each component.
+        code: digest of each module that decides the result.
     """
 
     spec: RunSpec
@@ -40,6 +42,7 @@ class Prepared:
     tokenizer: Tokenizer
     texts: Mapping[Split, TokenizedTexts]
     components: Mapping[str, int | str]
+    code: Mapping[str, str]
 
     @property
     def run_id(self) -> str:
@@ -85,7 +88,7 @@ def prepare(spec: RunSpec, data_folder: Path | None = None, model: ModelFolder |
     data = load_texts(spec.task, data_folder)
     tokenizer = model.tokenizer if model else _tokenizer(spec, data)
     texts = tokenize_splits(data, tokenizer, text_limits(spec))
-    return Prepared(spec, data, tokenizer, texts, components(spec, data, tokenizer, model))
+    return Prepared(spec, data, tokenizer, texts, components(spec, data, tokenizer, model), code_of_run(spec))
 
 
 def _tokenizer(spec: RunSpec, data: TaskData) -> Tokenizer:

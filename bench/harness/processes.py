@@ -1,4 +1,4 @@
-"""Child processes: only the parent handles interrupts, and no child outlives its parent. Imports no torch."""
+"""Worker processes: only the parent handles interrupts, and no worker outlives it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,13 +6,52 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+
+
+class Worker:
+    """A process that serves one end of a connection.
+
+    Args:
+        serve: runs in the process with the worker's end, until it receives None. It is pickled.
+
+    Attributes:
+        connection: the parent's end.
+    """
+
+    def __init__(self, serve: Callable[[Connection], None]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, child_end = context.Pipe()
+        self._process = context.Process(target=_run_until_parent_ends, args=(serve, child_end))
+        with _without_interrupts():
+            self._process.start()
+        child_end.close()  # with the only other end open, the death of the worker ends the connection
+
+    def cause_of_death(self) -> str:
+        """Returns, for a worker whose connection has ended, a message that says why."""
+        self._process.join()
+        code = self._process.exitcode or 0
+        if code == -signal.SIGKILL:
+            return "its process was killed (signal 9), perhaps because the machine was out of memory"
+        return f"its process died ({f'signal {-code}' if code < 0 else f'exit code {code}'})"
+
+    def close(self) -> None:
+        """Ends an idle worker."""
+        with suppress(OSError):
+            self.connection.send(None)
+        self._process.join()
+
+    def kill(self) -> None:
+        """Ends the worker at once."""
+        self._process.kill()
+        self._process.join()
 
 
 @contextmanager
-def without_interrupts() -> Iterator[None]:
+def _without_interrupts() -> Iterator[None]:
     """Blocks Ctrl-C in this process until the block ends, and for good in processes that start in the block.
 
     A terminal interrupts every process of its group, but only the parent decides when its children end.
@@ -26,8 +65,8 @@ def without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def end_with_parent() -> None:
-    """Ends this process when its parent ends, even if the parent was killed."""
+def _run_until_parent_ends(serve: Callable[[Connection], None], connection: Connection) -> None:
+    """Serves the connection, and ends the process when its parent ends, even if the parent was killed."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -36,3 +75,4 @@ def end_with_parent() -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    serve(connection)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.harness.apply_metrics import Measurement, apply_text_metrics, bootstrap_of, text_set
+from bench.harness.code import code_of_text_metrics
 from bench.metrics.score_files import read_texts
 from bench.metrics.text import TEXT_METRICS
 from bench.reading import parse_as
@@ -52,6 +53,7 @@ def _rescore(run: StoredRun, generations: Sequence[str], data_folder: Path | Non
         update={
             "metrics": (*kept, *measurement.scores),
             "skipped": (*skipped, *measurement.skipped),
+            "code": run.record.code and {**run.record.code, **code_of_text_metrics()},
         }
     )
     return RecordStore(run.path.parent.parent).write(record).record

@@ -13,6 +13,7 @@ import torch
 import bench
 from bench.errors import BenchError
 from bench.harness.apply_metrics import Measurement, apply_metrics, bootstrap_of, generation_rows, text_set
+from bench.harness.code import check_code
 from bench.harness.generate import generate_texts
 from bench.harness.model_folder import ModelFolder, save_description
 from bench.harness.phases import OnPhase
@@ -37,6 +38,7 @@ def run(
     data_folder: Path | None = None,
     on_phase: OnPhase = lambda phase, fraction: None,
     device: str | None = None,
+    reuse: bool | None = None,
 ) -> Record:
     """Trains, scores and records one run, or returns its record if there is one.
 
@@ -48,13 +50,15 @@ def run(
         data_folder: parent of the task's folder; needed when the spec's source is ``files``.
         on_phase: receives the progress.
         device: ``cpu`` or ``cuda``; by default the GPU if there is one.
+        reuse: whether a record or checkpoint is used: by default only one of the present code, which else is an error;
+            True for one of any code, False for none.
 
     Raises:
-        BenchError: bad data, or a spec without training.
+        BenchError: bad data, a spec without training, or a record or checkpoint of other code.
     """
     if spec.training is None:
         raise BenchError(f"{spec.title}: spec.training is None; only a trained model can be scored without training.")
-    recording = _Recording.begin(spec, out, data_folder, device)
+    recording = _Recording.begin(spec, out, data_folder, device, reuse)
     if isinstance(recording, Record):
         return recording
     if (reason := SYSTEMS.get(spec.system.name).supports(spec)) is not None:
@@ -68,7 +72,11 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     save_description(folder, spec.model, prepared.tokenizer)
     with recording.stopwatch.phase("train"):
-        trainer = Trainer(system, prepared.texts, stages, spec.training, seeds, folder, on_phase)
+        trainer = Trainer(system, prepared.texts, stages, spec.training, seeds, folder, on_phase, prepared.code)
+        if reuse is False:
+            trainer.checkpoint.delete()
+        elif not reuse:
+            trainer.checkpoint.check_code()
         progress = trainer.run()
     training: dict[str, Scalar] = {
         "steps": progress.step,
@@ -94,6 +102,7 @@ def score_model(
     data_folder: Path | None = None,
     on_phase: OnPhase = lambda phase, fraction: None,
     device: str | None = None,
+    reuse: bool | None = None,
 ) -> Record:
     """Scores and records a trained model in the way of a run, or returns the record if there is one.
 
@@ -104,11 +113,12 @@ def score_model(
         data_folder: parent of the task's folder; needed when the spec's source is ``files``.
         on_phase: receives the progress.
         device: ``cpu`` or ``cuda``; by default the GPU if there is one.
+        reuse: as for ``run``.
 
     Raises:
-        BenchError: bad data, or a damaged model.
+        BenchError: bad data, a damaged model, or a record of other code.
     """
-    recording = _Recording.begin(spec, out, data_folder, device, model)
+    recording = _Recording.begin(spec, out, data_folder, device, reuse, model)
     if isinstance(recording, Record):
         return recording
     system = model.load().to(recording.device)
@@ -133,13 +143,21 @@ class _Recording:
 
     @classmethod
     def begin(
-        cls, spec: RunSpec, out: Path, data_folder: Path | None, device: str | None, model: ModelFolder | None = None
+        cls,
+        spec: RunSpec,
+        out: Path,
+        data_folder: Path | None,
+        device: str | None,
+        reuse: bool | None,
+        model: ModelFolder | None = None,
     ) -> _Recording | Record:
-        """Prepares a run; returns its record if there is one."""
+        """Prepares a run; returns its record if there is one to reuse."""
         stopwatch, store = Stopwatch(), RecordStore(out)
         with stopwatch.phase("data"):
             prepared = prepare(spec, data_folder, model)
-        if (stored := store.find(prepared.run_id)) is not None:
+        if reuse is not False and (stored := store.find(prepared.run_id)) is not None:
+            if not reuse:
+                check_code(f"{spec.title}: recorded", stored.record.code, prepared.code)
             return stored.record
         name = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(prepared, store, torch.device(name), stopwatch)
@@ -205,6 +223,7 @@ class _Recording:
             reason=reason,
             spec=self.spec_as_json,
             components=dict(prepared.components),
+            code=dict(prepared.code),
             seeds=dict(named_seeds(spec.seed)),
             data=prepared.data_facts(),
             model=model,

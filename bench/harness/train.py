@@ -48,6 +48,7 @@ class Trainer:
         seeds: named seeds of the run.
         folder: of the checkpoint and the best weights.
         on_phase: receives the progress.
+        code: digest of each module that trains, for the checkpoint.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Trainer:
         seeds: Mapping[SeedName, int],
         folder: Path,
         on_phase: OnPhase,
+        code: Mapping[str, str] | None = None,
     ) -> None:
         self.system, self.texts, self.stages, self.spec, self.seeds = system, texts, stages, spec, seeds
         self.best_weights, self.on_phase = folder / WEIGHTS, on_phase
@@ -85,7 +87,7 @@ class Trainer:
             fused=True,
         )
         self.checkpoint = Checkpoint(
-            folder / "checkpoint.safetensors", system, self.networks, self.parameters, self.optimizer
+            folder / "checkpoint.safetensors", system, self.networks, self.parameters, self.optimizer, code or {}
         )
         self.progress = Progress()
 

@@ -151,6 +151,7 @@ class Record(RecordPart):
         reason: why the run is not finished.
         spec: the resolved run spec; ``system.label``, ``task.name``, ``scale`` and ``seed`` determine its table cells.
         components: name to version or digest of the code and files that determine the result.
+        code: digest of each module that computed the result, by its name; empty in records made without it.
         seeds: named seeds, derived from the seed of the run.
         data: the texts.
         model: the network, None if the run was skipped.
@@ -172,6 +173,7 @@ class Record(RecordPart):
     reason: str | None = None
     spec: Annotated[dict[str, JsonValue], AfterValidator(_with_table_key)]
     components: dict[str, int | str] = {}
+    code: dict[str, str] = {}
     seeds: dict[str, int] = {}
     data: DataFacts
     model: ModelFacts | None = None

@@ -72,6 +72,53 @@ def test_runs_side_by_side_give_what_runs_in_turn_give(
     assert max(fraction for _, fraction in progress) <= 1.0
 
 
+HUNGRY = '''"""A system whose process the kernel kills for memory."""
+
+import os
+import signal
+
+from baselines.language_model import LanguageModel
+
+
+class Hungry(LanguageModel):
+    """A language model until it encodes."""
+
+    def encode(self, batch):
+        """Ends."""
+        os.kill(os.getpid(), signal.{signal})
+'''
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("SIGKILL", "its process was killed (signal 9), perhaps because the machine was out of memory"),
+        ("SIGTERM", "its process died (signal 15)"),
+    ],
+)
+def test_a_killed_process_costs_its_own_run_only(
+    micro: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    """Runs that were beside it, and runs that had not begun, are recorded."""
+    info = tmp_path / "site" / "hungry-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hungry\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[della_bench.systems]\nhungry = hungry:Hungry\n")
+    (info.parent / "hungry.py").write_text(HUNGRY.format(signal=name))
+    monkeypatch.syspath_prepend(info.parent)
+    labels = ["hungry", "lm", "embed", "softmax"]
+    ended: list[int] = []
+    outcomes = run_grid(
+        [micro(label, training={"epochs": 1}) for label in labels],
+        tmp_path / "out",
+        jobs=2,
+        on_end=lambda number, outcome: ended.append(number),
+    )
+    assert [outcome.error for outcome in outcomes] == [message, None, None, None]
+    assert [outcome.record and outcome.record.label for outcome in outcomes] == [None, *labels[1:]]
+    assert sorted(ended) == [0, 1, 2, 3]
+
+
 def test_an_interrupt_keeps_what_is_recorded_and_the_same_grid_goes_on(micro: MakeSpec, tmp_path: Path) -> None:
     specs = [micro("lm"), micro("embed"), micro("softmax")]
 
