@@ -9,6 +9,8 @@ from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+from bench.systems import SYSTEMS
+
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 PACKAGES = ("bench", "della", "baselines")
@@ -18,6 +20,8 @@ FILES = {
     for file in (ROOT / package).rglob("*.py")
     if "template" not in file.parts  # a package of its own, copied by `della-bench new system`
 }
+
+COMMON_WORDS = {"memory"}  # names of systems with a second meaning in `bench`: here a part of an injection
 
 
 @cache
@@ -127,3 +131,19 @@ def test_rooms_that_the_page_calls_free_of_torch_are() -> None:
         module for module in FILES if room(module) in rooms and loaded(module) & {"torch", "transformers", "pandas"}
     ]
     assert not heavy
+
+
+def strings(module: str) -> Iterator[str]:
+    """String constants of a module, without docstrings."""
+    nodes = list(ast.walk(tree(module)))
+    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def test_bench_names_no_system() -> None:
+    systems = set(SYSTEMS.names()) - COMMON_WORDS
+    assert {"della", "della-2022", "optimus"} <= systems
+    named = {module: set(strings(module)) & systems for module in FILES if module.startswith("bench.")}
+    assert not {module: names for module, names in named.items() if names}

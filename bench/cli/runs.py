@@ -160,7 +160,10 @@ def import_released(
     tokenizer: Annotated[
         Path, typer.Option(help="Folder of the tokenizer it was trained with, GPT-2's vocab.json and merges.txt.")
     ],
-    system: Annotated[str, typer.Option(help="System it becomes: name[:option=value,...].")] = "della-2022",
+    system: Annotated[
+        str | None,
+        typer.Option(help="System it becomes: name[:option=value,...]; by default the only one there is."),
+    ] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, if not one per 64 dimensions.")] = None,
 ) -> None:
     """Turn a checkpoint of other code into a model of this suite; nothing in the file is executed."""
@@ -168,9 +171,12 @@ def import_released(
     from bench.labels import parse_call
     from bench.systems import IMPORTERS
 
-    name, options = parse_call(system)
-    if name not in IMPORTERS.names():
-        raise unknown_name("importer", name, IMPORTERS.names())
+    names = IMPORTERS.names()
+    if system is None and len(names) != 1:
+        raise BenchError(f"--system: name one of {', '.join(names)}.")
+    name, options = parse_call(system or names[0])
+    if name not in names:
+        raise unknown_name("importer", name, names)
     spec = import_model(name, {str(key): value for key, value in options.items()}, checkpoint, out, tokenizer, heads)
     stack, kind = spec.backbone, "conditional" if spec.conditional else "unconditional"
     typer.echo(f"{out}: {name}, {kind}, {stack.layers} layers x {stack.width}, from {spec.origin}")
