@@ -111,15 +111,8 @@ class LatentHierarchy(nn.Module):
         sees_condition = _linear(self.prior)[0].in_features > self.state_size
         return _apply(self.prior, slice(self.state_size, None), conditions if sees_condition else None, batch)
 
-    def initial_state(self, batch: int, n: int, part: Tensor) -> Tensor:
-        """Returns z_{<0} and z_0 for n samples per text, with data type and device of ``part`` (batch x n x D).
-
-        Independent latent variables have a state of size 0.
-        """
-        return part.new_zeros(batch, n, self.state_size)
-
     def next_state(self, group: int, state: Tensor, z: Tensor) -> Tensor:
-        """Returns z_{<l} from z_{<l-1} and z_{l-1} (B x n x D), Eq. 7."""
+        """Returns z_{<l} from z_{<l-1} and z_{l-1} (B x n x D), Eq. 7; independent variables have a state of size 0."""
         if not self.state_size:
             return state
         return torch.tanh(self.recurrence_hh[group](state) + self.recurrence_ih[group](z))
@@ -156,7 +149,7 @@ class LatentHierarchy(nn.Module):
         """Draws n samples of z_1 .. z_L from the chain of priors, for each row of ``prior_condition_part``."""
         batch = len(condition_part)
         samples, means, log_p = [], [], []
-        state = z = self.initial_state(batch, n, condition_part)
+        state = z = condition_part.new_zeros(batch, n, self.state_size)
         for group in range(len(self)):
             state = self.next_state(group, state, z)
             p = self.prior_of(group, condition_part, state)
@@ -188,7 +181,7 @@ class HierarchicalPosterior(Posterior):
         """Draws each z_l given the z_{<l} drawn before; the KL of a group is exact given z_{<l}."""
         batch, net = len(self.text_part), self.hierarchy
         samples, means, log_q, log_p, kl = [], [], [], [], []
-        state = z = net.initial_state(batch, n, self.text_part)
+        state = z = self.text_part.new_zeros(batch, n, net.state_size)
         for group in range(len(net)):
             state = net.next_state(group, state, z)
             q = self._posterior_of(group, state)
@@ -205,7 +198,7 @@ class HierarchicalPosterior(Posterior):
     def log_prob(self, path: LatentPath) -> Tensor:
         # The state depends on z alone: samples that all texts share have one state, not one per text.
         log_q = []
-        state = z = self.hierarchy.initial_state(path.z[0].shape[0], path.n, self.text_part)
+        state = z = self.text_part.new_zeros(len(path.z[0]), path.n, self.hierarchy.state_size)
         for group, group_z in enumerate(path.z):
             state = self.hierarchy.next_state(group, state, z)
             log_q.append(self._posterior_of(group, state).log_prob(group_z))
@@ -213,10 +206,9 @@ class HierarchicalPosterior(Posterior):
         return torch.stack(log_q, dim=-1)
 
     def _posterior_of(self, group: int, state: Tensor) -> Gaussian:
-        def mean_transform(mean: Tensor) -> Tensor:
-            return self.posterior_mean(mean, group)
-
-        return self.hierarchy.posterior_of(group, self.text_part, state, mean_transform)
+        return self.hierarchy.posterior_of(
+            group, self.text_part, state, mean_transform=lambda mean: self.posterior_mean(mean, group)
+        )
 
 
 def _product(networks: nn.ModuleList, columns: slice, inputs: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ and the two ways of reading source and text.
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -274,7 +273,7 @@ class DellaShared(Della):
 # Fusion
 
 
-class Fusion(nn.Module, ABC):
+class Fusion(nn.Module):
     """How the latent variables of L layers reach the value vectors of the decoder.
 
     In layer l, with value vectors v_i and latent variable z, j = 1 .. rank, * element by element:
@@ -302,16 +301,8 @@ class Fusion(nn.Module, ABC):
         super().__init__()
         self.layers = layers
 
-    @abstractmethod
     def inject(self, z: Tensor) -> Injection:
-        """Returns what latent variables (N x L x D) add to the decoder."""
-
-
-class NoFusion(Fusion):
-    """The decoder does not see the latent variables; only the KL trains them."""
-
-    @override
-    def inject(self, z: Tensor) -> Injection:
+        """Returns what latent variables (N x L x D) add to the decoder; here nothing, so only the KL trains them."""
         return Injection()
 
 
@@ -332,8 +323,8 @@ class MemoryToken(Fusion):
         return Injection(memory=token[:, :, None].expand(-1, -1, 2, -1), layers=self.layers)
 
 
-class FactorFusion(Fusion):
-    """Fusions with ``rank`` maps W_v^j of the value vectors and as many maps W_z^j of the latent variable.
+class TensorProduct(Fusion):
+    """Eq. 9: ``rank`` maps W_v^j of the value vectors and as many maps W_z^j of the latent variable, both summed.
 
     ``identity`` starts with maps W_v^j that sum to I, ``normal`` draws all weights from N(0, initial_std²). ``affine``
     gives every map a bias; the released code has two per map, whose sum is what matters.
@@ -349,51 +340,34 @@ class FactorFusion(Fusion):
         if config.fusion_init == "identity":
             with torch.no_grad():
                 self.text_factor.copy_((torch.eye(width) / rank).expand_as(self.text_factor))
-            nn.init.normal_(self.latent_factor, std=self.latent_std(width, initial_std) * (rank * size) ** -0.5)
+            # sum_j W_z^j z has a standard deviation of 1 at first, or, where it is added, that of a value vector.
+            std = initial_std * width**0.5 if config.fusion == "add" else 1.0
+            nn.init.normal_(self.latent_factor, std=std * (rank * size) ** -0.5)
         else:
             # The released code appends a constant 1 to v and z; its weights are drawn like all others.
             for factor in (self.text_factor, self.latent_factor, self.text_bias, self.latent_bias):
                 if factor is not None:
                     nn.init.normal_(factor, std=initial_std)
 
-    @staticmethod
-    def latent_std(width: int, initial_std: float) -> float:
-        """Returns the standard deviation of sum_j W_z^j z at the start, for z from N(0, I) and ``identity``."""
-        return 1.0
-
-    def summed_maps(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Returns sum_j W_z^j z (N x L x d), and sum_j W_v^j (L x d x d) with its bias (L x d)."""
-        latent = torch.einsum("nlk,ldk->nld", z, self.latent_factor.sum(1))
-        if self.text_bias is None or self.latent_bias is None:
-            return latent, self.text_factor.sum(1), None
-        return latent + self.latent_bias.sum(1), self.text_factor.sum(1), self.text_bias.sum(1)
+    @override
+    def inject(self, z: Tensor) -> Injection:
+        gate = torch.einsum("nlk,ldk->nld", z, self.latent_factor.sum(1))
+        if self.latent_bias is not None:
+            gate = gate + self.latent_bias.sum(1)
+        bias = None if self.text_bias is None else self.text_bias.sum(1)
+        return Injection(gate=gate, values=self.text_factor.sum(1), value_bias=bias, layers=self.layers)
 
 
-class TensorProduct(FactorFusion):
-    """Eq. 9: one map of the value vectors and one gate per layer."""
+class Addition(TensorProduct):
+    """The same maps, added in place of multiplied."""
 
     @override
     def inject(self, z: Tensor) -> Injection:
-        gate, values, bias = self.summed_maps(z)
-        return Injection(gate=gate, values=values, value_bias=bias, layers=self.layers)
+        product = super().inject(z)
+        return replace(product, gate=None, shift=product.gate)
 
 
-class Addition(FactorFusion):
-    """The sum in place of the product, of the same maps."""
-
-    @staticmethod
-    @override
-    def latent_std(width: int, initial_std: float) -> float:
-        """Returns the standard deviation of a value vector's entries, so that z does not drown them at first."""
-        return initial_std * width**0.5
-
-    @override
-    def inject(self, z: Tensor) -> Injection:
-        shift, values, bias = self.summed_maps(z)
-        return Injection(shift=shift, values=values, value_bias=bias, layers=self.layers)
-
-
-class LowRankProduct(FactorFusion):
+class LowRankProduct(TensorProduct):
     """The low-rank product of Liu et al. 2018: ``rank`` maps of the value vectors, each with its own gate."""
 
     @override
@@ -412,7 +386,7 @@ FUSIONS: Mapping[FusionName, type[Fusion]] = {
     "low_rank": LowRankProduct,
     "add": Addition,
     "memory": MemoryToken,
-    "none": NoFusion,
+    "none": Fusion,
 }
 
 # Source and text of a conditional task

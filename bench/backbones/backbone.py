@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,13 @@ VOCABULARY_PADDING = 128
 
 
 class Backbone(TransformerStack):
-    """A Hugging Face model with a language-modelling head as encoder and decoder of a text VAE."""
+    """A Hugging Face model with a language-modelling head as encoder and decoder of a text VAE.
+
+    Class attributes:
+        attention_name: name of the self-attention module in a decoder block.
+    """
+
+    attention_name: ClassVar[str]
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
         super().__init__(model, tokenizer)
@@ -42,13 +48,9 @@ class Backbone(TransformerStack):
         """The map from hidden states to the scores of all tokens."""
         return cast(nn.Linear, self.model.lm_head)
 
-    @abstractmethod
     def decoder_blocks(self) -> Sequence[nn.Module]:
-        """Returns the blocks of the decoder."""
-
-    @abstractmethod
-    def decoder_attention(self) -> Sequence[nn.Module]:
-        """Returns the self-attention module of every decoder block."""
+        """Returns the blocks of the decoder, which are all blocks unless the encoder has its own."""
+        return self.blocks()
 
     @abstractmethod
     def merge_value_map(self, block: Any, value_map: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
@@ -84,8 +86,8 @@ class Backbone(TransformerStack):
         self._set_index("gate_index", layers)
 
     def _set_index(self, name: str, layers: Sequence[int]) -> None:
-        for layer, attention in enumerate(self.decoder_attention()):
-            setattr(attention, name, layers.index(layer) if layer in layers else None)
+        for layer, block in enumerate(self.decoder_blocks()):
+            setattr(getattr(block, self.attention_name), name, layers.index(layer) if layer in layers else None)
 
     def merged_value_maps(self, injection: Injection) -> dict[int, dict[str, Tensor]]:
         """Returns the weights that replace those of decoder blocks: by the block's index, by name in the block."""

@@ -63,6 +63,7 @@ class DecoderOnly(Backbone):
     """GPT-2 as encoder and decoder."""
 
     model_class = InjectedGPT2
+    attention_name = "attn"
 
     def __init__(self, model: InjectedGPT2, tokenizer: Tokenizer) -> None:
         super().__init__(model, tokenizer)
@@ -92,14 +93,6 @@ class DecoderOnly(Backbone):
     @override
     def blocks(self) -> Sequence[nn.Module]:
         return cast("Sequence[nn.Module]", self.model.transformer.h)
-
-    @override
-    def decoder_blocks(self) -> Sequence[nn.Module]:
-        return self.blocks()
-
-    @override
-    def decoder_attention(self) -> Sequence[nn.Module]:
-        return [block.attn for block in self.model.transformer.h]
 
     @override
     def encode(self, batch: Batch) -> EncoderOutput:

@@ -63,6 +63,7 @@ class EncoderDecoder(Backbone):
     """BART; every text has a condition."""
 
     model_class = InjectedBart
+    attention_name = "self_attn"
 
     @classmethod
     @override
@@ -113,10 +114,6 @@ class EncoderDecoder(Backbone):
     @override
     def decoder_blocks(self) -> Sequence[nn.Module]:
         return cast("Sequence[nn.Module]", self.model.model.decoder.layers)
-
-    @override
-    def decoder_attention(self) -> Sequence[nn.Module]:
-        return [block.self_attn for block in self.model.model.decoder.layers]
 
     @override
     def encode(self, batch: Batch) -> EncoderOutput:

@@ -22,7 +22,7 @@ def factors(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
     def record(values: Tensor, p: float) -> Tensor:
         dropped = drop(values, p)
-        # A weight of 0 tells nothing, and needs no factor.
+        # The factor of a weight of 0 is unknown and has no effect.
         recorded.append(torch.where(values == 0, 0, dropped / values).detach())
         return dropped
 

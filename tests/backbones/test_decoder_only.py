@@ -243,7 +243,7 @@ class TestLikelihood:
                 nonlocal largest
                 result = func(*args, **(kwargs or {}))
                 made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor) and leaf.dim() > 1]
-                # Of a vocabulary's size, but no weights.
+                # Tensors with the size of the vocabulary that are no weights.
                 sizes = [len(t) for t in made if t.shape[-1] == backbone.vocabulary_size and len(t) != width]
                 largest = max([largest, *sizes])
                 return result
@@ -377,7 +377,7 @@ class TestGeneration:
 
         many = replace(injection, logits=injection.logits.expand(n, -1))
         texts = gpt2.generate(n, many, DecodingSpec(max_tokens=1, **options), seed=0)
-        # Special tokens are left out of texts: an empty text was one of them.
+        # An empty text stands for a special token, which texts do not contain.
         first = torch.tensor([text[0] if text else gpt2.tokenizer.pad for text in texts])
         counts = torch.bincount(first, minlength=len(scores))
         special = [gpt2.tokenizer.pad, gpt2.tokenizer.bos, gpt2.tokenizer.eos]

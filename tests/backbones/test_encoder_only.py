@@ -208,5 +208,5 @@ def test_minilm_equals_transformers() -> None:
     assert (encoder.n_layers, encoder.width, encoder.vocabulary_size) == (6, 384, 30522)
     texts = (*TEXTS, "Naïve café-goers aren't re-reading 3,000 pages!", "冬の朝", "")
     assert encoder.tokenizer.encode(texts) == BertTokenizer.from_pretrained(folder)(list(texts))["input_ids"]
-    # Six layers of float32 through another attention kernel, in a padded batch.
+    # Six layers in float32 with a different attention kernel, in a padded batch.
     assert_like_transformers(encoder, texts, 2e-5)

@@ -24,7 +24,7 @@ from tests.pretrained_models import BYTES, POSITIONS, SPECIAL
 
 SOURCES = ("where is the cat ?", "who", "what does a dog do all day ?")
 TARGETS = ("on the mat", "nobody knows", "it runs")
-# The same float32 weights through another attention kernel.
+# The same float32 weights with a different attention kernel.
 CLOSE: dict[str, Any] = {"rtol": 0, "atol": 1e-5}
 
 KINDS: tuple[BackboneKind, ...] = ("decoder-only", "encoder-decoder")
@@ -196,7 +196,7 @@ def test_every_system_works_with_it(save: Save, kind: BackboneKind, name: str) -
     assert len(set(map(tuple, texts))) > 1
 
 
-# --- mistakes -----------------------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------------------------
 
 
 def one_line(kind: BackboneKind, folder: Path) -> str:

@@ -24,7 +24,7 @@ RANK = 3
 
 
 def products(run: Callable[[], object]) -> int:
-    # The one kernel whose products are counted whatever the sizes of keys and values.
+    # Only this kernel is counted for all sizes of keys and values.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()
@@ -73,6 +73,6 @@ def test_with_a_cache_the_low_rank_product_maps_each_token_once(make_system: Cal
     heads = 2
     extra = [generating(system, injection, n) - generating(system, Injection(), n) for n in (10, 11, 12)]
     growth = [later - earlier for earlier, later in pairwise(extra)]
-    step = 2 * (heads - 1) * WIDTH  # one more key (BOS is the first), attended to as whole vectors
+    step = 2 * (heads - 1) * WIDTH  # one more key (BOS is the first) and its full-width value vector
     assert growth[1] - growth[0] == TEXTS * DEPTH * step
     assert growth[0] == TEXTS * DEPTH * (2 * RANK * WIDTH**2 + step * 11)

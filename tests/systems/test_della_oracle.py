@@ -13,7 +13,7 @@ from bench.specs import DecodingSpec
 from della.model import Della
 from tests.systems.literal_della import LiteralDella, sources_of
 
-# Everything runs in float64, where both sides agree to rounding; 1e-5 is what the contract asks for in float32.
+# In float64 both sides agree to rounding; in float32 the contract demands 1e-5.
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 
 STORY = {"kind": "decoder-only", "conditional": True}
@@ -119,9 +119,9 @@ def test_gradients_of_the_loss(system: Della, data: Batch) -> None:
     gradients = torch.autograd.grad(expected, list(system.parameters()), allow_unused=True)
     for name, gradient in zip(_names(system), gradients, strict=True):
         if gradient is None:
-            # W_hh of the first layer meets only the zero state; ours multiplies it by zero.
+            # W_hh of the first layer is multiplied only by the zero state.
             gradient = torch.zeros_like(ours[name])
-        # Sums over all tokens of two texts: rounding of the two orders of summation differs a little more.
+        # The tolerance is larger because the order of summation over tokens differs.
         torch.testing.assert_close(ours[name], gradient, rtol=1e-7, atol=1e-8, msg=lambda text, n=name: f"{n}: {text}")
 
 

@@ -22,7 +22,7 @@ from bench.batch import Batch
 from bench.interface import System
 from bench.specs import DecodingSpec
 
-# Both sides agree to rounding; 1e-5 is what the contract asks for in float32.
+# In float64 both sides agree to rounding; in float32 the contract demands 1e-5.
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 SIZE = 4
 
@@ -148,7 +148,7 @@ def test_gradients_of_the_loss(optimus: Make, batch: Batch, injection: str) -> N
         expected = expected + kl - oracle.log_likelihood(ids, z)
     theirs = torch.autograd.grad(expected, list(parameters.values()))
     for name, gradient, expected_gradient in zip(parameters, ours, theirs, strict=True):
-        # Sums over all tokens of all texts: rounding of the two orders of summation differs a little more.
+        # The tolerance is larger because the order of summation over tokens differs.
         torch.testing.assert_close(
             gradient, expected_gradient, rtol=1e-7, atol=1e-8, msg=lambda text, n=name: f"{n}: {text}"
         )

@@ -25,7 +25,7 @@ from tests.released_della import BOS, EOS, PAD, VOCABULARY, Layer, ReleasedDella
 TEXTS = ("the cat sat on the mat .", "a dog", "no", "the quick brown fox jumps over it")
 SOURCES = ("where is it ?", "what does it do", "the fox and the lazy dog .", "who")
 
-# In float64 both sides agree to rounding; in float32, as checkpoints are, to what 3 layers and 300 nats leave of it.
+# In float64 both sides agree to rounding; in float32, the data type of checkpoints, to the rounding of 300 nats.
 TOLERANCE = {torch.float64: {"rtol": 1e-9, "atol": 1e-9}, torch.float32: {"rtol": 1e-5, "atol": 1e-5}}
 
 

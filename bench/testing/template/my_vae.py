@@ -36,16 +36,16 @@ class MyVAE(InjectedSystem):
         self.projection = nn.Linear(config.latent_size, backbone.width, bias=False)
 
     def encode(self, batch: Batch) -> Posterior:
-        """Returns q(z | x), from what the backbone's encoder makes of the first token."""
+        """Returns q(z | x), computed from the first token's state in the backbone's encoder pass."""
         statistics = self.posterior(self.backbone.encode(batch).first_token_state)
         return GaussianPosterior(Gaussian.from_parameters(statistics, mean_transform=self.posterior_mean))
 
     def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
-        """Draws n samples of p(z) = N(0, I), for every condition or in all."""
+        """Draws n samples of p(z) = N(0, I) for every condition, or n in total without condition."""
         texts = 1 if condition is None else len(condition)
         mean = self.projection.weight.new_zeros(texts, self.config.latent_size)
         return sample_gaussian_prior(standard_normal_like(mean), n, generator)
 
     def inject(self, path: LatentPath) -> Injection:
-        """Returns what z adds to the decoder; see `Injection` for the other places it may enter."""
+        """Returns what z adds to the decoder; see `Injection` for the other places where it may enter."""
         return Injection(embedding=self.projection(path.z[0].flatten(0, 1)))
