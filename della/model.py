@@ -155,7 +155,7 @@ class Della(InjectedSystem):
 
     @override
     def encode(self, batch: Batch) -> Posterior:
-        """Returns q(z_1 .. z_L | x, c) after one bidirectional pass over each of x and c."""
+        """Returns q(z_1 .. z_L | x, c), Eq. 8 and 12, after one bidirectional pass over each of x and c."""
         batch = self.pairs.text_to_encode(batch)
         c = None if batch.condition is None else self._representations(batch.condition)
         return HierarchicalPosterior(
@@ -181,7 +181,7 @@ class Della(InjectedSystem):
 
     @override
     def inject(self, path: LatentPath) -> Injection:
-        """Fuses each layer's latent variable, or the one that all layers share, with the layer's value vectors."""
+        """Fuses each layer's latent variable, or the shared one, with the layer's value vectors (Eq. 9)."""
         z = torch.stack(path.z, dim=2).flatten(0, 1)
         return self.fusion.inject(z.expand(-1, len(self.fusion.layers), -1))
 
