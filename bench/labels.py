@@ -36,7 +36,7 @@ def parse_call(text: str) -> tuple[str, dict[str | int, Any]]:
         try:
             # YAML reads 1.0e-5 as a number, but not 1e-5.
             arguments[key_or_position] = float(scalar) if POWER_OF_TEN.fullmatch(scalar) else yaml.safe_load(scalar)
-        except (yaml.YAMLError, ValueError):  # the latter for a date that does not exist
+        except (yaml.YAMLError, ValueError, RecursionError):  # ValueError for a date that does not exist
             raise BenchError(f"{text!r}: not a value: {scalar}") from None
     return name.strip(), arguments
 

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
-from collections.abc import Generator, Iterator, Mapping
+from collections import Counter
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from typing_extensions import override
 
 from bench.errors import BenchError, did_you_mean
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 INPUT_WIDTH = 80
 """Longest wrong input that an error message quotes."""
+
+LONGEST_LINE = 2**24
+"""Bytes of the longest line that is read; its tokens need about 50 times as much memory."""
+
+COMPRESSION = 200
+"""Largest ratio of an unpacked file to its gzip file; that of texts is below 20, that of a gzip bomb near 1000."""
+
+_HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_bytes(path: Traversable) -> bytes:
@@ -53,12 +64,18 @@ def read_lines(path: Path) -> Generator[tuple[int, str]]:
     skipped.
 
     Raises:
-        BenchError: the file cannot be read, or a line is not UTF-8.
+        BenchError: the file cannot be read, unpacks to much more than texts do, or a line is not UTF-8 or too long.
     """
-    number = 0
+    number = unpacked = 0
+    packed = path.suffix == ".gz"
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+        with gzip.open(path) if packed else path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
+                if len(line) > LONGEST_LINE:
+                    raise BenchError(f"{path}, line {number}: longer than {LONGEST_LINE >> 20} MiB.")
+                unpacked += len(line)
+                if packed and unpacked > max(LONGEST_LINE, COMPRESSION * path.stat().st_size):
+                    raise BenchError(f"{path}: more than {COMPRESSION} times as large unpacked; texts are not.")
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 yield number, text.removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
@@ -76,15 +93,44 @@ def parse_json(text: str | bytes, where: str) -> Any:
     """Returns the value that a JSON text holds.
 
     Raises:
-        BenchError: it is not JSON; ``where`` is named.
+        BenchError: it is not JSON, an object has a field twice, or it is nested too deeply; ``where`` is named.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_fields_once)
+    except BenchError as error:
+        raise BenchError(f"{where}: {error}") from None
+    except RecursionError:
+        raise BenchError(f"{where}: nested too deeply.") from None
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
         raise BenchError(f"{where}: not JSON: {error.msg} at {line}column {error.colno}.") from error
     except ValueError as error:  # not UTF-8, or a number of too many digits
         raise BenchError(f"{where}: not JSON: {error}.") from error
+
+
+def _fields_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        _check_unique(key for key, _ in pairs)
+    return fields
+
+
+def _check_unique(keys: Iterable[Hashable]) -> None:
+    if twice := [key for key, count in Counter(keys).items() if count > 1]:
+        raise BenchError(f"{str(twice[0])!r} is given twice.")
+
+
+def text_of(value: object, where: str) -> str:
+    r"""Returns a value of a JSON file that must be a text.
+
+    Raises:
+        BenchError: it is something else, or holds half a surrogate pair (``"\\ud83d"``), which is not a character.
+    """
+    if not isinstance(value, str):
+        raise BenchError(f"{where}: expected text, got {type(value).__name__}.")
+    if not value.isascii() and _HALF_SURROGATE.search(value):
+        raise BenchError(f"{where}: half a surrogate pair, which is not a character.")
+    return value
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -100,14 +146,29 @@ def read_yaml(path: Traversable) -> dict[str, Any]:
     """Returns the mapping that a YAML file holds.
 
     Raises:
-        BenchError: the file cannot be read, is not YAML, or holds something else.
+        BenchError: the file cannot be read, is not YAML, has a key twice, is nested too deeply, or holds something
+            else.
     """
     text = read_text(path)
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _YamlLoader)  # noqa: S506  # a safe loader
+    except BenchError as error:
+        raise BenchError(f"{path}: {error}") from None
+    except RecursionError:
+        raise BenchError(f"{path}: nested too deeply.") from None
     except (yaml.YAMLError, ValueError) as error:  # the latter for a date that does not exist
         raise BenchError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     return _mapping(content, path)
+
+
+class _YamlLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping; YAML's own loader takes the last."""
+
+    @override
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        _check_unique(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        return node
 
 
 def _mapping(content: object, path: Traversable) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -36,9 +36,9 @@ class Scale(Spec):
     """
 
     description: str = ""
-    limits: dict[Split, int] = Field(default_factory=dict)
-    max_tokens: int = 256
-    max_source_tokens: int = 256
+    limits: dict[Split, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    max_tokens: int = Field(256, ge=3)
+    max_source_tokens: int = Field(256, ge=3)
     tokenizer: TokenizerSpec = TokenizerSpec()
     backbone: BackboneSpec = BackboneSpec()
     encoder: EncoderSpec = EncoderSpec()

@@ -6,11 +6,20 @@ checksum of its data identify the run. This module imports neither torch nor any
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from bench.errors import BenchError
 from bench.identity import digest
@@ -33,9 +42,9 @@ NO_IDENTITY = (
 
 
 class Spec(BaseModel):
-    """A frozen piece of a specification; an unknown key is an error."""
+    """A frozen piece of a specification; an unknown key and a number that is not finite are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class SystemConfig(Spec):
@@ -108,7 +117,7 @@ class TaskSpec(Spec):
 
     name: str
     source: DataSource = "grammar"
-    limits: dict[Literal["train", "valid", "test"], int] = {}
+    limits: dict[Literal["train", "valid", "test"], Annotated[int, Field(ge=1)]] = {}
     max_tokens: int = Field(256, ge=3)
     max_source_tokens: int = Field(256, ge=3)
     conditional: bool = False
@@ -203,7 +212,7 @@ class TrainingSpec(Spec):
         learning_rate: peak of AdamW's, after a linear warm-up over ``warmup`` of all steps, then constant.
         weight_decay: of weight matrices.
         warmup: fraction of all steps.
-        clip_norm: gradients are scaled down to this norm.
+        clip_norm: gradients are scaled down to this norm; None does not scale them.
         precision: ``auto`` is bf16 autocast on GPUs that have it, else fp32.
         compile: whether ``torch.compile`` compiles the blocks of the stack, which takes a minute or two.
         activation_checkpointing: whether the backward pass recomputes the activations of each block instead of storing
@@ -217,11 +226,18 @@ class TrainingSpec(Spec):
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.1, ge=0, le=1)
-    clip_norm: float = Field(1.0, gt=0)
+    clip_norm: float | None = Field(1.0, gt=0)
     precision: Precision = "auto"
     compile: bool = Field(False, exclude_if=lambda compile: not compile)
     activation_checkpointing: bool = False
     checkpoint_seconds: float = Field(60.0, ge=0)
+
+    @field_validator("clip_norm", mode="before")
+    @classmethod
+    def _finite(cls, norm: object) -> object:
+        if norm == math.inf:
+            raise ValueError("must be finite; null switches clipping off.")
+        return norm
 
 
 class ScoringSpec(Spec):
@@ -265,6 +281,12 @@ class DecodingSpec(Spec):
     max_tokens: int = Field(128, ge=1)
     min_tokens: int = Field(0, ge=0)
     repetition_penalty: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _can_end(self) -> DecodingSpec:
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens is {self.min_tokens}, above max_tokens, {self.max_tokens}.")
+        return self
 
 
 class ModelSpec(Spec):

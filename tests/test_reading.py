@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ConfigDict
 
 from bench.errors import BenchError
-from bench.reading import parse_as, parse_json, read_json, read_lines, read_text, read_yaml
+from bench.reading import (
+    LONGEST_LINE,
+    parse_as,
+    parse_json,
+    read_json,
+    read_lines,
+    read_text,
+    read_yaml,
+    text_of,
+)
 
 
 class Strict(BaseModel):
@@ -63,6 +74,55 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, read: object) -> None:
 )
 def test_text_that_is_not_json(text: str | bytes, reason: str) -> None:
     assert error_of(parse_json, text, "here").startswith(f"here: not JSON: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"a": 1, "b": 2, "a": 1}', "'a' is given twice."),
+        ('{"c": [{"a": 1, "a": 2}]}', "'a' is given twice."),
+        ("[" * 100_000, "nested too deeply."),
+    ],
+)
+def test_json_and_yaml_that_are_ambiguous_or_too_deep(tmp_path: Path, text: str, reason: str) -> None:
+    assert error_of(parse_json, text, "here") == f"here: {reason}"
+    (tmp_path / "a.yaml").write_text(text)
+    assert error_of(read_yaml, tmp_path / "a.yaml") == f"{tmp_path / 'a.yaml'}: {reason}"
+
+
+def test_yaml_may_replace_what_it_merges(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "base: &base {x: 1, y: 2}\nchild: &child {<<: *base, x: 3}\nlast: {<<: *child, y: 4}"
+    )
+    assert read_yaml(tmp_path / "a.yaml")["last"] == {"x": 3, "y": 4}
+
+
+def test_a_line_that_is_too_long_is_named(tmp_path: Path) -> None:
+    line = random.Random(0).randbytes(LONGEST_LINE).hex()[: LONGEST_LINE + 1]
+    (tmp_path / "a.txt").write_text(f"fine\n{line[:-2]}\n{line}\n")
+    lines = read_lines(tmp_path / "a.txt")
+    assert [len(next(lines)[1]) for _ in range(2)] == [4, LONGEST_LINE - 1]
+    assert error_of(next, lines) == f"{tmp_path / 'a.txt'}, line 3: longer than 16 MiB."
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"), [("", "line 1: longer than 16 MiB."), ("\n", "more than 200 times as large")]
+)
+def test_a_gzip_bomb_is_named_before_it_fills_the_memory(tmp_path: Path, line: str, reason: str) -> None:
+    path = tmp_path / "a.txt.gz"
+    with gzip.open(path, "wt") as file:
+        for _ in range(100):
+            file.write("a" * 2**20 + line)
+    tracemalloc.start()
+    assert reason in error_of(lambda: [len(text) for _, text in read_lines(path)])
+    assert tracemalloc.get_traced_memory()[1] < 4 * LONGEST_LINE
+    tracemalloc.stop()
+
+
+def test_a_text_is_made_of_characters() -> None:
+    assert text_of("né 🙂", "here") == "né 🙂"
+    assert error_of(text_of, None, "here") == "here: expected text, got NoneType."
+    assert error_of(text_of, "é \udc00", "here") == "here: half a surrogate pair, which is not a character."
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ ReuseOption = Annotated[
         help="Use records and checkpoints of any code, or of none; by default, those of other code are an error.",
     ),
 ]
+SEED_DIGITS = 18
+"""Digits of the longest seed."""
+
 DecodingOption = Annotated[str, typer.Option(help="sample, greedy or beam, each with :key=value,...; or paper.")]
 
 
@@ -87,7 +90,7 @@ def _parse_seeds(text: str) -> list[int]:
     from bench.labels import split_list
 
     for seed in split_list(text):
-        if not seed.isdecimal():
+        if not (seed.isascii() and seed.isdecimal() and len(seed) <= SEED_DIGITS):
             raise BenchError(f"--seeds: {seed!r} is not a seed; allowed are whole numbers from 0, for example 0,1,2.")
     return [int(seed) for seed in split_list(text)]
 

@@ -195,7 +195,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.spec.learning_rate * min(1.0, (step + 1) / max(1.0, self.spec.warmup * self.total_steps))
         logged = torch.stack([self._accumulate(part, step, noise) for part in batch]).sum(0)
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.spec.clip_norm)
+        if self.spec.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.spec.clip_norm)
         for parameter in frozen:
             parameter.grad = None
         self.optimizer.step()

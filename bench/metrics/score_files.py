@@ -16,7 +16,7 @@ from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
 from bench.metric import Score
 from bench.metrics.text import TEXT_METRICS, TextMetric, TextSet
-from bench.reading import parse_json, read_lines
+from bench.reading import parse_json, read_lines, text_of
 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz")
 TEXT_FIELDS = ("text", "target")
@@ -146,16 +146,14 @@ def _text(path: Path, number: int, entry: Any, fields: Sequence[str]) -> str:
             raise BenchError(
                 f"{path}, line {number}: no field {' or '.join(map(repr, fields))}; it has: {', '.join(entry)}"
             )
-        entry = entry[field]
-    if not isinstance(entry, str):
-        raise BenchError(f"{path}, line {number}: expected a string, got {type(entry).__name__}")
-    return entry
+        return text_of(entry[field], f"{path}, line {number}: field {field!r}")
+    return text_of(entry, f"{path}, line {number}")
 
 
 def _references(path: Path, number: int, entry: Any) -> tuple[str, ...]:
     if not (isinstance(entry, dict) and "references" in entry):
         return (_text(path, number, entry, REFERENCE_FIELDS),)
     group = entry["references"]
-    if not (isinstance(group, list) and group and all(isinstance(text, str) for text in group)):
-        raise BenchError(f"{path}, line {number}: 'references' is not a list of one or more strings")
-    return tuple(group)
+    if not (isinstance(group, list) and group):
+        raise BenchError(f"{path}, line {number}: 'references' is not a list of one or more texts.")
+    return tuple(text_of(text, f"{path}, line {number}: field 'references'") for text in group)

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from bench.errors import BenchError, did_you_mean
-from bench.reading import parse_json, read_lines
+from bench.reading import parse_json, read_lines, text_of
 from bench.tasks.data import SPLITS, Example, Kind, Split
 
 _SUFFIXES: Mapping[Kind, tuple[str, ...]] = {
@@ -119,11 +119,6 @@ def _text_field(fields: Mapping[str, object], name: str, where: str) -> str:
     if name not in fields:
         present = ", ".join(map(repr, fields)) or "none"
         raise BenchError(f"{where}: field {name!r} is missing.{did_you_mean(name, fields)} Fields there: {present}.")
-    value = fields[name]
-    if not isinstance(value, str):
-        raise BenchError(f"{where}: field {name!r} must be text, not {type(value).__name__}.")
-    if not value.strip():
+    if not (text := text_of(fields[name], f"{where}: field {name!r}")).strip():
         raise BenchError(f"{where}: field {name!r} is empty.")
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise BenchError(f"{where}: field {name!r} holds half a surrogate pair, which is not a character.")
-    return value
+    return text

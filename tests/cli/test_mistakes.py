@@ -34,6 +34,18 @@ NAMES = {
 VALUES = {
     "option of a system": (("show", "embed:latent_sise=3"), "unknown key 'latent_sise'. Did you mean 'latent_size'?"),
     "value of an option": (("show", "embed:latent_size=big"), "latent_size: Input should be a valid integer"),
+    "endless number": (("show", "embed:latent_size=1e400"), "latent_size: Input should be a finite number (got inf)."),
+    "endless target": (
+        (*MINE, "--systems", "embed+free-bits:.inf"),
+        "target: Input should be a finite number (got inf)",
+    ),
+    "no number": ((*MINE, "--systems", "embed+free-bits:.nan"), "target: Input should be a finite number (got nan)."),
+    "decoding that cannot end": (
+        (*MINE, "--decoding", "sample:min_tokens=50,max_tokens=10"),
+        "min_tokens is 50, above max_tokens, 10.",
+    ),
+    "endless temperature": ((*MINE, "--decoding", "sample:temperature=.inf"), "temperature: Input should be a finite"),
+    "seed of too many digits": ((*MINE, "--seeds", "1" * 5000), "is not a seed"),
     "value that is none": (("show", "embed:latent_size=["), "not a value: ["),
     "option of an objective": (
         (*MINE, "--systems", "embed+cyclical:cycels=2"),
@@ -117,6 +129,25 @@ FILES = {
     ),
     "unknown task of a scale": ("micro.yaml", "tasks: {snil: {}}", "'snil'. Did you mean 'snli'?"),
     "value out of range": ("micro.yaml", "training: {epochs: 0}", "training.epochs: Input should be greater than"),
+    "endless number": (
+        "micro.yaml",
+        "training: {learning_rate: .inf}",
+        "training.learning_rate: Input should be a finite number (got inf).",
+    ),
+    "endless norm": (
+        "micro.yaml",
+        "training: {clip_norm: .inf}",
+        "training.clip_norm: must be finite; null switches clipping off.",
+    ),
+    "decoding that cannot end": (
+        "micro.yaml",
+        "decoding: {min_tokens: 200}",
+        "decoding: min_tokens is 200, above max_tokens, ",
+    ),
+    "no texts": ("micro.yaml", "limits: {train: 0}", "limits.train: Input should be greater than or equal to 1"),
+    "less than no texts": ("micro.yaml", "limits: {train: -1}", "limits.train: Input should be greater than or equal"),
+    "texts without tokens": ("micro.yaml", "max_tokens: 2", "max_tokens: Input should be greater than or equal to 3"),
+    "key twice": ("micro.yaml", "training: {epochs: 1, epochs: 2}", "micro.yaml: 'epochs' is given twice."),
     "heads that do not fit": (
         "micro.yaml",
         "backbone: {width: 15}",

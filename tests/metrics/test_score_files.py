@@ -135,8 +135,15 @@ def test_wrong_requests(write: Write) -> None:
         ("g.txt", b"fine\nbad \xff\n", "{}, line 2: not UTF-8 (byte 5 of the line)."),
         ("g.jsonl", '"fine"\n{"text": }\n', "{}, line 2: not JSON: Expecting value at column 10."),
         ("g.jsonl", '{"texts": "a"}\n', "{}, line 1: no field 'text' or 'target'; it has: texts"),
-        ("g.jsonl", '{"text": 3}\n', "{}, line 1: expected a string, got int"),
-        ("g.jsonl", "[]\n", "{}, line 1: expected a string, got list"),
+        ("g.jsonl", '{"text": 3}\n', "{}, line 1: field 'text': expected text, got int."),
+        ("g.jsonl", "[]\n", "{}, line 1: expected text, got list."),
+        (
+            "g.jsonl",
+            r'{"text": "a \ud83d b"}',
+            "{}, line 1: field 'text': half a surrogate pair, which is not a character.",
+        ),
+        ("g.jsonl", '{"text": "a", "text": "b"}\n', "{}, line 1: 'text' is given twice."),
+        ("g.jsonl", "[" * 100_000, "{}, line 1: nested too deeply."),
     ],
 )
 def test_bad_files(write: Write, name: str, content: str | bytes, message: str) -> None:
@@ -146,10 +153,13 @@ def test_bad_files(write: Write, name: str, content: str | bytes, message: str) 
 
 def test_bad_references(write: Write) -> None:
     generations = write("g.txt", "a\n")
-    for line in ('{"references": []}', '{"references": "a"}', '{"references": ["a", 1]}'):
+    for line in ('{"references": []}', '{"references": "a"}'):
         path = write("r.jsonl", line)
-        expected = f"{path}, line 1: 'references' is not a list of one or more strings"
+        expected = f"{path}, line 1: 'references' is not a list of one or more texts."
         assert error_of(generations, path) == expected
+    for line, message in (('["a", 1]', "expected text, got int."), (r'["\udc00"]', "half a surrogate pair, which")):
+        path = write("r.jsonl", f'{{"references": {line}}}')
+        assert error_of(generations, path).startswith(f"{path}, line 1: field 'references': {message}")
 
 
 def test_missing_and_broken_files(write: Write, tmp_path: Path) -> None:
