@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from bench.errors import BenchError
@@ -56,7 +57,7 @@ TASKS: Registry[Task] = Registry(
 
 
 def load_texts(spec: TaskSpec, data_folder: Path | None = None, seed: int = 0) -> TaskData:
-    """Returns the texts of a task.
+    """Returns the texts of a task; a process reads or draws the same texts once, unless their files change.
 
     Args:
         spec: task, source and limits. Of files the first texts up to the limit are read; a grammar draws as many as the
@@ -67,6 +68,22 @@ def load_texts(spec: TaskSpec, data_folder: Path | None = None, seed: int = 0) -
     Raises:
         BenchError: the task is unknown, a limit is below 1, the folder is missing, or the data are bad.
     """
+    return _load_texts(spec.model_dump_json(), data_folder, seed, _file_states(spec, data_folder))
+
+
+def _file_states(spec: TaskSpec, data_folder: Path | None) -> tuple[tuple[str, int, int], ...]:
+    """Returns name, time of change and size of each file that the texts may come from."""
+    if spec.source != "files" or data_folder is None:
+        return ()
+    files = [file for folder in (data_folder, data_folder / spec.name) for file in folder.glob("*") if file.is_file()]
+    return tuple(sorted((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+
+
+@lru_cache(maxsize=8)
+def _load_texts(
+    spec_json: str, data_folder: Path | None, seed: int, file_states: tuple[tuple[str, int, int], ...]
+) -> TaskData:
+    spec = TaskSpec.model_validate_json(spec_json)
     task = TASKS.get(spec.name)
     for split, limit in spec.limits.items():
         if limit < 1:

@@ -4,12 +4,14 @@ import gzip
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.errors import BenchError
 from bench.specs import TaskSpec
 from bench.tasks import Example, load_texts
+from bench.tasks import task as task_module
 from bench.tasks.data import SPLITS
 from bench.tasks.files import read_folder
 
@@ -285,3 +287,23 @@ def test_real_pairs_load_in_full(real_data: Path, where: tuple[str, ...], sizes:
     assert tuple(len(data.splits[split]) for split in SPLITS) == sizes
     assert all(example.source for split in SPLITS for example in data.splits[split])
     assert data.notes == ((f"texts of the folder {folder!r}",) if folder else ())
+
+
+def test_texts_are_read_once_unless_their_files_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text(f"one {split}\n")
+    reads: list[str] = []
+
+    def counted(*arguments: Any) -> Any:
+        reads.append(arguments[1])
+        return read_folder(*arguments)
+
+    monkeypatch.setattr(task_module, "read_folder", counted)
+    spec = TaskSpec(name="yelp", source="files")
+    data = load_texts(spec, tmp_path)
+    assert load_texts(spec, tmp_path) is data
+    assert reads == ["yelp"]
+    (tmp_path / "test.txt").write_text("another text\n")
+    assert [example.target for example in load_texts(spec, tmp_path).splits["test"]] == ["another text"]
+    assert load_texts(spec.model_copy(update={"limits": {"train": 1}}), tmp_path).splits["train"]
+    assert reads == ["yelp"] * 3
