@@ -1,6 +1,15 @@
-"""KL weights over the steps of a stage."""
+"""KL weights over the steps of a stage.
+
+``cyclical`` and ``zero-linear`` take time as continuous: a period is steps / cycles long, whole number or not, and a
+step has the weight of the time at which it starts. The released arrays count whole steps instead. Where a period or the
+zero part of it is not a whole number of steps, the two differ: with 997 steps and 4 cycles, the second period starts at
+time 249.25, so step 249 ends the first period here (weight 1), and starts the second there (weight 0). The released
+arrays have names of their own: ``cyclical-2019`` and ``zero-linear-2020``.
+"""
 
 from __future__ import annotations
+
+import math
 
 from pydantic import AliasChoices, Field, model_validator
 from typing_extensions import override
@@ -35,7 +44,10 @@ class Linear(Schedule):
 
 
 class Cyclical(Schedule):
-    """``cycles`` equal periods, each with a ramp from 0 to 1 over the fraction ``ratio``, then 1 (Fu et al. 2019)."""
+    """``cycles`` equal periods, each with a ramp from 0 to 1 over the fraction ``ratio``, then 1 (Fu et al. 2019).
+
+    Time is continuous; ``cyclical-2019`` counts steps as the authors' code does.
+    """
 
     cycles: int = Field(4, ge=1)
     ratio: float = Field(0.5, gt=0, le=1)
@@ -48,8 +60,8 @@ class Cyclical(Schedule):
 class ZeroLinear(Schedule):
     """``cycles`` equal periods, each 0 for the fraction ``zero``, a ramp over ``increase``, then 1 (Optimus).
 
-    Optimus is fine-tuned with one cycle and pre-trained with ten. As in its code, the weight of the ramp's first step
-    is still 0.
+    Optimus is fine-tuned with one cycle and pre-trained with ten. Time is continuous; ``zero-linear-2020`` counts steps
+    as its code does.
     """
 
     cycles: int = Field(1, ge=1)
@@ -67,10 +79,35 @@ class ZeroLinear(Schedule):
         return _cycle(step, self.cycles, self.zero, self.increase)
 
 
+class ReleasedCyclical(Cyclical):
+    """``cyclical`` in whole steps: the array of the code of Fu et al. (2019), ``frange_cycle_linear``."""
+
+    @override
+    def beta(self, step: StageStep) -> float:
+        return _released_cycle(step, self.cycles, 0.0, self.ratio)
+
+
+class ReleasedZeroLinear(ZeroLinear):
+    """``zero-linear`` in whole steps: the array of the code of Optimus, ``frange_cycle_zero_linear``."""
+
+    @override
+    def beta(self, step: StageStep) -> float:
+        return _released_cycle(step, self.cycles, self.zero, self.increase)
+
+
 def _cycle(step: StageStep, cycles: int, zero: float, increase: float) -> float:
     # In integers: by rounding, a period that is not a whole number of steps would begin one step late.
     position = step.number * cycles % step.total
     return min(1.0, max(0.0, (position - zero * step.total) / (increase * step.total)))
+
+
+def _released_cycle(step: StageStep, cycles: int, zero: float, increase: float) -> float:
+    # Period c starts at the step before its time, c * total / cycles rounded down; the ramp starts from 0 at the first
+    # step that is not before its time.
+    period = step.total / cycles
+    latest = ((step.number + 1) * cycles - 1) // step.total
+    position = step.number - latest * step.total // cycles
+    return min(1.0, max(0.0, (position - math.ceil(zero * period)) / (increase * period)))
 
 
 class TwoEpochCycle(Schedule):

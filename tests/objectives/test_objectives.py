@@ -28,7 +28,15 @@ from bench.objectives import (
     resolve_objective,
 )
 from bench.objectives.reductions import FirstGroup, LastGroup, MeanGroups, SumGroups
-from bench.objectives.schedules import Constant, Cyclical, Linear, TwoEpochCycle, ZeroLinear
+from bench.objectives.schedules import (
+    Constant,
+    Cyclical,
+    Linear,
+    ReleasedCyclical,
+    ReleasedZeroLinear,
+    TwoEpochCycle,
+    ZeroLinear,
+)
 from bench.specs import ObjectiveSpec, PartSpec
 from bench.systems import SYSTEMS
 from tests.objectives.kl_paths import path_of_groups
@@ -129,12 +137,61 @@ def test_the_papers_cycle_at_each_quarter_and_the_released_one(steps_per_epoch: 
     assert released[steps_per_epoch:-1] == pytest.approx(weights[steps_per_epoch + 1 :], abs=1e-12)
 
 
-def test_the_zero_linear_cycle_is_the_released_one_where_its_quarters_are_whole() -> None:
-    """Optimus counts positions of a period: 0 before ``ratio_zero`` of it, then 0 once more, then its increments."""
-    steps, cycles = 80, 2
-    period = steps // cycles
-    increments = [min(1.0, max(0, place - period // 2) / (period // 4)) for place in range(period)]
-    assert betas(ZeroLinear(cycles=cycles), 10, steps) == pytest.approx(increments * cycles, abs=1e-12)
+def released_array(total: int, cycles: int, zero: float, increase: float) -> list[float]:
+    """The array that the released code fills, in its order of operations.
+
+    ``frange_cycle_linear`` of Fu et al. (2019) is the case without a zero part; with one it is Optimus's
+    ``frange_cycle_zero_linear``. A weight is added up, a position of a cycle is rounded down to a step, and a later
+    cycle overwrites an earlier one.
+    """
+    filled = dict.fromkeys(range(total), 1.0)
+    period = total / cycles
+    increment = 1.0 / (period * increase)
+    for cycle in range(cycles):
+        weight, position = 0.0, 0
+        while weight <= 1.0 and int(position + cycle * period) < total:
+            rising = position >= period * zero
+            filled[int(position + cycle * period)] = weight if rising else 0.0
+            weight += increment if rising else 0.0
+            position += 1
+    return [*filled.values()]
+
+
+STEPS = [*range(1, 130), 249, 997, 1000, 4321]
+
+
+@pytest.mark.parametrize("cycles", [1, 3, 4, 7, 10])
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 1.0])
+def test_the_released_cyclical_array(cycles: int, ratio: float) -> None:
+    schedule = ReleasedCyclical(cycles=cycles, ratio=ratio)
+    for total in STEPS:
+        expected = released_array(total, cycles, 0.0, ratio)
+        assert betas(schedule, 1, total) == pytest.approx(expected, abs=1e-9), total  # theirs adds up to 4,321 times
+
+
+@pytest.mark.parametrize("cycles", [1, 3, 4, 7, 10])
+@pytest.mark.parametrize("shares", [(0.5, 0.25), (0.3, 0.5), (0.25, 0.75), (0.5, 0.5)])
+def test_the_released_zero_linear_array(cycles: int, shares: tuple[float, float]) -> None:
+    zero, increase = shares
+    schedule = ReleasedZeroLinear(cycles=cycles, zero=zero, increase=increase)
+    for total in STEPS:
+        expected = released_array(total, cycles, zero, increase)
+        assert betas(schedule, 1, total) == pytest.approx(expected, abs=1e-9), total
+
+
+def test_continuous_time_and_released_steps_differ_where_a_period_is_no_whole_number() -> None:
+    """The second of four periods of 997 steps starts at time 249.25."""
+    step = StageStep(249, 1, 997)
+    assert [schedule().beta(step) for schedule in (Cyclical, ReleasedCyclical)] == [1.0, 0.0]
+    assert [schedule(cycles=4).beta(step) for schedule in (ZeroLinear, ReleasedZeroLinear)] == [1.0, 0.0]
+
+
+def test_continuous_time_and_released_steps_agree_where_the_parts_of_a_period_are_whole_numbers() -> None:
+    for continuous, released in (
+        (Cyclical(), ReleasedCyclical()),
+        (ZeroLinear(cycles=4), ReleasedZeroLinear(cycles=4)),
+    ):
+        assert betas(continuous, 10, 80) == pytest.approx(betas(released, 10, 80), abs=1e-12)
 
 
 def test_an_odd_number_of_epochs_ends_in_the_minimum() -> None:
