@@ -100,7 +100,7 @@ class Posterior(ABC):
 
     @abstractmethod
     def log_prob(self, path: LatentPath) -> Tensor:
-        """Scores samples drawn from anybody's posterior: log q per group (B x n x G).
+        """Scores samples that may come from any posterior: log q per group (B x n x G).
 
         ``path.z`` may have a first axis of 1, which is broadcast over the texts of this posterior: so the aggregated
         posterior sees every sample under every text.

@@ -21,12 +21,12 @@ def rescore(runs: Sequence[StoredRun], data_folder: Path | None = None) -> list[
     """Replaces the text metrics of finished runs and writes their records; everything else in them stays.
 
     Args:
-        runs: recorded runs with their generations beside them; those without generations are left alone. Only the
-            texts of these are read: sources and references come from the data.
-        data_folder: holds the folders of the tasks whose texts come from files.
+        runs: recorded runs; those without a file of generations stay as they are. Sources and references come from
+            the data of the task, not from that file.
+        data_folder: parent of the task folders, for runs on texts from files.
 
     Raises:
-        BenchError: the texts found now are not those of the record, or a file cannot be read or written.
+        BenchError: the data differ from those of the record, or a file cannot be read or written.
     """
     rescored = []
     for run in runs:
@@ -47,11 +47,11 @@ def _rescore(run: StoredRun, generations: Sequence[str], data_folder: Path | Non
     measurement = Measurement()
     apply_text_metrics(measurement, texts, bootstrap_of(spec.scoring, run.record.seeds["bootstrap"]))
     replaced = set(TEXT_METRICS.names())
-    kept = [score for score in run.record.metrics if score.name not in replaced]
-    skipped = [one for one in run.record.skipped if one.metric not in replaced]
+    metrics = [score for score in run.record.metrics if score.name not in replaced]
+    skipped = [metric for metric in run.record.skipped if metric.metric not in replaced]
     record = run.record.model_copy(
         update={
-            "metrics": (*kept, *measurement.scores),
+            "metrics": (*metrics, *measurement.scores),
             "skipped": (*skipped, *measurement.skipped),
             "code": run.record.code and {**run.record.code, **code_of_text_metrics()},
         }

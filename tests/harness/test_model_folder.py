@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from bench.errors import BenchError
 from bench.harness.model_folder import ModelFolder, import_model
 from bench.harness.plan import evaluation_spec
 from bench.harness.run import run, score_model
+from bench.harness.weights import save_weights
 from bench.records.store import RecordStore, StoredRun
 from bench.scales import Scale
 from bench.specs import RunSpec
@@ -137,3 +139,21 @@ def test_an_imported_folder_says_where_it_comes_from(imported: Callable[[bool], 
     assert said["origin"].startswith("x.pt, sha256 ")
     assert (said["conditional"], said["backbone"]["heads"], said["system"]["options"]["rank"]) == (True, 2, 4)
     assert {path.name for path in folder.iterdir()} == {"model.json", "model.safetensors", "tokenizer.json"}
+
+
+@pytest.mark.parametrize("part", ["hierarchy", "lm_head"])
+def test_a_model_with_a_weight_that_is_not_a_number_diverged(
+    micro: MakeSpec, tmp_path: Path, imported: Callable[[bool], ModelFolder], part: str
+) -> None:
+    """Its comparisons with NaN would be plausible counts, such as one active unit."""
+    model = imported(False)
+    system = model.load()
+    names = [name for name, parameter in system.named_parameters() if part in name and parameter.dim() > 1]
+    with torch.no_grad():
+        dict(system.named_parameters())[names[-1]].view(-1)[0] = float("nan")
+    save_weights(system, model.path / "model.safetensors")
+    spec = evaluation_spec(model, "snli", 0, "micro", scale_of(micro("lm")), "grammar")
+    record = score_model(model, spec, tmp_path / "out")
+    assert record.status == "diverged"
+    assert re.fullmatch(r"\d+ of \d+ test texts have terms that are not finite", record.reason or "")
+    assert record.metrics == ()
