@@ -18,8 +18,10 @@ from bench.metrics.model import ModelMetric, ScoredTexts
 class MutualInformation(LatentMetric):
     """I(x; z) under the posterior, nats: E log q(z | x) - E log q(z), q(z) the average of q(z | x) over all N texts.
 
-    The aggregated posterior contains the sample's own text, so the estimate cannot exceed ln N; one sample of z per
-    text is used, so a small value can come out negative (Hoffman & Johnson 2016; Li et al. 2019 for the estimator).
+    The aggregated posterior contains the sample's own text: the estimate cannot exceed ln N (Hoffman & Johnson 2016).
+    Both terms are of the same one sample of z per text: a posterior equal to the prior gives 0 exactly, and a small
+    value can come out negative. Li et al. (2019) take the first term in closed form, the negative entropy of q(z | x),
+    which a hierarchy does not have; their estimate has the same expectation. Hence ``est:mc`` in the signature.
 
     With sources it is I(x, c; z), as the signature says: the average is over pairs (x, c), and a posterior that only
     follows its source has a large value. I(x; z | c), what z holds of a text beyond its source, would need several
@@ -32,7 +34,7 @@ class MutualInformation(LatentMetric):
 
     @override
     def fields(self, inputs: ScoredTexts) -> Mapping[str, object]:
-        return {"aggregate": "all", "of": inputs.variation, "sum": "groups", "n": len(inputs)}
+        return {"est": "mc", "K": 1, "aggregate": "all", "of": inputs.variation, "sum": "groups", "n": len(inputs)}
 
     @override
     def statistics(self, inputs: ScoredTexts) -> Array:

@@ -98,9 +98,21 @@ class TestMutualInformation:
         scored = with_posteriors(np.zeros((30, 4)), 1.0, np.random.default_rng(0))
         np.testing.assert_allclose(MutualInformation().statistics(scored), 0.0, atol=1e-13)  # log q is near 10
 
+    def test_the_closed_form_of_li_et_al_has_the_same_expectation_and_another_noise(self) -> None:
+        """Means from N(0, 1) and unit posteriors: both estimate 1/2 ln 2, from the same samples."""
+        rng = np.random.default_rng(0)
+        sampled, closed = [], []
+        for _ in range(40):
+            scored = with_posteriors(rng.normal(size=(200, 1)), 1.0, rng)
+            sampled.append(MutualInformation().score(scored).value)
+            closed.append(-0.5 * math.log(2 * math.pi * math.e) - scored.log_q_aggregated.mean())
+        difference = np.array(sampled) - np.array(closed)
+        assert difference.std() > 0.01
+        assert difference.mean() == pytest.approx(0.0, abs=4 * difference.std() / math.sqrt(40))
+
     def test_it_needs_a_latent_variable_and_states_its_ceiling(self) -> None:
         assert MutualInformation().supports(random_scored(groups=())) == "no latent variable"
-        assert str(MutualInformation().signature(random_scored())) == "MI|aggregate:all|sum:groups|n:7|v:1"
+        assert str(MutualInformation().signature(random_scored())) == "MI|est:mc|K:1|aggregate:all|sum:groups|n:7|v:1"
 
 
 class TestActiveUnits:
