@@ -102,6 +102,7 @@ class ReleasedActiveUnits(LatentVarianceMetric):
 
     @override
     def score(self, inputs: ScoredTexts, bootstrap: Bootstrap | None = None) -> Score:
+        self.require(inputs)
         value, interval = count_active_units(inputs.first_mean, np.zeros_like(inputs.first_mean), DELTA, bootstrap)
         groups = len(inputs.groups)
         if interval is not None:

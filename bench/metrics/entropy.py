@@ -22,6 +22,8 @@ class TrueDistributionMetric(LikelihoodMetric):
 
     @override
     def supports(self, inputs: ScoredTexts) -> str | None:
+        if reason := super().supports(inputs):
+            return reason
         if inputs.true_log_p is None:
             return "the true distribution of real text is not known"
         if inputs.cut:

@@ -76,7 +76,7 @@ class LatentVarianceMetric(ModelMetric):
     def supports(self, inputs: ScoredTexts) -> str | None:
         if not inputs.groups:
             return "no latent variable"
-        return None if len(inputs) > 1 else "one text has no variance"
+        return super().supports(inputs) or (None if len(inputs) > 1 else "one text has no variance")
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ class ActiveUnits(LatentVarianceMetric):
 
     @override
     def score(self, inputs: ScoredTexts, bootstrap: Bootstrap | None = None) -> Score:
+        self.require(inputs)
         mean, noise = inputs.mean, inputs.mean_noise
         if self.group is not None:
             ends = np.cumsum(inputs.groups)[:-1]

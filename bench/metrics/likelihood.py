@@ -41,7 +41,7 @@ class LatentMetric(LikelihoodMetric):
 
     @override
     def supports(self, inputs: ScoredTexts) -> str | None:
-        return None if inputs.groups else "no latent variable"
+        return super().supports(inputs) if inputs.groups else "no latent variable"
 
 
 class Reconstruction(LikelihoodMetric):

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from typing_extensions import override
 
 from bench.bootstrap import Array
 from bench.metric import Metric
 from bench.registry import Registry
+
+TERMS = ("log_likelihood", "log_ratio", "kl", "mean", "mean_noise", "first_mean", "log_q", "log_q_aggregated")
+"""The attributes of ``ScoredTexts`` that a model computed."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,18 @@ class ScoredTexts:
         """K."""
         return self.log_likelihood.shape[1]
 
+    @cached_property
+    def not_finite(self) -> str | None:
+        """Says which term is NaN or infinite, and for how many texts; None if all are finite.
+
+        Comparisons with NaN are false, so that counts and maxima of such terms look like those of a good model.
+        """
+        for name in TERMS:
+            term = getattr(self, name)
+            if texts := int((~np.isfinite(term)).reshape(len(term), -1).any(axis=1).sum()):
+                return f"{name} is not finite for {texts} of {len(self)} texts"
+        return None
+
     @property
     def variation(self) -> str | None:
         """What varies over the texts besides x, for the signatures of metrics that compare texts; None for nothing."""
@@ -80,7 +99,14 @@ class ScoredTexts:
 
 
 class ModelMetric(Metric[ScoredTexts]):
-    """A metric of a model, computed from its scored texts."""
+    """A metric of a model, computed from its scored texts, which must be finite.
+
+    A subclass with further conditions adds them to those of ``super().supports``.
+    """
+
+    @override
+    def supports(self, inputs: ScoredTexts) -> str | None:
+        return inputs.not_finite
 
     def variants(self, groups: Sequence[int], factors: Sequence[str]) -> Iterable[ModelMetric]:
         """Returns the same metric of single latent groups and factors; none by default.

@@ -71,6 +71,8 @@ class FactorAccuracy(PerTextMetric[ScoredTexts], ModelMetric):
 
     @override
     def supports(self, inputs: ScoredTexts) -> str | None:
+        if reason := super().supports(inputs):
+            return reason
         if len(inputs) < FOLDS:
             return f"needs at least {FOLDS} texts, got {len(inputs)}"
         return None if inputs.probe_hits else "the latent factors of real text are not known"

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
-from bench.metrics.model import MODEL_METRICS, model_metrics
+from bench.errors import BenchError
+from bench.metrics.model import MODEL_METRICS, TERMS, model_metrics
 from tests.metrics.scored_cases import random_scored
 
 
@@ -50,3 +56,32 @@ def test_a_metric_is_registered_under_its_own_name(name: str) -> None:
 
 def test_every_summary_is_one_full_line() -> None:
     assert all(line.endswith(".") for line in MODEL_METRICS.summaries().values())
+
+
+class TestTermsThatAreNotFinite:
+    """Comparisons with NaN are false: a count of active units or hits of a NaN model looks plausible."""
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+    @pytest.mark.parametrize("term", TERMS)
+    def test_every_metric_refuses_them_by_name(self, term: str, value: float) -> None:
+        scored = random_scored(n=7)
+        broken = getattr(scored, term).copy()
+        broken[3] = value
+        scored = replace(scored, **{term: broken})
+        metrics = model_metrics(scored.groups, scored.probe_hits)
+        reasons = {metric.name: metric.supports(scored) for metric in metrics}
+        assert reasons == dict.fromkeys(reasons, f"{term} is not finite for 1 of 7 texts")
+        for metric in metrics:
+            with pytest.raises(BenchError, match=f"^{re.escape(metric.name)}: {term} is not finite for 1 of 7 texts$"):
+                metric.score(scored)
+
+    def test_the_terms_are_all_that_a_model_computes(self) -> None:
+        of_texts = {"tokens", "words", "bytes", "true_log_p"}
+        assert {name for name, value in vars(random_scored()).items() if isinstance(value, np.ndarray)} == {
+            *of_texts,
+            *TERMS,
+        }
+
+    @pytest.mark.parametrize("groups", [(), (5,), (2, 3)])
+    def test_finite_terms_have_no_reason(self, groups: tuple[int, ...]) -> None:
+        assert random_scored(groups=groups).not_finite is None
