@@ -146,8 +146,6 @@ class Della(InjectedSystem):
             posterior_sees_condition=conditional and config.posterior_sees_condition,
         )
         self.fusion = FUSIONS[config.fusion](layers, backbone.width, config, backbone.initial_std)
-        backbone.set_gated_layers(layers)
-        backbone.set_memory_layers(layers)
         if not config.tied_head:
             backbone.untie_head()
         tokens = backbone.tokenizer

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,19 +29,12 @@ VOCABULARY_PADDING = 128
 
 
 class Backbone(TransformerStack):
-    """A Hugging Face model with a language-modelling head as encoder and decoder of a text VAE.
-
-    Class attributes:
-        attention_name: name of the self-attention module in a decoder block.
-    """
-
-    attention_name: ClassVar[str]
+    """A Hugging Face model with a language-modelling head as encoder and decoder of a text VAE."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
         super().__init__(model, tokenizer)
         # A pretrained model brings settings of decoding, which generate() would use where a spec leaves them open.
         model.generation_config = GenerationConfig()
-        self.set_memory_layers(range(self.n_layers))
 
     @property
     def output_layer(self) -> nn.Linear:
@@ -74,29 +67,14 @@ class Backbone(TransformerStack):
     def prompt(self, n: int, condition: Batch | None) -> dict[str, Tensor]:
         """Returns the keywords that generation starts from, for n samples of every condition (n in all without)."""
 
-    def set_memory_layers(self, layers: Sequence[int]) -> None:
-        """Sets which layers (0-based) the layer axis of an injection's memory refers to; initially all layers.
-
-        See ``bench.backbones.injection`` for how each layer then finds its slice.
-        """
-        self._set_index("memory_index", layers)
-
-    def set_gated_layers(self, layers: Sequence[int]) -> None:
-        """Sets which layers (0-based) the layer axis of gates, shifts and value maps refers to; initially none."""
-        self._set_index("gate_index", layers)
-
-    def _set_index(self, name: str, layers: Sequence[int]) -> None:
-        for layer, block in enumerate(self.decoder_blocks()):
-            setattr(getattr(block, self.attention_name), name, layers.index(layer) if layer in layers else None)
-
     def merged_value_maps(self, injection: Injection) -> dict[int, dict[str, Tensor]]:
         """Returns the weights that replace those of decoder blocks: by the block's index, by name in the block."""
-        if injection.values is None:
+        if injection.values is None or injection.rank > 1:
             return {}
         blocks, biases = self.decoder_blocks(), injection.value_bias
         return {
             layer: self.merge_value_map(blocks[layer], injection.values[i], None if biases is None else biases[i])
-            for i, layer in enumerate(injection.merged_layers)
+            for i, layer in enumerate(range(len(blocks)) if injection.layers is None else injection.layers)
         }
 
     def untie_head(self) -> None:
@@ -155,9 +133,8 @@ class Backbone(TransformerStack):
         with torch.no_grad(), ExitStack() as stack:
             for layer, weights in self.merged_value_maps(injection).items():
                 stack.enter_context(_replaced_weights(self.decoder_blocks()[layer], weights))
-            ids = self.model.generate(
-                generation_config=settings, logits_processor=sampling, **prompt, **injection.keywords()
-            )
+            keywords = {"decoder_injection": injection.repeated(settings.num_beams), **prompt}
+            ids = self.model.generate(generation_config=settings, logits_processor=sampling, **keywords)
         return without_special_tokens(cast(Tensor, ids)[:, prompt_length:], self.tokenizer)
 
     @classmethod

@@ -27,35 +27,20 @@ class InjectedGPT2(GPT2LMHeadModel):  # type: ignore[misc]  # transformers is no
 
     def forward(  # type: ignore[no-untyped-def]  # the base's many optional arguments pass through
         self,
-        input_ids: Tensor | None = None,
+        input_ids: Tensor,
         position_ids: Tensor | None = None,
-        decoder_embedding: Tensor | None = None,
-        decoder_logits: Tensor | None = None,
-        decoder_memory: Tensor | None = None,
-        decoder_gate: Tensor | None = None,
-        decoder_shift: Tensor | None = None,
-        decoder_values: tuple[Tensor, Tensor | None] | None = None,
+        decoder_injection: Injection | None = None,
         **kwargs,
     ) -> CausalLMOutputWithCrossAttentions:
-        """Runs GPT-2 on ids with the injection's tensors, one row per sequence.
+        """Runs GPT-2 on ids with an injection, one row per sequence.
 
         ``position_ids`` is named here because ``generate`` passes it only to a forward that names it. Positions then
         count tokens and not padding: a prompt padded on the left gives the same text as without padding.
         """
-        if decoder_embedding is not None:
-            kwargs["inputs_embeds"] = self.transformer.wte(input_ids) + decoder_embedding[:, None]
-            input_ids = None
-        output = super().forward(
-            input_ids,
-            position_ids=position_ids,
-            decoder_memory=decoder_memory,
-            decoder_gate=decoder_gate,
-            decoder_shift=decoder_shift,
-            decoder_values=decoder_values,
-            **kwargs,
-        )
-        if decoder_logits is not None:
-            output.logits = output.logits + decoder_logits[:, None]
+        injection = decoder_injection or Injection()
+        kwargs |= {"position_ids": position_ids, "decoder_injection": injection}
+        output = super().forward(inputs_embeds=injection.embedded(self.transformer.wte(input_ids)), **kwargs)
+        output.logits = injection.scored(output.logits)
         return output
 
 
@@ -63,7 +48,6 @@ class DecoderOnly(Backbone):
     """GPT-2 as encoder and decoder."""
 
     model_class = InjectedGPT2
-    attention_name = "attn"
 
     def __init__(self, model: InjectedGPT2, tokenizer: Tokenizer) -> None:
         super().__init__(model, tokenizer)
@@ -104,11 +88,10 @@ class DecoderOnly(Backbone):
     def decode(self, batch: Batch, injection: Injection, n: int) -> tuple[Tensor, Tensor]:
         """Runs GPT-2 causally over [condition] text; the n samples of a text are adjacent rows."""
         ids, starts = _condition_and_text(batch)
-        embedded = injection.embedded(self.model.transformer.wte(ids), n)
+        embedded = injection.embedded(self.model.transformer.wte(ids).repeat_interleave(n, dim=0))
         # Texts are padded on the right, where none of their tokens looks: causal attention needs no padding mask.
-        _, last = self._run(
-            embedded, self.merged_value_maps(injection), is_causal=True, **injection.attention_keywords()
-        )
+        weights = self.merged_value_maps(injection)
+        _, last = self._run(embedded, weights, is_causal=True, decoder_injection=injection)
         return last, starts
 
     def _run(

@@ -32,30 +32,15 @@ class InjectedBart(BartForConditionalGeneration):  # type: ignore[misc]  # trans
         self,
         input_ids: Tensor | None = None,
         decoder_input_ids: Tensor | None = None,
-        decoder_embedding: Tensor | None = None,
-        decoder_logits: Tensor | None = None,
-        decoder_memory: Tensor | None = None,
-        decoder_gate: Tensor | None = None,
-        decoder_shift: Tensor | None = None,
-        decoder_values: tuple[Tensor, Tensor | None] | None = None,
+        decoder_injection: Injection | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput:
-        """Runs BART with the injection's tensors, one row per sequence."""
-        if decoder_embedding is not None:
-            tokens = self.model.decoder.embed_tokens(decoder_input_ids)
-            kwargs["decoder_inputs_embeds"] = tokens + decoder_embedding[:, None]
-            decoder_input_ids = None
-        output = super().forward(
-            input_ids,
-            decoder_input_ids=decoder_input_ids,
-            decoder_memory=decoder_memory,
-            decoder_gate=decoder_gate,
-            decoder_shift=decoder_shift,
-            decoder_values=decoder_values,
-            **kwargs,
-        )
-        if decoder_logits is not None:
-            output.logits = output.logits + decoder_logits[:, None]
+        """Runs BART with an injection, one row per sequence."""
+        injection = decoder_injection or Injection()
+        embedded = injection.embedded(self.model.decoder.embed_tokens(decoder_input_ids))
+        kwargs |= {"decoder_inputs_embeds": embedded, "decoder_injection": injection}
+        output = super().forward(input_ids, **kwargs)
+        output.logits = injection.scored(output.logits)
         return output
 
 
@@ -63,7 +48,6 @@ class EncoderDecoder(Backbone):
     """BART; every text has a condition."""
 
     model_class = InjectedBart
-    attention_name = "self_attn"
 
     @classmethod
     @override
@@ -128,7 +112,7 @@ class EncoderDecoder(Backbone):
         """Runs the decoder over the targets with cross-attention to their sources, which are encoded once."""
         condition, decoder = _required(batch.condition), self.model.model.decoder
         source = self.encode(condition).last.repeat_interleave(n, dim=0)
-        embedded = injection.embedded(decoder.embed_tokens(batch.inputs), n)
+        embedded = injection.embedded(decoder.embed_tokens(batch.inputs).repeat_interleave(n, dim=0))
         mask = padding_mask(condition)
         layers = self.run_blocks(
             self.decoder_blocks(),
@@ -137,7 +121,7 @@ class EncoderDecoder(Backbone):
             encoder_hidden_states=source,
             encoder_attention_mask=None if mask is None else mask.repeat_interleave(n, dim=0),
             use_cache=False,
-            **injection.attention_keywords(),
+            decoder_injection=injection,
         )
         return layers[-1], torch.zeros(len(batch), dtype=torch.long, device=batch.ids.device)
 

@@ -3,27 +3,23 @@
 A system returns an `Injection`: tensors with one row per sample. The decoder stays an unmodified Hugging Face model.
 The tensors reach it in these steps:
 
-1. Every tensor is a keyword of the model's forward pass: ``decoder_embedding``, ``decoder_gate``, ... Hugging Face's
-   ``generate`` repeats each tensor among the keywords for the beams of its row. It does not pass keywords that begin
-   with ``decoder_`` to an encoder, so BART's encoder never sees them.
-2. The forward pass (`InjectedGPT2`, `InjectedBart`) adds the embedding and the logits itself. All other keywords pass
-   unchanged through every block to the block's attention function. Hugging Face finds that function by name:
-   ``register_attention`` registers `injected_attention` under the name ``ATTENTION``, which every stack is built with.
-3. All layers receive the same keywords, and each takes its slice. ``Backbone.set_gated_layers`` and
-   ``Backbone.set_memory_layers`` set ``gate_index`` and ``memory_index`` on the self-attention module of each decoder
-   block: the index of the layer on the layer axis of the tensors. An attention module without an index, as in an
-   encoder or a cross-attention, ignores the keywords.
+1. The injection is the keyword ``decoder_injection`` of the model's forward pass. Hugging Face's ``generate`` does not
+   pass keywords that begin with ``decoder_`` to an encoder, so BART's encoder never sees it.
+2. The forward pass (`InjectedGPT2`, `InjectedBart`) adds the embedding and the logits, and passes the injection through
+   every block to the block's attention function. Hugging Face finds that function by name: ``register_attention``
+   registers `injected_attention` under the name ``ATTENTION``, which every stack is built with.
+3. Each causal self-attention finds its slice by the number of its layer; every other attention ignores the injection.
 4. Value maps are the same for all samples. Where a layer has one, it is merged into the weights of the layer's value
    projection (``Backbone.merged_value_maps``) and costs nothing per token. Several maps of a layer cannot be merged;
-   they are a keyword too, and the attention function applies them.
+   the attention function applies them.
 
-The training pass runs the blocks without the model's forward pass (``TransformerStack.run_blocks``), with the keywords
-of step 3 and the weights of step 4.
+The training pass runs the blocks without the model's forward pass (``TransformerStack.run_blocks``), with the same
+keyword and the weights of step 4.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,14 +40,15 @@ class Injection:
     Attributes:
         embedding: added to the embedding of every token (N x width).
         memory: key and value of one extra position that every token attends to (N x layers x 2 x width).
-        gate: multiplies the attention output, before its projection, in each gated layer (N x layers x width).
+        gate: multiplies the attention output, before its projection (N x layers x width).
         shift: added to the attention output, after the gate (N x layers x width).
         logits: added to the logits of the next token (N x vocabulary).
-        values: maps W of the value vectors of each gated layer, v -> W v, the same for all samples (layers x width x
-            width). Several maps of a layer are stacked (layers x rank * width x width), with as many gates (N x layers
-            x rank * width); the gated results are summed.
+        values: maps W of the value vectors, v -> W v, the same for all samples (layers x width x width). Several maps
+            of a layer are stacked (layers x rank * width x width), with as many gates (N x layers x rank * width); the
+            gated results are summed.
         value_bias: added to W v (layers x rank * width).
-        layers: 0-based numbers of the gated layers, in the order of ``gate``; all other layers are unchanged.
+        layers: 0-based numbers of the layers, in the order of the layer axes above, or None for all layers; other
+            layers are unchanged.
 
     Raises:
         ValueError: a memory together with several value maps, because it would be undefined which maps its value.
@@ -64,7 +61,7 @@ class Injection:
     logits: Tensor | None = None
     values: Tensor | None = None
     value_bias: Tensor | None = None
-    layers: tuple[int, ...] = ()
+    layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.memory is not None and self.rank > 1:
@@ -75,30 +72,18 @@ class Injection:
         """Number of value maps of a layer; 0 without any."""
         return 0 if self.values is None else self.values.shape[1] // self.values.shape[2]
 
-    @property
-    def merged_layers(self) -> tuple[int, ...]:
-        """The layers with one value map, which is merged into the value projection."""
-        return self.layers if self.rank == 1 else ()
+    def repeated(self, n: int) -> Injection:
+        """Returns the injection with every row n times, one copy after the other."""
+        rows = {name: getattr(self, name) for name in ("embedding", "memory", "gate", "shift", "logits")}
+        return replace(self, **{name: row.repeat_interleave(n, 0) for name, row in rows.items() if row is not None})
 
-    def keywords(self) -> dict[str, Any]:
-        """Returns the keywords of the model's forward pass."""
-        return self._keywords("embedding", "logits") | self.attention_keywords()
-
-    def attention_keywords(self) -> dict[str, Any]:
-        """Returns the keywords of the attention function."""
-        keywords = self._keywords("memory", "gate", "shift")
-        if self.rank > 1:
-            # In a tuple, because generation repeats every tensor for each beam, and value maps have no rows of samples.
-            keywords["decoder_values"] = (self.values, self.value_bias)
-        return keywords
-
-    def _keywords(self, *names: str) -> dict[str, Any]:
-        return {f"decoder_{name}": tensor for name in names if (tensor := getattr(self, name)) is not None}
-
-    def embedded(self, tokens: Tensor, n: int) -> Tensor:
-        """Repeats embedded tokens (B x T x width) for n samples of each text and adds ``embedding`` (N x T x width)."""
-        tokens = tokens.repeat_interleave(n, dim=0)
+    def embedded(self, tokens: Tensor) -> Tensor:
+        """Adds ``embedding`` to embedded tokens (N x T x width)."""
         return tokens if self.embedding is None else tokens + self.embedding[:, None]
+
+    def scored(self, logits: Tensor) -> Tensor:
+        """Adds ``logits`` to those of the decoder (N x T x vocabulary)."""
+        return logits if self.logits is None else logits + self.logits[:, None]
 
 
 def register_attention() -> None:
@@ -113,10 +98,7 @@ def injected_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    decoder_memory: Tensor | None = None,
-    decoder_gate: Tensor | None = None,
-    decoder_shift: Tensor | None = None,
-    decoder_values: tuple[Tensor, Tensor | None] | None = None,
+    decoder_injection: Injection | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Scaled dot-product attention with the memory before the keys, and with gate and shift applied to its output.
@@ -126,40 +108,42 @@ def injected_attention(
     output equals shifting every value vector; only dropout of attention weights does not reach the shift.
 
     Args:
-        module: the attention layer, perhaps with ``memory_index`` and ``gate_index``.
+        module: the attention layer.
         query: (N x heads x queries x head size).
         key: (N x key-value heads x keys x head size).
         value: as ``key``.
         attention_mask: True where a query may look, or None for plain causal attention.
-        decoder_memory: (N x layers x 2 x key-value heads * head size).
-        decoder_gate: (N x gated layers x rank * heads * head size).
-        decoder_shift: (N x gated layers x heads * head size).
-        decoder_values: several maps of the value vectors per layer, with their biases (gated layers x rank * width x
-            width, gated layers x rank * width).
+        decoder_injection: what a causal self-attention adds; with key-value heads, the width of memory and value maps
+            is their number times the head size.
         **kwargs: passed to ``attend``.
 
     Returns:
         The attended values (N x queries x heads x head size), and None for the weights.
     """
-    layer = getattr(module, "memory_index", None)
-    if decoder_memory is not None and layer is not None:
-        extra = decoder_memory[:, layer].unflatten(-1, (key.shape[1], 1, -1))  # N x 2 x heads x 1 x size
+    added = decoder_injection
+    index = getattr(module, "layer_idx", None) if getattr(module, "is_causal", False) else None
+    if added is not None and added.layers is not None:
+        index = added.layers.index(index) if index in added.layers else None
+    if added is None or index is None:
+        return attend(module, query, key, value, attention_mask, **kwargs), None
+    if added.memory is not None:
+        extra = added.memory[:, index].unflatten(-1, (key.shape[1], 1, -1))  # N x 2 x heads x 1 x size
         attention_mask = _mask_with_memory(attention_mask, query.shape[2], key.shape[2], query.device)
         key = torch.cat([extra[:, 0].to(key.dtype), key], dim=2)
         value = torch.cat([extra[:, 1].to(value.dtype), value], dim=2)
-    index = getattr(module, "gate_index", None)
-    if decoder_values is not None and index is not None:
-        maps, biases = decoder_values
-        bias = None if biases is None else biases[index]
-        output = _attend_to_mapped_values(maps[index], bias, module, query, key, value, attention_mask, **kwargs)
+    if added.values is not None and added.rank > 1:
+        bias = None if added.value_bias is None else added.value_bias[index]
+        output = _attend_to_mapped_values(
+            added.values[index], bias, module, query, key, value, attention_mask, **kwargs
+        )
     else:
         output = attend(module, query, key, value, attention_mask, **kwargs)[:, :, None]
-    if decoder_gate is not None and index is not None:
-        gate = decoder_gate[:, index].unflatten(-1, (1, *output.shape[2:]))
+    if added.gate is not None:
+        gate = added.gate[:, index].unflatten(-1, (1, *output.shape[2:]))
         output = output * gate.to(output.dtype)
     output = output.sum(2) if output.shape[2] > 1 else output.squeeze(2)
-    if decoder_shift is not None and index is not None:
-        shift = decoder_shift[:, index].unflatten(-1, (1, *output.shape[2:]))
+    if added.shift is not None:
+        shift = added.shift[:, index].unflatten(-1, (1, *output.shape[2:]))
         output = output + shift.to(output.dtype)
     return output, None
 
@@ -189,17 +173,16 @@ def _attend_to_mapped_values(
         return attended.unflatten(-1, (-1, size)).transpose(2, 3)
     per_head = whole[:, None].expand(-1, heads, -1, -1)
     attended = attend(module, query, key, per_head, attention_mask, **kwargs)
-    maps_of_heads = maps.unflatten(0, (-1, heads, size)).repeat_interleave(query.shape[1] // heads, dim=1)
-    output = torch.einsum("nqhd,rhsd->nqrhs", attended, maps_of_heads)
-    if bias is None:
-        return output
-    return output + bias.unflatten(0, (-1, heads, size)).repeat_interleave(query.shape[1] // heads, dim=1)
+
+    def of_query_heads(rows: Tensor) -> Tensor:
+        return rows.unflatten(0, (-1, heads, size)).repeat_interleave(query.shape[1] // heads, dim=1)
+
+    output = torch.einsum("nqhd,rhsd->nqrhs", attended, of_query_heads(maps))
+    return output if bias is None else output + of_query_heads(bias)
 
 
 def _mask_with_memory(mask: Tensor | None, queries: int, keys: int, device: torch.device) -> Tensor | None:
     """Returns the attention mask with one more position before the keys, which every query may look at."""
     if mask is None:
-        if queries == 1:
-            return None
-        return causal_mask(queries, keys + 1, device)
+        return None if queries == 1 else causal_mask(queries, keys + 1, device)
     return nn.functional.pad(mask, (1, 0), value=True)

@@ -16,11 +16,11 @@ EXACT: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
 class Attention(nn.Module):
     """The attributes of an attention layer that the attention function reads."""
 
-    def __init__(self, groups: int = 1, memory_index: int | None = 1, gate_index: int | None = 0) -> None:
+    def __init__(self, groups: int = 1, layer: int = 1) -> None:
         super().__init__()
         self.is_causal = True
         self.num_key_value_groups = groups
-        self.memory_index, self.gate_index = memory_index, gate_index
+        self.layer_idx = layer
 
 
 def literal(
@@ -61,14 +61,14 @@ def literal(
 
 
 def tensors(heads: int, key_heads: int, queries: int, keys: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Query, key, value, memory of all layers and gates of two gated layers."""
+    """Query, key, value, and memory and gates of two layers."""
     torch.manual_seed(0)
     shapes = (
         (N, heads, queries, SIZE),
         (N, key_heads, keys, SIZE),
         (N, key_heads, keys, SIZE),
         (N, LAYERS, 2, key_heads * SIZE),
-        (N, 2, heads * SIZE),
+        (N, LAYERS, heads * SIZE),
     )
     query, key, value, memory, gate = (torch.randn(shape, dtype=torch.float64) for shape in shapes)
     return query, key, value, memory, gate

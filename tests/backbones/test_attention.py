@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bench.backbones import attention
 from bench.backbones.attention import attend
 from bench.backbones.dropout import drop
-from bench.backbones.injection import injected_attention
+from bench.backbones.injection import Injection, injected_attention
 from tests.backbones.literal_attention import EXACT, SIZE, Attention, N, causal, literal, tensors
 
 P = 0.4
@@ -76,13 +76,12 @@ def test_dropout_applies_to_the_memory_too(factors: list[Tensor], masked: bool, 
         key,
         value,
         seen[:, None] if masked else None,
-        decoder_memory=memory,
-        decoder_gate=gate,
+        Injection(memory=memory, gate=gate),
         dropout=P,
     )
     assert factors[0].shape == (N, 2, queries, keys + 1)
     assert 0 < int((factors[0][..., 0] == 0).sum()) < factors[0][..., 0].numel()
-    torch.testing.assert_close(output, literal(query, key, value, seen, memory[:, 1], gate[:, 0], factors[0]), **EXACT)
+    torch.testing.assert_close(output, literal(query, key, value, seen, memory[:, 1], gate[:, 1], factors[0]), **EXACT)
 
 
 def test_without_mask_and_argument_the_module_decides_whether_attention_is_causal(factors: list[Tensor]) -> None:

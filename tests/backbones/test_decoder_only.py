@@ -43,37 +43,38 @@ def _no_gradients() -> Iterator[None]:
 
 @pytest.fixture
 def gpt2(make_backbone: Make) -> Backbone:
-    """Three layers; the first and the last are gated."""
-    made = make_backbone(layers=3)
-    made.set_gated_layers(GATED)
-    return made
+    return make_backbone(layers=3)
 
 
 def injection_of(gpt2: Backbone, n: int, parts: str, dtype: torch.dtype = torch.float64) -> Injection:
-    """Random injections for n samples: ``values`` includes gates, ``maps`` has two value maps per layer."""
+    """Random injections for n samples: ``values`` includes gates, ``maps`` has two value maps per layer.
+
+    A memory is in all layers, gates and maps without one are in the first and the last.
+    """
+    layers = None if parts in ("memory", "everything") else GATED
     stream = torch.Generator().manual_seed(1)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=stream, dtype=torch.float64).to(dtype)
 
-    width = gpt2.width
+    width, n_layers = gpt2.width, gpt2.n_layers if layers is None else len(layers)
     every: dict[str, Any] = {
         "embedding": draw(n, width),
-        "memory": draw(n, gpt2.n_layers, 2, width),
+        "memory": draw(n, n_layers, 2, width),
         "logits": draw(n, gpt2.vocabulary_size),
-        "gate": draw(n, len(GATED), width),
-        "shift": draw(n, len(GATED), width),
-        "values": draw(len(GATED), width, width) / 4,
-        "value_bias": draw(len(GATED), width),
+        "gate": draw(n, n_layers, width),
+        "shift": draw(n, n_layers, width),
+        "values": draw(n_layers, width, width) / 4,
+        "value_bias": draw(n_layers, width),
     }
     fusion = ("gate", "values", "value_bias")
     if parts == "maps":
         return Injection(
             **{name: torch.cat([every[name], every[name].sin()], -2 if name == "values" else -1) for name in fusion},
-            layers=GATED,
+            layers=layers,
         )
     named = {"nothing": (), "values": fusion, "everything": tuple(every)}
-    return Injection(**{name: every[name] for name in named.get(parts, (parts,))}, layers=GATED)
+    return Injection(**{name: every[name] for name in named.get(parts, (parts,))}, layers=layers)
 
 
 def sample_of(injection: Injection, number: int) -> Injection:
@@ -82,8 +83,8 @@ def sample_of(injection: Injection, number: int) -> Injection:
 
 
 def of_rows(injection: Injection, choose: Callable[[Tensor], Tensor]) -> Injection:
-    given = {name: part for name, part in injection.keywords().items() if isinstance(part, Tensor)}
-    return replace(injection, **{name.removeprefix("decoder_"): choose(tensor) for name, tensor in given.items()})
+    rows = {name: getattr(injection, name) for name in ("embedding", "memory", "gate", "shift", "logits")}
+    return replace(injection, **{name: choose(tensor) for name, tensor in rows.items() if tensor is not None})
 
 
 def plain(gpt2: Backbone) -> GPT2LMHeadModel:
@@ -124,7 +125,9 @@ def fused(model: GPT2LMHeadModel, injection: Injection) -> Iterator[None]:
         return hook
 
     with ExitStack() as hooks:
-        for index, layer in enumerate(injection.layers):
+        for index, layer in enumerate(
+            range(len(model.transformer.h)) if injection.layers is None else injection.layers
+        ):
             attention = model.transformer.h[layer].attn
             if maps is not None:
                 hooks.enter_context(attention.c_attn.register_forward_hook(map_values(index)))
@@ -188,7 +191,6 @@ class TestLikelihood:
     def test_does_not_depend_on_the_batch(self, make_backbone: Make, batch: Batch, parts: str) -> None:
         """In float32, where the order of summation depends on the shapes of matrices: 1e-5 nats per text."""
         made = make_backbone(layers=3, dtype=torch.float32)
-        made.set_gated_layers(GATED)
         injection = injection_of(made, len(batch), parts, torch.float32)
         together = made.log_likelihood(batch, injection)
         for number, ids in enumerate(batch.unpadded()):

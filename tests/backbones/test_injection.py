@@ -9,7 +9,7 @@ from dataclasses import fields
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
@@ -22,22 +22,18 @@ from tests.backbones.literal_attention import EXACT, SIZE, Attention, N, causal,
 @pytest.mark.parametrize(("queries", "keys"), [(5, 5), (1, 1), (1, 6)], ids=["prompt", "first token", "cached token"])
 def test_without_a_mask_it_is_causal(queries: int, keys: int, parts: str, heads: int, key_heads: int) -> None:
     query, key, value, memory, gate = tensors(heads, key_heads, queries, keys)
-    given = {
-        "decoder_memory": memory if parts in ("memory", "both") else None,
-        "decoder_gate": gate if parts in ("gate", "both") else None,
-    }
-    module = Attention(heads // key_heads)
-    output, weights = injected_attention(module, query, key, value, None, **given)
-    one_memory, one_gate = (
-        None if tensor is None else tensor[:, i] for tensor, i in zip(given.values(), (1, 0), strict=True)
+    given = Injection(
+        memory=memory if parts in ("memory", "both") else None, gate=gate if parts in ("gate", "both") else None
     )
+    output, weights = injected_attention(Attention(heads // key_heads), query, key, value, None, given)
+    one_memory, one_gate = (None if tensor is None else tensor[:, 1] for tensor in (given.memory, given.gate))
     torch.testing.assert_close(output, literal(query, key, value, causal(queries, keys), one_memory, one_gate), **EXACT)
     assert weights is None
 
 
 def test_several_new_tokens_after_a_cache_see_the_memory_and_earlier_tokens() -> None:
     query, key, value, memory, _ = tensors(2, 2, 3, 6)
-    output, _ = injected_attention(Attention(), query, key, value, None, decoder_memory=memory)
+    output, _ = injected_attention(Attention(), query, key, value, None, Injection(memory=memory))
     torch.testing.assert_close(output, literal(query, key, value, causal(3, 6), memory[:, 1], None), **EXACT)
 
 
@@ -49,9 +45,9 @@ def test_a_mask_does_not_hide_the_memory(with_memory: bool) -> None:
         mask[0, 0] = False  # sees nothing but the memory
     else:
         mask[..., 0] = True
-    given = {"decoder_memory": memory} if with_memory else {}
-    output, _ = injected_attention(Attention(), query, key, value, mask[:, None], decoder_gate=gate, **given)
-    expected = literal(query, key, value, mask, memory[:, 1] if with_memory else None, gate[:, 0])
+    given = Injection(memory=memory if with_memory else None, gate=gate)
+    output, _ = injected_attention(Attention(), query, key, value, mask[:, None], given)
+    expected = literal(query, key, value, mask, memory[:, 1] if with_memory else None, gate[:, 1])
     torch.testing.assert_close(output, expected, **EXACT)
 
 
@@ -82,13 +78,12 @@ def test_several_value_maps_with_a_gate_each(
     bias = bias * with_bias
     seen = causal(queries, keys)
     output, _ = injected_attention(
-        Attention(heads // key_heads, gate_index=1),
+        Attention(heads // key_heads),
         query,
         key,
         value,
         seen[:, None] if masked or 1 < queries < keys else None,
-        decoder_gate=gate.flatten(2),
-        decoder_values=(maps.flatten(1, 2), bias.flatten(1) if with_bias else None),
+        Injection(gate=gate.flatten(2), values=maps.flatten(1, 2), value_bias=bias.flatten(1) if with_bias else None),
     )
     parts = (literal(query, key, mapped(value, maps[1, j], bias[1, j]), seen, gate=gate[:, 1, j]) for j in range(rank))
     torch.testing.assert_close(output, sum(parts), **EXACT)
@@ -98,13 +93,13 @@ def test_a_shift_equals_a_shift_of_every_value_and_of_the_memory() -> None:
     query, key, value, memory, gate = tensors(2, 2, 3, 3)
     shift = torch.randn(N, 2, 2 * SIZE, dtype=torch.float64)
     output, _ = injected_attention(
-        Attention(), query, key, value, None, decoder_memory=memory, decoder_gate=gate, decoder_shift=shift
+        Attention(), query, key, value, None, Injection(memory=memory, gate=gate, shift=shift)
     )
-    before = shift[:, 0] / gate[:, 0]  # the gate is applied before the shift
+    before = shift[:, 1] / gate[:, 1]  # the gate is applied before the shift
     value = value + before.view(N, 2, 1, SIZE)
     memory = memory + torch.stack([torch.zeros_like(before), before], 1)[:, None]
     torch.testing.assert_close(
-        output, literal(query, key, value, causal(3, 3), memory[:, 1], gate[:, 0]), rtol=1e-9, atol=1e-9
+        output, literal(query, key, value, causal(3, 3), memory[:, 1], gate[:, 1]), rtol=1e-9, atol=1e-9
     )
 
 
@@ -113,62 +108,64 @@ def test_error_for_a_memory_with_several_value_maps() -> None:
         Injection(memory=torch.zeros(1, 1, 2, 4), values=torch.zeros(1, 8, 4))
 
 
-def test_each_layer_takes_its_slice() -> None:
+@pytest.mark.parametrize("layers", [None, (0, 1), (4, 2)])
+def test_each_layer_takes_its_slice(layers: tuple[int, ...] | None) -> None:
     query, key, value, memory, gate = tensors(2, 2, 3, 3)
-    for layer, gated in ((0, 1), (1, 0)):
-        module = Attention(memory_index=layer, gate_index=gated)
-        output, _ = injected_attention(module, query, key, value, None, decoder_memory=memory, decoder_gate=gate)
-        expected = literal(query, key, value, causal(3, 3), memory[:, layer], gate[:, gated])
+    given = Injection(memory=memory, gate=gate, layers=layers)
+    for index, layer in enumerate(layers or (0, 1)):
+        output, _ = injected_attention(Attention(layer=layer), query, key, value, None, given)
+        expected = literal(query, key, value, causal(3, 3), memory[:, index], gate[:, index])
         torch.testing.assert_close(output, expected, **EXACT)
 
 
-@pytest.mark.parametrize(
-    "module", [Attention(memory_index=None, gate_index=None), nn.Module()], ids=["none", "missing"]
-)
-def test_a_module_without_index_ignores_the_keywords(module: nn.Module) -> None:
+def test_other_layers_and_attention_that_is_not_causal_ignore_the_injection() -> None:
     query, key, value, memory, gate = tensors(2, 2, 3, 3)
-    output, _ = injected_attention(module, query, key, value, None, decoder_memory=memory, decoder_gate=gate)
+    given = Injection(memory=memory, gate=gate, layers=(0, 2))
+    output, _ = injected_attention(Attention(), query, key, value, None, given)
     torch.testing.assert_close(output, literal(query, key, value, causal(3, 3), None, None), **EXACT)
+    cross = Attention(layer=0)
+    cross.is_causal = False
+    output, _ = injected_attention(cross, query, key, value, None, given)
+    everything = torch.ones(N, 3, 3, dtype=torch.bool)
+    torch.testing.assert_close(output, literal(query, key, value, everything, None, None), **EXACT)
 
 
 def test_injections_are_cast_to_the_data_type_of_the_layer() -> None:
     """Under autocast the layer works in bfloat16, whose 8 bits of mantissa bound the difference."""
     query, key, value, memory, gate = tensors(2, 2, 5, 5)
     low = [tensor.bfloat16() for tensor in (query, key, value)]
-    given = {"decoder_memory": memory.float(), "decoder_gate": gate.float()}
-    output, _ = injected_attention(Attention(), *low, None, **given)
+    given = Injection(memory=memory.float(), gate=gate.float())
+    output, _ = injected_attention(Attention(), *low, None, given)
     assert output.dtype == torch.bfloat16
-    expected = literal(query, key, value, causal(5, 5), memory[:, 1], gate[:, 0])
+    expected = literal(query, key, value, causal(5, 5), memory[:, 1], gate[:, 1])
     torch.testing.assert_close(output.double(), expected, rtol=0.05, atol=0.05)
 
 
 def test_gradients_reach_memory_and_gate() -> None:
     leaves = [tensor.requires_grad_() for tensor in tensors(2, 2, 3, 3)]
     query, key, value, memory, gate = leaves
-    ours, _ = injected_attention(Attention(), query, key, value, None, decoder_memory=memory, decoder_gate=gate)
-    theirs = literal(query, key, value, causal(3, 3), memory[:, 1], gate[:, 0])
+    ours, _ = injected_attention(Attention(), query, key, value, None, Injection(memory=memory, gate=gate))
+    theirs = literal(query, key, value, causal(3, 3), memory[:, 1], gate[:, 1])
     weights = torch.randn_like(ours)
     pairs = zip(*(torch.autograd.grad((output * weights).sum(), leaves) for output in (ours, theirs)), strict=True)
     for found, expected in pairs:
         torch.testing.assert_close(found, expected, **EXACT)
 
 
-def test_keywords_are_the_tensors_with_rows_of_samples() -> None:
-    part = torch.zeros(1, 4, 4)
+def test_repeated_repeats_the_rows_of_samples() -> None:
+    part = torch.arange(32.0).view(2, 4, 4)
     whole = Injection(*[part] * 7, layers=(0,))
-    per_sample = {"embedding", "memory", "gate", "shift", "logits"}
-    assert set(whole.keywords()) == {f"decoder_{name}" for name in per_sample}
-    assert per_sample == {field.name for field in fields(Injection)} - {"values", "value_bias", "layers"}
-    assert set(Injection(gate=part, values=part, layers=(0,)).keywords()) == {"decoder_gate"}
-    assert Injection().keywords() == {}
+    repeated = whole.repeated(3)
+    of_all = {"values", "value_bias", "layers"}
+    for name in {field.name for field in fields(Injection)} - of_all:
+        assert torch.equal(getattr(repeated, name), part[[0, 0, 0, 1, 1, 1]])
+    assert all(getattr(repeated, name) is getattr(whole, name) for name in of_all)
+    assert Injection().repeated(3) == Injection()
 
 
-def test_one_value_map_is_merged_and_several_are_a_keyword() -> None:
-    single, several = (Injection(values=torch.zeros(2, rank * 4, 4), layers=(0, 2)) for rank in (1, 3))
+def test_rank_is_the_number_of_value_maps() -> None:
+    single, several = (Injection(values=torch.zeros(2, rank * 4, 4)) for rank in (1, 3))
     assert (Injection().rank, single.rank, several.rank) == (0, 1, 3)
-    assert (single.merged_layers, several.merged_layers) == ((0, 2), ())
-    assert single.keywords() == {}
-    assert several.keywords() == {"decoder_values": (several.values, None)}
 
 
 def test_the_attention_can_be_registered_twice() -> None:
