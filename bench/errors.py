@@ -13,6 +13,11 @@ class BenchError(ValueError):
     """
 
 
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message, or its class if the message is empty."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Returns ``" Did you mean 'x'?"`` for the nearest allowed name; nothing if none, or more than one, is nearest."""
     by_lower_case = {candidate.lower(): candidate for candidate in allowed}

@@ -11,21 +11,23 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import tokenizers
 from huggingface_hub import snapshot_download
 from tokenizers import Tokenizer as Engine
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from bench.cache import cached_arrays
-from bench.errors import BenchError
+from bench.errors import BenchError, first_line
 from bench.reading import read_json, read_lines
 from bench.specs import EncoderSpec, TokenizerSpec
 from bench.storage import atomic_write
 
-VERSION = 1
+VERSION = 2
 """Rises whenever training on the same texts gives a different tokenizer."""
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
@@ -38,6 +40,17 @@ BERT_TOKENS = ("[PAD]", "[CLS]", "[SEP]")
 """Padding, BOS and EOS of BERT."""
 
 UNKNOWN = "[UNK]"
+LONGEST_WORD = 512
+"""Bytes of BPE or letters of WordPiece; training splits longer words, since its time grows with their square."""
+
+_EVERY_BYTE = "".join(
+    map(chr, (*range(0xD800), *range(0xE000, 0x10000), *range(0x10000, 0x110000, 0x10000), *range(0x10FF00, 0x110000)))
+)
+"""Characters whose UTF-8 contains every byte that UTF-8 has: all of the basic plane, and some of each other plane."""
+
+_PROBES = ("The CAT's naïve café, e\u0301 冬 🙂", "  two  spaces,\n\nlines\tand tabs ", _EVERY_BYTE)
+"""Texts that a lossless tokenizer gives back."""
+
 WORDPIECE_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
 
 
@@ -75,6 +88,32 @@ class Tokenizer:
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Returns the text of each sequence of ids, without special tokens."""
         return list(self._engine.decode_batch([list(text) for text in ids], skip_special_tokens=True))
+
+    def check_lossless(self, texts: Sequence[str], ids: Sequence[Sequence[int]], where: str = "") -> None:
+        """Checks that the ids of texts stand for all of these texts.
+
+        Raises:
+            BenchError: a text loses characters; the message begins with ``where`` and shows the place in the text.
+        """
+        for text, decoded in zip(texts, self.decode(ids), strict=True):
+            if text != decoded:
+                pairs = enumerate(zip(text, decoded, strict=False))
+                place = next((index for index, (before, after) in pairs if before != after), len(decoded))
+                before, after = (repr(each[max(0, place - 10) : place + 20]) for each in (text, decoded))
+                raise BenchError(
+                    f"{where}the tokenizer {self.name} loses characters: {before} becomes {after};"
+                    " systems need one that gives every text back, such as byte-level BPE with all 256 bytes."
+                )
+
+    @cached_property
+    def byte_counts(self) -> npt.NDArray[np.int64]:
+        """UTF-8 bytes that each id stands for, which may be part of a character; 0 for special tokens."""
+        counts = np.zeros(len(self), dtype=np.int64)
+        for token, number in self._engine.get_vocab(with_added_tokens=False).items():
+            counts[number] = len(token)  # byte-level BPE spells each byte as one letter
+        for number, added in self._engine.get_added_tokens_decoder().items():
+            counts[number] = 0 if added.special else len(added.content.encode())
+        return counts
 
     def with_encoder(self, encoder: EncoderTokens | None) -> Tokenizer:
         """Returns a copy that also has the tokens of a separate encoder."""
@@ -124,7 +163,7 @@ def build_encoder_tokenizer(spec: EncoderSpec, training_texts: Sequence[str]) ->
     try:
         folder = snapshot_download(name, revision=spec.revision, allow_patterns=list(WORDPIECE_FILES))
     except (OSError, ValueError) as error:
-        raise BenchError(f"cannot load the tokenizer of {name}: {str(error).splitlines()[0]}") from error
+        raise BenchError(f"cannot load the tokenizer of {name}: {first_line(error)}") from error
     return load_wordpiece(Path(folder))
 
 
@@ -153,8 +192,16 @@ def _train_bpe(texts: Sequence[str], size: int) -> Engine:
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    engine.train_from_iterator(texts, trainer, length=len(texts))
+    _train(engine, trainer, texts)
     return engine
+
+
+def _train(engine: Engine, trainer: trainers.Trainer, texts: Sequence[str]) -> None:
+    """Trains a tokenizer; a word longer than ``LONGEST_WORD`` counts as several."""
+    words = engine.pre_tokenizer
+    engine.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.FixedLength(LONGEST_WORD)])
+    engine.train_from_iterator(texts, trainer, length=len(texts))
+    engine.pre_tokenizer = words
 
 
 def _train_wordpiece(texts: Sequence[str], size: int) -> Engine:
@@ -164,7 +211,7 @@ def _train_wordpiece(texts: Sequence[str], size: int) -> Engine:
     # pieces by these numbers. As special tokens the letters get fixed numbers.
     fixed = [BERT_TOKENS[0], UNKNOWN, *BERT_TOKENS[1:], *(f"##{letter}" for letter in letters)]
     trainer = trainers.WordPieceTrainer(vocab_size=size, show_progress=False, special_tokens=fixed)
-    engine.train_from_iterator(texts, trainer, length=len(texts))
+    _train(engine, trainer, texts)
     return _wordpiece(engine.get_vocab(), lower_case=False)
 
 
@@ -186,8 +233,15 @@ def load_tokenizer(folder: Path, special: Sequence[str] | None = None) -> Tokeni
             has them and lacks some of ``SPECIAL_TOKENS``, else ``SPECIAL_TOKENS``.
 
     Raises:
-        BenchError: the folder does not exist or has none of these files, or a file is damaged.
+        BenchError: the folder does not exist or has none of these files, a file is damaged, or the tokenizer loses
+            characters.
     """
+    tokenizer = _read_folder(folder, special)
+    tokenizer.check_lossless(_PROBES, tokenizer.encode(_PROBES), f"{folder}: ")
+    return tokenizer
+
+
+def _read_folder(folder: Path, special: Sequence[str] | None) -> Tokenizer:
     whole, vocabulary, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
     if whole.is_file():
         return read_tokenizer(whole, special)

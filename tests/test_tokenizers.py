@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
+import string
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Engine
-from tokenizers import trainers
 from tokenizers.processors import TemplateProcessing
 from transformers import BartTokenizer, GPT2Tokenizer
 
 from bench.errors import BenchError
-from bench.specs import TokenizerSpec
-from bench.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
+from bench.specs import EncoderSpec, TokenizerSpec
+from bench.tokenizers import LONGEST_WORD, Tokenizer, build_encoder_tokenizer, build_tokenizer, load_tokenizer
 
 CORPUS = ("the cat sat on the mat .", "the dog sat on the log .", "Größe, 冬 and\tthe rest\n") * 5
 SENTENCES = (
@@ -107,6 +111,28 @@ def test_different_texts_or_sizes_are_trained_again(cache: Path, size: int, corp
     assert len(list(cache.iterdir())) == 2
 
 
+def test_time_of_training_is_linear_in_the_longest_word(cache: Path) -> None:
+    """Its square was 60 seconds here, and words of usual length train the same tokenizer as before."""
+    word = "".join(random.Random(0).choices(string.ascii_letters, k=500_000))
+    start = time.process_time()
+    build_tokenizer(TokenizerSpec(vocabulary_size=1000), [word])
+    build_encoder_tokenizer(EncoderSpec(vocabulary_size=1000), [word])
+    assert time.process_time() - start < 10
+
+
+def test_words_up_to_a_length_train_as_they_always_did(cache: Path) -> None:
+    texts = [*CORPUS, "ab" * (LONGEST_WORD // 2), "é" * (LONGEST_WORD // 2)]
+    engine = byte_level(model=models.BPE())
+    trainer = trainers.BpeTrainer(
+        vocab_size=290,
+        show_progress=False,
+        special_tokens=["<pad>", "<bos>", "<eos>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
+    engine.train_from_iterator(texts, trainer)
+    assert build_tokenizer(SPEC, texts).digest == Tokenizer(engine, "bpe").digest
+
+
 def test_save_and_read(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path / "tokenizer.json")
     loaded = load_tokenizer(tmp_path)
@@ -161,6 +187,74 @@ def test_special_tokens_of_a_pretrained_tokenizer_are_ordinary_text(tokenizer: T
     loaded = load_tokenizer(tmp_path)
     assert len(loaded) == len(tokenizer) + 1
     assert loaded.decode(loaded.encode(["a <|endoftext|> b"])) == ["a <|endoftext|> b"]
+
+
+def letters(lacking: str = "") -> dict[str, int]:
+    return {
+        letter: number for number, letter in enumerate(sorted(set(pre_tokenizers.ByteLevel.alphabet()) - {lacking}))
+    }
+
+
+def byte_level(**parts: Any) -> Engine:
+    """A byte-level BPE without merges, and with other parts."""
+    engine = Engine(models.BPE(vocab=letters(), merges=[]))
+    engine.pre_tokenizer, engine.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    for name, part in parts.items():
+        setattr(engine, name, part)
+    return engine
+
+
+def with_added_token() -> Engine:
+    engine = byte_level()
+    engine.add_tokens([AddedToken("tabs", rstrip=True)])
+    return engine
+
+
+LOSSY = {
+    "lower case": byte_level(normalizer=normalizers.Lowercase()),
+    "composed": byte_level(normalizer=normalizers.NFC()),
+    "prefix": byte_level(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True)),
+    "no decoder": byte_level(decoder=decoders.Fuse()),
+    "space after a token": with_added_token(),
+    "space": byte_level(
+        pre_tokenizer=pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(False)])
+    ),
+    "lacks a byte": byte_level(model=models.BPE(vocab=letters("ô"), merges=[])),
+    "words": byte_level(
+        model=models.WordLevel({"[UNK]": 0, "the": 1}, "[UNK]"), pre_tokenizer=pre_tokenizers.Whitespace()
+    ),
+    "letters": byte_level(model=models.BPE(vocab={"t": 0, "h": 1}, merges=[])),
+}
+
+
+@pytest.mark.parametrize("engine", LOSSY.values(), ids=LOSSY)
+def test_a_tokenizer_that_loses_characters_is_refused(engine: Engine, tmp_path: Path) -> None:
+    engine.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(
+        BenchError, match=r"^[^\n]*: the tokenizer [^\n]* loses characters: .* becomes .*; systems"
+    ) as error:
+        load_tokenizer(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path}: ")
+
+
+def test_other_ways_to_be_lossless(tmp_path: Path) -> None:
+    """Llama 3 and Qwen split with a pattern of their own."""
+    split = pre_tokenizers.Split(Regex(r"\\s+|\\S{1,4}"), "isolated")
+    byte_level(pre_tokenizer=pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])).save(
+        str(tmp_path / "tokenizer.json")
+    )
+    loaded = load_tokenizer(tmp_path)
+    assert loaded.decode(loaded.encode(SENTENCES)) == list(SENTENCES)
+
+
+def test_bytes_of_each_token(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "tokenizer.json")
+    engine = Engine.from_file(str(tmp_path / "tokenizer.json"))
+    engine.add_tokens(["冬 und"])
+    engine.save(str(tmp_path / "tokenizer.json"))
+    for one in (tokenizer, load_tokenizer(tmp_path)):
+        for text in (*SENTENCES, "im 冬 und 冬"):
+            assert one.byte_counts[one.encode([text])[0]].sum() == len(text.encode())
 
 
 @pytest.mark.parametrize("missing", ["vocab.json", "merges.txt"])

@@ -16,7 +16,7 @@ from bench.backbones.encoder_decoder import EncoderDecoder
 from bench.backbones.encoder_only import EncoderOnly
 from bench.backbones.injection import register_attention
 from bench.backbones.stack import TransformerStack
-from bench.errors import BenchError
+from bench.errors import BenchError, first_line
 from bench.specs import BackboneKind, BackboneSpec, EncoderKind, EncoderSpec, StackSpec
 from bench.tokenizers import Tokenizer
 
@@ -101,4 +101,4 @@ def _errors_in_one_line(where: str, section: str) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        raise BenchError(f"cannot load the {section} from {where}: {str(error).splitlines()[0]}") from error
+        raise BenchError(f"cannot load the {section} from {where}: {first_line(error)}") from error

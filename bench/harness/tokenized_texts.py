@@ -15,7 +15,7 @@ from bench.cache import AnyArray
 from bench.tasks import Example
 from bench.tokenizers import Tokenizer
 
-VERSION = 2
+VERSION = 3
 """Rises whenever the same texts and tokenizer give other ids, counts or arrays."""
 
 TOKENIZED_AT_ONCE = 4096
@@ -41,11 +41,25 @@ class TokenIds:
     encoder: TokenIds | None = None
 
     @classmethod
-    def of(cls, texts: Sequence[str], tokenizer: Tokenizer, limit: int) -> TokenIds:
-        """Tokenizes texts; ``limit`` is the largest number of tokens that a text keeps."""
+    def of(cls, texts: Sequence[str], tokenizer: Tokenizer, limit: int, lossless: bool = False) -> TokenIds:
+        """Tokenizes texts.
+
+        Args:
+            texts: the texts.
+            tokenizer: of the texts.
+            limit: largest number of tokens that a text keeps.
+            lossless: whether the tokenizer must not lose characters.
+
+        Raises:
+            BenchError: it does; the message shows the first text.
+        """
         rows, cut = [np.empty(0, dtype=np.int32)], []
         for start in range(0, len(texts), TOKENIZED_AT_ONCE):
-            for ids in tokenizer.encode(texts[start : start + TOKENIZED_AT_ONCE]):
+            portion = texts[start : start + TOKENIZED_AT_ONCE]
+            tokens = tokenizer.encode(portion)
+            if lossless:
+                tokenizer.check_lossless(portion, tokens)
+            for ids in tokens:
                 rows.append(np.array(ids[:limit], dtype=np.int32))
                 cut.append(len(ids) > limit)
         offsets = np.cumsum([len(row) for row in rows])
@@ -97,7 +111,7 @@ class TokenizedTexts:
     Attributes:
         ids: of the texts (the targets of a conditional task).
         words: whitespace-separated words of each text after the cut (N).
-        bytes: UTF-8 bytes of each text after the cut (N).
+        bytes: UTF-8 bytes of each text after the cut, which may be inside a character (N).
         sources: ids of the source of each text; None on unconditional tasks.
     """
 
@@ -158,22 +172,26 @@ def tokenize(
         tokenizer: of texts and sources.
         max_tokens: longest text, BOS included.
         max_source_tokens: longest source, BOS included; None leaves sources out.
+
+    Raises:
+        BenchError: the tokenizer loses characters of a text.
     """
     ids, texts = _cut([example.target for example in examples], tokenizer, max_tokens)
     sources = None
     if max_source_tokens is not None:
         sources, _ = _cut([example.source or "" for example in examples], tokenizer, max_source_tokens)
+    bytes_before = np.r_[0, tokenizer.byte_counts[ids.flat].cumsum()]
     return TokenizedTexts(
         ids,
         words=np.array([len(text.split()) for text in texts], dtype=np.float64),
-        bytes=np.array([len(text.encode()) for text in texts], dtype=np.float64),
+        bytes=np.diff(bytes_before[ids.offsets]).astype(np.float64),
         sources=sources,
     )
 
 
 def _cut(texts: Sequence[str], tokenizer: Tokenizer, limit: int) -> tuple[TokenIds, list[str]]:
     """Returns the first ``limit`` ids of each text, and the texts that these ids stand for."""
-    ids, cut_texts = TokenIds.of(texts, tokenizer, limit), list(texts)
+    ids, cut_texts = TokenIds.of(texts, tokenizer, limit, lossless=True), list(texts)
     for index in np.flatnonzero(ids.cut).tolist():
         cut_texts[index] = tokenizer.decode([ids[index].tolist()])[0]
     if (encoder := tokenizer.encoder) is not None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as Engine
 
 from bench.batch import Batch, batches_of_similar_length
+from bench.errors import BenchError
 from bench.harness import tokenized_texts
 from bench.harness.tokenized_texts import TokenIds, tokenize
 from bench.specs import EncoderSpec, TokenizerSpec
 from bench.tasks import Example
-from bench.tokenizers import EncoderTokens, Tokenizer, build_encoder_tokenizer, build_tokenizer
+from bench.tokenizers import EncoderTokens, Tokenizer, build_encoder_tokenizer, build_tokenizer, load_tokenizer
 
 LENGTHS = st.lists(st.integers(2, 40), min_size=1, max_size=60)
 BUDGETS = st.integers(1, 200)
@@ -92,6 +96,26 @@ def test_long_texts_are_cut_and_counted_as_what_is_kept(tokenizer: Tokenizer) ->
         text = tokenizer.decode([kept])[0]
         assert (texts.words[index], texts.bytes[index]) == (len(text.split()), len(text.encode()))
     assert tokenizer.eos not in texts.ids[0]
+
+
+def test_a_text_cut_inside_a_character_counts_its_bytes(tokenizer: Tokenizer) -> None:
+    """Decoded, the end is U+FFFD, which has three bytes."""
+    text = "冬の朝"
+    for limit in range(2, 12):
+        texts = tokenize([Example(text)], tokenizer, limit)
+        assert texts.bytes.tolist() == [min(limit - 1, 9)]
+
+
+def test_the_first_text_that_the_tokenizer_does_not_give_back_is_named(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "tokenizer.json")
+    engine = Engine.from_file(str(tmp_path / "tokenizer.json"))
+    engine.add_tokens([AddedToken("bicycle", lstrip=True)])
+    engine.save(str(tmp_path / "tokenizer.json"))
+    lossy = load_tokenizer(tmp_path)
+    message = "loses characters: 'ides a red  bicycle' becomes 'ides a redbicycle';"
+    for examples in ([Example("dogs"), Example("he rides a red  bicycle")], [Example("a", "he rides a red  bicycle")]):
+        with pytest.raises(BenchError, match=message):
+            tokenize(examples, lossy, 5, 5)
 
 
 def test_a_batch_holds_the_texts_asked_for(tokenizer: Tokenizer) -> None:
