@@ -84,6 +84,8 @@ class Score:
         signature: long form of the signature.
         tolerance: relative change that a regression check accepts.
         interval: over texts, None where the statistic has none.
+        absolute_tolerance: change in ``unit`` that a regression check accepts, however large it is relative to the
+            value; above 0 for metrics that may come close to zero.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Score:
     signature: str
     tolerance: float = 0.0
     interval: Interval | None = None
+    absolute_tolerance: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the score as JSON-ready values."""
@@ -116,11 +119,13 @@ class Metric(ABC, Generic[InputT]):
         version: of the arithmetic; raise it whenever the value on the same input changes.
         unit: see ``Score``.
         tolerance: see ``Score``.
+        absolute_tolerance: see ``Score``.
     """
 
     version: ClassVar[int] = 1
     unit: ClassVar[str]
     tolerance: ClassVar[float] = 0.02
+    absolute_tolerance: ClassVar[float] = 0.0
 
     @property
     @abstractmethod
@@ -167,6 +172,7 @@ class Metric(ABC, Generic[InputT]):
             signature=str(self.signature(inputs)),
             tolerance=self.tolerance,
             interval=interval,
+            absolute_tolerance=self.absolute_tolerance,
         )
 
 

@@ -41,6 +41,7 @@ class ReleasedKL(LatentMetric):
 
     name = f"KL@{PROTOCOL}"
     direction = None
+    absolute_tolerance = 0.01
 
     @override
     def fields(self, inputs: ScoredTexts) -> Mapping[str, object]:

@@ -69,7 +69,7 @@ def test_version_in_superscript_is_refused() -> None:
 
 def test_score_survives_json() -> None:
     bare = Score("PPL", 12.5, "1", "down", 3, "PPL|v:1", 0.02)
-    whole = Score("AU", 3.0, "count", None, 3, "AU|v:1", 0.1, Interval(1.0, 4.0, 0.9, "bootstrap:10:1"))
+    whole = Score("AU", 3.0, "count", None, 3, "AU|v:1", 0.1, Interval(1.0, 4.0, 0.9, "bootstrap:10:1"), 0.5)
     for score in (bare, whole):
         assert Score.from_dict(json.loads(json.dumps(score.as_dict()))) == score
 

@@ -58,6 +58,7 @@ class NGramDivergence(TextMetric):
 
     unit = "1"
     direction = "down"
+    absolute_tolerance = 0.005
     needs = ("corpus",)
 
     n: int = 2

@@ -75,6 +75,7 @@ class Excess(TrueDistributionMetric):
 
     name = "Excess"
     tolerance = 0.05
+    absolute_tolerance = 0.02
 
     @override
     def fields(self, inputs: ScoredTexts) -> Mapping[str, object]:

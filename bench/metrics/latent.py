@@ -31,6 +31,7 @@ class MutualInformation(LatentMetric):
     name = "MI"
     direction = "up"
     tolerance = 0.05
+    absolute_tolerance = 0.02
 
     @override
     def fields(self, inputs: ScoredTexts) -> Mapping[str, object]:

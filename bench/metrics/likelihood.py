@@ -67,6 +67,7 @@ class KL(LatentMetric):
     """
 
     direction = None
+    absolute_tolerance = 0.01
 
     group: int | None = None
 

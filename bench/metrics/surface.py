@@ -19,6 +19,7 @@ class CopyRate(PerGenerationMetric):
     name = "Copy rate"
     unit = "%"
     direction = "down"
+    absolute_tolerance = 0.5
     needs = ("train",)
 
     @override
@@ -61,6 +62,7 @@ class EmptyRate(PerGenerationMetric):
     name = "Empty rate"
     unit = "%"
     direction = "down"
+    absolute_tolerance = 0.5
 
     @override
     def fields(self, inputs: TextSet) -> Mapping[str, object]:

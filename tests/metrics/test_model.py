@@ -85,3 +85,14 @@ class TestTermsThatAreNotFinite:
     @pytest.mark.parametrize("groups", [(), (5,), (2, 3)])
     def test_finite_terms_have_no_reason(self, groups: tuple[int, ...]) -> None:
         assert random_scored(groups=groups).not_finite is None
+
+
+def test_metrics_that_come_near_zero_accept_an_absolute_change() -> None:
+    """Of a collapsed posterior KL and MI are hundredths of a nat: 2 % of them is less than noise."""
+    scored = random_scored(groups=(2, 3))
+    tolerances = {metric.name: metric.score(scored).absolute_tolerance for metric in model_metrics(scored.groups)}
+    accepted = {name: tolerance for name, tolerance in tolerances.items() if tolerance}
+    assert accepted == {
+        **dict.fromkeys(("KL", "KL[1]", "KL[2]", "KL@della-2022"), 0.01),
+        **dict.fromkeys(("MI", "Excess"), 0.02),
+    }
