@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -76,6 +77,15 @@ def load_scale(name: str) -> Scale:
             raise unknown_name(f"task in scale {name!r}", task, TASKS.names())
         scale.for_task(task)
     return scale
+
+
+def scale_title(name: str) -> str:
+    """Returns the name of a scale in records and folders: a file that is named like a packaged scale keeps its suffix.
+
+    So ``mine/tiny.yaml`` is ``tiny``, and ``mine/smoke.yaml`` is ``smoke.yaml``, which is not the packaged ``smoke``.
+    """
+    path = Path(name)
+    return path.name if path.suffix and path.stem in resources.names("scales") else path.stem
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from bench import resources
+from bench.errors import BenchError
 from bench.reading import parse_as
 from bench.specs import Spec
 
@@ -99,7 +101,7 @@ class Layout(LayoutEntry):
         rows: systems, top to bottom.
         tasks: groups of columns, left to right.
         metrics: columns of every group.
-        others: whether systems without a row here that have runs of these tasks get one, below the named ones.
+        others: whether systems without a row that have runs of these tasks get one, below the others.
         split: the split of the data whose scores are printed.
         caption: a sentence or more below the table.
     """
@@ -108,7 +110,7 @@ class Layout(LayoutEntry):
     rows: tuple[RowLayout, ...] = Field(min_length=1)
     tasks: tuple[TaskLayout, ...] = Field(min_length=1)
     metrics: tuple[MetricLayout, ...] = Field(min_length=1)
-    others: bool = True
+    others: bool = False
     split: str = "test"
     caption: str = ""
 
@@ -117,7 +119,7 @@ class Suite(Spec):
     """Which runs make a table.
 
     Attributes:
-        name: of the file.
+        name: by default that of the file; names the table and the default folder of the runs.
         title: one line.
         layout: rows and columns of its table; has the title of the suite unless it has its own.
         systems: labels, each ``system[:option,...][+objective part...][@backbone key=value,...]``; by default the rows
@@ -132,6 +134,13 @@ class Suite(Spec):
     systems: tuple[str, ...] = Field(default_factory=lambda fields: _in_layout(fields, "rows", "label"), min_length=1)
     tasks: tuple[str, ...] = Field(default_factory=lambda fields: _in_layout(fields, "tasks", "name"), min_length=1)
     seeds: tuple[int, ...] = Field((0,), min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _without_path(cls, name: str) -> str:
+        if name in (".", "..") or not re.fullmatch(r"[^/\\\x00-\x1f]+", name):
+            raise BenchError(f"{name!r}: a name is not empty and has no path in it.")
+        return name
 
     @field_validator("layout", mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from bench.cli.runs import DataOption
+from bench.cli.runs import DataOption, parse_seeds
 from bench.errors import BenchError, unknown_name
 
 if TYPE_CHECKING:
     from bench.records.comparison import Comparison
+    from bench.records.schema import Record
     from bench.records.store import StoredRun
     from bench.suites import Layout
 
@@ -22,17 +24,42 @@ def table(
     records: Annotated[list[Path], typer.Argument(help="Record files, or folders of records.")],
     layout: Annotated[str, typer.Option(help="Name of a suite, or a YAML file, whose layout is used.")] = "",
     format: Annotated[str, typer.Option("--format", help="md, csv, term, latex or html.")] = "term",
-    allow_mixed: Annotated[bool, typer.Option(help="One column per signature where signatures differ.")] = False,
+    allow_mixed: Annotated[
+        bool, typer.Option(help="Columns for different signatures, footnotes for different training.")
+    ] = False,
     scale: Annotated[str | None, typer.Option(help="Use only the runs of this scale.")] = None,
+    systems: Annotated[str, typer.Option(help="The only rows: labels, comma-separated.")] = "",
+    tasks: Annotated[str, typer.Option(help="The only tasks, comma-separated.")] = "",
+    metrics: Annotated[str, typer.Option(help="The only columns: metrics, comma-separated.")] = "",
+    seeds: Annotated[str, typer.Option(help="Use only the runs of these seeds, comma-separated.")] = "",
+    others: Annotated[bool, typer.Option(help="Rows for systems of the records that the layout lacks.")] = False,
+    published: Annotated[bool, typer.Option(help="Lines with the figures of papers that the layout names.")] = True,
 ) -> None:
     """Print a table from records alone."""
-    from bench.report import FORMATS, build_table, render_table
+    from bench.labels import split_labels, split_list
+    from bench.report import FORMATS, build_table, choose_from_layout, default_layout, render_table, without_published
 
     if format not in FORMATS.names():
         raise unknown_name("format", format, FORMATS.names())
+    wanted_seeds = parse_seeds(seeds)
     runs = [run.record for run in _load_runs(records)]
-    chosen = _layout_of(layout) if layout else None
-    typer.echo(render_table(build_table(runs, chosen, allow_mixed, scale=scale), format), nl=False)
+    runs = [run for run in runs if scale in (None, run.scale) and (not wanted_seeds or run.seed in wanted_seeds)]
+    if not runs:
+        conditions = {"scale": scale, "seeds": seeds}
+        named = " and ".join(f"{name} {value}" for name, value in conditions.items() if value)
+        raise BenchError(f"no record to tabulate with {named}.")
+    names = {re.split("[:+@]", run.label)[0] for run in runs}
+    chosen = {
+        "systems": split_labels(systems, names),
+        "tasks": split_list(tasks),
+        "metrics": split_list(metrics),
+    }
+    picture = _layout_of(layout, runs, others) if layout else None
+    if any(chosen.values()):
+        picture = choose_from_layout(picture or default_layout(runs), runs, **chosen)
+    if picture and not published:
+        picture = without_published(picture)
+    typer.echo(render_table(build_table(runs, picture, allow_mixed), format), nl=False)
 
 
 def _load_runs(paths: Sequence[Path]) -> list[StoredRun]:
@@ -44,12 +71,19 @@ def _load_runs(paths: Sequence[Path]) -> list[StoredRun]:
     return runs
 
 
-def _layout_of(suite: str) -> Layout:
+def _layout_of(suite: str, runs: Sequence[Record], others: bool) -> Layout:
+    """Returns the layout of a suite without rows and tasks that nobody ran.
+
+    Raises:
+        BenchError: the suite has no layout, or no run fits it.
+    """
+    from bench.report import narrow_layout
     from bench.suites import load_suite
 
     if (layout := load_suite(suite).layout) is None:
         raise BenchError(f"suite {suite!r}: has no layout.")
-    return layout
+    layout = layout.model_copy(update={"others": others or layout.others})
+    return narrow_layout(layout, runs) or layout
 
 
 def compare(
@@ -59,7 +93,8 @@ def compare(
 ) -> int:
     """Compare two sets of records, or two files of benchmarks; exit 1 if anything got worse.
 
-    Of records: metrics, status and speed. Of benchmarks: ratios to the reference measured beside them, never seconds.
+    Of records: metrics and status; different specs and versions are named. Of benchmarks: ratios to the reference
+    measured beside them, never seconds.
     """
     from bench.records.benchmarks import is_benchmark_file
     from bench.records.comparison import Verdict, exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,7 @@ def run(
     """
     from bench.harness.plan import plan
     from bench.labels import split_labels, split_list
+    from bench.scales import scale_title
     from bench.suites import load_suite
     from bench.systems import SYSTEMS
 
@@ -61,7 +63,7 @@ def run(
         scale,
         systems=split_labels(systems, SYSTEMS.names()),
         tasks=split_list(tasks),
-        seeds=_parse_seeds(seeds),
+        seeds=parse_seeds(seeds),
         source="files" if data_dir else "grammar",
         decoding=decoding,
     )
@@ -71,7 +73,7 @@ def run(
     from bench.report import narrow_layout
 
     check_inputs(specs, data_dir)
-    folder = out or Path("runs") / f"{chosen.name}-{Path(scale).stem}"
+    folder = out or Path("runs") / f"{chosen.name}-{scale_title(scale)}"
     check_folder(folder)
     with GridProgress(len(specs)) as progress:
         outcomes = run_grid(
@@ -79,14 +81,20 @@ def run(
         )
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
     if records:
-        _write_tables(records, chosen.layout and narrow_layout(chosen.layout, records), folder)
+        layout = chosen.layout and chosen.layout.model_copy(update={"others": True})
+        _write_tables(records, layout and narrow_layout(layout, records), folder, chosen.name)
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
         typer.echo(f"della-bench: {outcome.spec.title}: {outcome.error}", err=True)
     return 1 if _print_audit(records, folder) or failed else 0
 
 
-def _parse_seeds(text: str) -> list[int]:
+def parse_seeds(text: str) -> list[int]:
+    """Returns comma-separated seeds.
+
+    Raises:
+        BenchError: a seed is not a whole number from 0.
+    """
     from bench.labels import split_list
 
     for seed in split_list(text):
@@ -95,16 +103,17 @@ def _parse_seeds(text: str) -> list[int]:
     return [int(seed) for seed in split_list(text)]
 
 
-def _write_tables(records: Sequence[Record], layout: Layout | None, folder: Path) -> None:
-    """Prints the table of the records and writes it into their folder."""
+def _write_tables(records: Sequence[Record], layout: Layout | None, folder: Path, name: str) -> None:
+    """Writes the table of the records into their folder, then prints it."""
     from bench.report import build_table, render_table
     from bench.storage import atomic_write
 
     table = build_table(records, layout)
+    paths = [folder / f"table-{name}.{suffix}" for suffix in ("md", "csv")]
+    for path in paths:
+        atomic_write(path, render_table(table, path.suffix.removeprefix(".")).encode())
     typer.echo(render_table(table, "term"))
-    for suffix in ("md", "csv"):
-        atomic_write(folder / f"table.{suffix}", render_table(table, suffix).encode())
-    typer.echo(f"The table lies in {folder / 'table.md'} and {folder / 'table.csv'}, the records beside it.")
+    typer.echo(f"The table lies in {' and '.join(map(str, paths))}, the records beside it.")
 
 
 def _print_audit(records: Sequence[Record], folder: Path) -> bool:
@@ -153,7 +162,7 @@ def evaluate(
         on_phase = progress_of_phases(partial(progress.on_progress, 0), PHASES_OF_SCORING)
         record = score_model(trained, spec, folder, data_dir, on_phase, reuse=reuse)
         progress.on_end(0, Outcome(spec, record))
-    _write_tables([record], None, folder)
+    _write_tables([record], None, folder, re.sub(r"[^\w.+-]", "_", f"{record.label}-{record.task}"))
     return int(_print_audit([record], folder))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, unknown_name
@@ -12,7 +11,7 @@ from bench.labels import configure, parse_call, parse_label
 from bench.objectives import resolve_objective, stage_epochs
 from bench.reading import parse_as
 from bench.registry import Registry
-from bench.scales import Scale, load_scale
+from bench.scales import Scale, load_scale, scale_title
 from bench.specs import (
     BackboneSpec,
     DataSource,
@@ -137,7 +136,7 @@ def run_spec(
         system=SystemSpec(name=name, options=options, label=label),
         objective=objective,
         task=_task_spec(definition, scale, source),
-        scale=Path(scale_name).stem,
+        scale=scale_title(scale_name),
         tokenizer=scale.tokenizer,
         backbone=backbone,
         encoder=scale.encoder_for(system.encoder_kind, backbone),
@@ -164,7 +163,7 @@ def evaluation_spec(
         system=spec.system.model_copy(update={"label": model.path.resolve().name}),
         objective=spec.objective,
         task=_task_spec(definition, scale, source),
-        scale=Path(scale_name).stem,
+        scale=scale_title(scale_name),
         tokenizer=TokenizerSpec(kind="folder", path=model.path),
         backbone=spec.backbone,
         encoder=spec.encoder,

@@ -21,7 +21,8 @@ class Comparison(ABC):
         verdict: ``ok`` if the change is within the tolerance or is noise.
         first: value in the first set, None if it has none.
         second: value in the second set, None if it has none.
-        tolerance: relative change that is accepted.
+        tolerance: relative change that is accepted, infinite if none is judged.
+        absolute_tolerance: absolute change that is accepted.
         reason: explains a verdict that the values do not explain.
     """
 
@@ -29,6 +30,7 @@ class Comparison(ABC):
     first: float | None = None
     second: float | None = None
     tolerance: float = 0.0
+    absolute_tolerance: float = 0.0
     reason: str = ""
 
     @property
@@ -51,12 +53,22 @@ class Comparison(ABC):
     def __str__(self) -> str:
         line = f"{self.verdict}: {self.subject}"
         if self.change is not None:
-            line += f" {self.first:.5g} -> {self.second:.5g} ({self.change:+.2%}, tolerance {self.tolerance:.2%}"
-            line += f", {self.note})" if self.note else ")"
+            tolerance = f"tolerance {self.tolerance:.2%}" if math.isfinite(self.tolerance) else ""
+            if self.first is not None and self.absolute_tolerance > self.tolerance * abs(self.first):
+                tolerance = f"tolerance {self.absolute_tolerance:.2g}"
+            details = ", ".join(filter(None, (f"{self.change:+.2%}", tolerance, self.note)))
+            line += f" {self.first:.5g} -> {self.second:.5g} ({details})"
         return f"{line}: {self.reason}" if self.reason else line
 
 
-def judge(first: float, second: float, tolerance: float, direction: Direction | None, noise: bool = False) -> Verdict:
+def judge(
+    first: float,
+    second: float,
+    tolerance: float,
+    direction: Direction | None,
+    noise: bool = False,
+    absolute_tolerance: float = 0.0,
+) -> Verdict:
     """Returns the verdict on a change from ``first`` to ``second``.
 
     Args:
@@ -65,9 +77,10 @@ def judge(first: float, second: float, tolerance: float, direction: Direction | 
         tolerance: relative change that is accepted.
         direction: which way is better; if neither is, a change beyond the tolerance is a regression.
         noise: whether a test attributes the change to chance.
+        absolute_tolerance: absolute change that is accepted.
     """
     change = relative_change(first, second)
-    if abs(change) <= tolerance or noise:
+    if abs(change) <= tolerance or abs(second - first) <= absolute_tolerance or noise:
         return "ok"
     if direction is None:
         return "regression"

@@ -4,8 +4,17 @@
 """
 
 from bench.report.build import build_table
-from bench.report.layout import narrow_layout
+from bench.report.layout import choose_from_layout, default_layout, narrow_layout, without_published
 from bench.report.render import FORMATS, render_table
 from bench.report.table import Table
 
-__all__ = ["FORMATS", "Table", "build_table", "narrow_layout", "render_table"]
+__all__ = [
+    "FORMATS",
+    "Table",
+    "build_table",
+    "choose_from_layout",
+    "default_layout",
+    "narrow_layout",
+    "render_table",
+    "without_published",
+]

@@ -34,6 +34,15 @@ T_QUANTILES = (
 )
 """0.975 quantiles of Student's t with 1 to 30 degrees of freedom; the last is used for more."""
 
+LEVEL = 0.95
+"""Level of the intervals that decide about bold."""
+
+OVER_SEEDS = "Student's t over seeds"
+"""Method of an interval that does not cover the choice of texts."""
+
+STANDARD_DEVIATION = "sd:"
+"""Begin of the method of intervals that are one standard deviation over something else than texts."""
+
 
 @dataclass(frozen=True)
 class _Column:
@@ -56,13 +65,15 @@ def build_table(
     Args:
         records: runs; those of tasks that are not in the layout are ignored.
         layout: rows and columns; by default all systems x all tasks x the main metrics that were measured.
-        allow_mixed: gives each signature a column of its own if runs have different signatures of one metric.
+        allow_mixed: gives each signature a column of its own if runs have different signatures of one metric, and a
+            footnote to rows that were trained or scored differently.
         scale: selects the runs of this scale.
         published: figures of papers; by default those that are part of the package.
 
     Raises:
         BenchError: no run fits; runs have two scales; a metric has two signatures, numbers of texts or data sets; runs
-            of a cell have the same seed or differ in more than the seed; a published row does not exist.
+            of a cell differ in more than the seed, or rows in more than system and objective; a published row does not
+            exist.
     """
     records = [record for record in records if scale in (None, record.scale)]
     if not records:
@@ -71,14 +82,15 @@ def build_table(
     layout = _with_other_systems(layout, records) if layout else default_layout(records)
     published = published or PublishedFigures.load()
     _check_published(layout, published)
-    runs = RunsOfTable.select(records, layout)
+    runs = RunsOfTable.select(records, layout, allow_mixed)
     columns = [c for task in layout.tasks for c in _task_columns(task, layout.metrics, runs, allow_mixed, keep_empty)]
     rows = []
     for row in layout.rows:
         cells = [
             replace(_cell(runs, row, column), published=_published_figure(published, row, column)) for column in columns
         ]
-        rows.append(TableRow(row.label, row.title or row.label, tuple(cells)))
+        notes = {task.name: runs.footnotes.get((task.name, row.label), ()) for task in layout.tasks}
+        rows.append(TableRow(row.label, row.title or row.label, tuple(cells), notes))
     rows = _with_footnotes(_with_bold(rows, columns))
     return Table(
         title=layout.title,
@@ -86,6 +98,7 @@ def build_table(
         column_groups=_column_groups(layout, columns),
         rows=(*_entropy_rows(runs, columns), *rows),
         notes=tuple(_notes(layout, published, runs, columns, rows)),
+        data=tuple(line for task in layout.tasks for line in _data_lines(task, runs, columns)),
         signatures=_signatures(runs, columns),
     )
 
@@ -172,18 +185,26 @@ def _measured_cell(scores: Sequence[RecordedScore], run_ids: tuple[str, ...], fo
 
 
 def _interval(scores: Sequence[RecordedScore]) -> Interval | None:
-    """Returns the hull of the interval over texts and the interval over seeds; None if both are missing."""
-    over_texts = [score.interval for score in scores if score.interval]
-    ends = []
-    if len(over_texts) == len(scores):
-        ends.append((fmean(i.low for i in over_texts), fmean(i.high for i in over_texts)))
-    if len(scores) > 1:
-        values = [score.value for score in scores]
-        quantile = T_QUANTILES[min(len(values) - 1, len(T_QUANTILES)) - 1]
-        margin = quantile * stdev(values) / math.sqrt(len(values))
-        ends.append((fmean(values) - margin, fmean(values) + margin))
-    lows, highs = zip(*ends, strict=True) if ends else ((), ())
-    return Interval(min(lows), max(highs), method="hull of texts and seeds") if ends else None
+    """Returns the interval of the only score, or that over texts and seeds of several; None if there is none.
+
+    Of several scores it is the hull of the mean interval over texts and the interval over seeds, or the latter alone.
+    """
+    if len(scores) == 1:
+        return scores[0].interval
+    values = [score.value for score in scores]
+    quantile = T_QUANTILES[min(len(values) - 1, len(T_QUANTILES)) - 1]
+    margin = quantile * stdev(values) / math.sqrt(len(values))
+    low, high = fmean(values) - margin, fmean(values) + margin
+    over_texts = [score.interval for score in scores if score.interval and _covers_texts(score.interval)]
+    if len(over_texts) < len(scores):
+        return Interval(low, high, LEVEL, OVER_SEEDS)
+    low, high = min(low, fmean(i.low for i in over_texts)), max(high, fmean(i.high for i in over_texts))
+    return Interval(low, high, LEVEL, "hull of texts and seeds")
+
+
+def _covers_texts(interval: Interval) -> bool:
+    """Returns whether an interval is one over texts at the level that decides about bold."""
+    return interval.level >= LEVEL and not interval.method.startswith((STANDARD_DEVIATION, OVER_SEEDS))
 
 
 def _with_bold(rows: Sequence[TableRow], columns: Sequence[_Column]) -> list[TableRow]:
@@ -199,7 +220,11 @@ def _with_bold(rows: Sequence[TableRow], columns: Sequence[_Column]) -> list[Tab
 
 def _separated_best(cells: Sequence[Cell], direction: Direction | None) -> int | None:
     """Returns the index of the cell with an interval better than those of all other measured cells, if there is one."""
-    intervals = {i: cell.interval for i, cell in enumerate(cells) if cell.value is not None}
+    intervals = {
+        i: cell.interval if cell.interval and _covers_texts(cell.interval) else None
+        for i, cell in enumerate(cells)
+        if cell.value is not None
+    }
     if direction is None or len(intervals) < 2:
         return None
 
@@ -212,15 +237,13 @@ def _separated_best(cells: Sequence[Cell], direction: Direction | None) -> int |
 
 
 def _with_footnotes(rows: Sequence[TableRow]) -> list[TableRow]:
-    """Adds the footnotes about missing seeds and published figures."""
+    """Adds the footnotes about missing seeds."""
     most = max(cell.n_seeds for row in rows for cell in row.cells)
 
     def all_footnotes(cell: Cell) -> Iterator[str]:
         yield from cell.footnotes
         if 0 < cell.n_seeds < most and not cell.footnotes:
             yield f"{cell.n_seeds} of {most} seeds"
-        if cell.published and cell.published.note:
-            yield f"published figure: {cell.published.note}"
 
     return [
         replace(row, cells=tuple(replace(cell, footnotes=tuple(all_footnotes(cell))) for cell in row.cells))
@@ -229,10 +252,21 @@ def _with_footnotes(rows: Sequence[TableRow]) -> list[TableRow]:
 
 
 def _entropy_rows(runs: RunsOfTable, columns: Sequence[_Column]) -> tuple[TableRow, ...]:
-    """Returns the row of the true distribution if any run has its scores, else no row."""
+    """Returns the row of the true distribution if any run has its scores or could have had them, else no row."""
     scores = [_entropy_score(runs, column) for column in columns]
-    cells = [Cell("entropy", score.value if score else None) for score in scores]
-    return (TableRow("floor", "floor", tuple(cells)),) if any(scores) else ()
+    reasons = [_reason_without_entropy(runs, column) for column in columns]
+    cells = [
+        Cell("entropy", score.value) if score else Cell("entropy", footnotes=(reason,) if reason else ())
+        for score, reason in zip(scores, reasons, strict=True)
+    ]
+    return (TableRow("floor", "floor", tuple(cells)),) if any(scores) or any(reasons) else ()
+
+
+def _reason_without_entropy(runs: RunsOfTable, column: _Column) -> str | None:
+    """Returns why a known distribution has no score in a column, for example that texts were cut."""
+    name = column.metric.name + ENTROPY_SUFFIX
+    of_grammar = (record for record in runs.of_task(column.task.name) if record.data.source == "grammar")
+    return next((s.reason for record in of_grammar for s in record.skipped if s.metric == name), None)
 
 
 def _entropy_score(runs: RunsOfTable, column: _Column) -> RecordedScore | None:
@@ -296,26 +330,32 @@ def _notes(
     if layout.caption:
         yield layout.caption
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    yield f"Scale {runs.scale}; {spread}; {layout.split} split."
+    covered = "texts and seeds" if seeds > 1 else "texts"
     yield (
-        "Bold: the best value, if its 95 % interval is disjoint from that of every other system; the interval covers"
-        " the choice of texts (bootstrap) and, with several seeds, that of seeds (Student's t)."
+        f"Scale {runs.scale}; {spread}; {layout.split} split. Bold: the best value, if its {LEVEL:.0%} interval over"
+        f" {covered} is disjoint from that of every other system."
     )
-    for task in layout.tasks:
-        yield from _data_notes(task, runs, [column.header for column in columns if column.task is task])
+    others = dict.fromkeys(
+        f"{column.header.text} ({cell.interval.level:.0%}, {cell.interval.method})"
+        for row in rows
+        for column, cell in zip(columns, row.cells, strict=True)
+        if cell.interval and column.header.direction and not _covers_texts(cell.interval)
+    )
+    if others:
+        yield f"Never bold, because the interval is another one: {', '.join(others)}."
     figures = [cell.published for cell in cells if cell.published]
     for key, table in dict.fromkeys((figure.key, figure.table) for figure in figures):
         datasets = dict.fromkeys(figure.dataset for figure in figures if (figure.key, figure.table) == (key, table))
         yield (
-            f"In parentheses: figures as printed in {published.citation(key, table)}, {table}, measured on the paper's"
+            f"(published): as printed in {published.citation(key, table)}, {table}, measured on the paper's"
             f" {', '.join(datasets)} with its own tokens and estimators: NOT comparable with ours."
         )
 
 
-def _data_notes(task: TaskLayout, runs: RunsOfTable, headers: Sequence[ColumnHeader]) -> Iterator[str]:
+def _data_lines(task: TaskLayout, runs: RunsOfTable, columns: Sequence[_Column]) -> Iterator[str]:
     """Yields a line for each data set of a group of columns."""
     counts: dict[int, list[str]] = {}
-    for header in headers:
+    for header in (column.header for column in columns if column.task is task):
         if header.n_texts is not None:
             counts.setdefault(header.n_texts, []).append(header.text)
     sizes = [f"{n} texts scored" + (f" ({', '.join(texts)})" if len(counts) > 1 else "") for n, texts in counts.items()]

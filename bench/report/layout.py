@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.errors import unknown_name
 from bench.records.schema import Record
 from bench.suites import Layout, MetricLayout, RowLayout, TaskLayout
 
@@ -22,6 +23,50 @@ def narrow_layout(layout: Layout, records: Sequence[Record]) -> Layout | None:
     rows = tuple(row for row in layout.rows if row.label in labels)
     groups = tuple(task for task in layout.tasks if task.name in tasks)
     return layout.model_copy(update={"rows": rows, "tasks": groups}) if rows and groups else None
+
+
+def choose_from_layout(
+    layout: Layout,
+    records: Sequence[Record],
+    *,
+    systems: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+) -> Layout:
+    """Returns the layout with the named rows, tasks and columns, in this order; without names all of them.
+
+    A name without a place in the layout gets one if there are records of it.
+
+    Raises:
+        BenchError: no record has a named system, task or metric.
+    """
+    labels, names = {record.label for record in records}, {record.task for record in records}
+    scores = {score.name for record in records for score in record.metrics}
+    rows = {row.label: row for row in layout.rows}
+    groups = {task.name: task for task in layout.tasks}
+    columns = {metric.name: metric for metric in layout.metrics}
+    for kind, chosen, allowed in (
+        ("system in these records", systems, labels),
+        ("task in these records", tasks, names),
+        ("metric in these records", metrics, scores | columns.keys()),
+    ):
+        for name in chosen:
+            if name not in allowed:
+                raise unknown_name(kind, name, allowed)
+    return layout.model_copy(
+        update={
+            "rows": tuple(rows.get(label) or RowLayout(label=label) for label in systems) or layout.rows,
+            "tasks": tuple(groups.get(name) or TaskLayout(name=name) for name in tasks) or layout.tasks,
+            "metrics": tuple(columns.get(name) or MetricLayout(name=name) for name in metrics) or layout.metrics,
+        }
+    )
+
+
+def without_published(layout: Layout) -> Layout:
+    """Returns the layout without published figures."""
+    rows = tuple(row.model_copy(update={"published": ()}) for row in layout.rows)
+    tasks = tuple(task.model_copy(update={"published": None}) for task in layout.tasks)
+    return layout.model_copy(update={"rows": rows, "tasks": tasks})
 
 
 def default_layout(records: Sequence[Record]) -> Layout:

@@ -24,6 +24,7 @@ def render_csv(table: Table) -> str:
 
 def _line(table: Table, row: TableRow, group: ColumnGroup, column: ColumnHeader, cell: Cell) -> dict[str, object]:
     interval, published = cell.interval, cell.published
+    remarks = (*row.footnotes.get(group.task, ()), *cell.footnotes, cell.published_note)
     return {
         "scale": table.scale,
         "task": group.task,
@@ -39,11 +40,13 @@ def _line(table: Table, row: TableRow, group: ColumnGroup, column: ColumnHeader,
         "low": interval and interval.low,
         "high": interval and interval.high,
         "half_width": interval and (interval.high - interval.low) / 2,
+        "level": interval and interval.level,
+        "method": interval and interval.method,
         "bold": cell.bold,
         "n_texts": column.n_texts,
         "signature": None if cell.state == "entropy" else column.signature,
         "published": published and published.printed,
         "published_source": published and f"{published.key} {published.table}",
-        "remarks": "; ".join(cell.footnotes),
+        "remarks": "; ".join(filter(None, remarks)),
         "run_ids": " ".join(cell.run_ids),
     }

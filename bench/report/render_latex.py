@@ -1,10 +1,16 @@
-r"""A table as LaTeX; it needs only ``\usepackage{booktabs}``."""
+r"""A table as LaTeX: a ``table*`` per task, with data and signatures in comments; needs ``\usepackage{booktabs}``."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 
-from bench.report.table import Cell, ColumnGroup, Table
+from bench.report.table import Block, PrintedCell, Table
+
+_WIDTH, _GAP = 92, 3
+"""Characters of a line of a two-column page in the size ``\\small``, and between two columns."""
 
 _ESCAPED = str.maketrans(
     {
@@ -20,51 +26,62 @@ _ESCAPED = str.maketrans(
         "↑": r"$\uparrow$",
         "↓": r"$\downarrow$",
         "—": "---",
+        "\N{MINUS SIGN}": "$-$",
+        "×": r"$\times$",
     }
 )
 
 
 def render_latex(table: Table) -> str:
-    """Returns a ``table*`` environment; footnotes, notes and signatures follow the tabular."""
+    """Returns one ``table*`` environment per task, of several tabulars if one would be too wide for a page."""
     return "\n".join(_lines(table)) + "\n"
 
 
 def escape(text: str) -> str:
     """Returns the LaTeX code that prints ``text``."""
-    return text.translate(_ESCAPED)
+    return "".join(map(_greek, " ".join(text.split()).translate(_ESCAPED)))
+
+
+def _greek(character: str) -> str:
+    name = unicodedata.name(character, "")
+    return rf"$\{name.split()[-1].lower()}$" if re.fullmatch("GREEK SMALL LETTER [A-Z]+", name) else character
 
 
 def _lines(table: Table) -> Iterator[str]:
-    yield from (r"\begin{table*}", r"\centering", r"\small")
-    if table.title:
-        yield rf"\caption{{{escape(table.title)}}}"
-    yield rf"\begin{{tabular}}{{l{'r' * sum(len(group.columns) for group in table.column_groups)}}}"
+    yield r"% Needs \usepackage{booktabs}."
+    for text in (*table.data, *(f"{line.signature} ({line.titles})" for line in table.signatures)):
+        yield f"% {' '.join(text.split())}"
+    for block in table.blocks(equal_decimals=True):
+        title = ": ".join(filter(None, (table.title, block.group.title)))
+        yield from ("", r"\begin{table*}", r"\centering", r"\small")
+        yield rf"\caption{{{escape('. '.join((title, ' '.join(table.notes))))}}}"
+        yield rf"\label{{tab:{re.sub(r'[^a-z0-9]+', '-', f'{table.title} {block.group.task}'.lower()).strip('-')}}}"
+        parts = list(block.split(_WIDTH, _GAP))
+        for number, part in enumerate(parts):
+            yield from _tabular(part)
+            yield from ("", r"\medskip", "") if number < len(parts) - 1 else ()
+        if block.footnotes:
+            footnotes = (rf"\textsuperscript{{{marker}}} {escape(text)}" for marker, text in block.footnotes.items())
+            yield from ("", r"\smallskip\footnotesize\raggedright", "; ".join(footnotes) + r".\par")
+        yield r"\end{table*}"
+
+
+def _tabular(block: Block) -> Iterator[str]:
+    yield rf"\begin{{tabular}}{{l{'r' * len(block.columns)}}}"
     yield r"\toprule"
-    yield " & ".join(["", *(_group(group) for group in table.column_groups)]) + r" \\"
-    first = 2
-    for group in table.column_groups:
-        last = first + len(group.columns) - 1
-        yield rf"\cmidrule(lr){{{first}-{last}}}"
-        first = last + 1
-    yield " & ".join(["", *(escape(column.caption) for _, column in table.columns)]) + r" \\"
+    yield " & ".join(["", *(escape(column.text) for column in block.columns)]) + r" \\"
+    yield " & ".join(["", *(escape(column.unit_and_arrow) for column in block.columns)]) + r" \\"
     yield r"\midrule"
-    for row in table.rows:
-        yield " & ".join([escape(row.title), *(_cell(table, cell) for cell in row.cells)]) + r" \\"
-    yield from (r"\bottomrule", r"\end{tabular}", "", r"\footnotesize\raggedright")
-    for text, marker in table.footnotes.items():
-        yield rf"\textsuperscript{{{marker}}} {escape(text)}\par"
-    for note in table.notes:
-        yield rf"{escape(note)}\par"
-    for line in table.signatures:
-        yield rf"\texttt{{{escape(line.signature)}}} ({escape(line.titles)})\par"
-    yield r"\end{table*}"
+    for line in block.lines:
+        yield " & ".join([_cell(line.title), *map(_number, line.cells)]) + r" \\"
+    yield from (r"\bottomrule", r"\end{tabular}")
 
 
-def _group(group: ColumnGroup) -> str:
-    return rf"\multicolumn{{{len(group.columns)}}}{{c}}{{{escape(group.title)}}}"
-
-
-def _cell(table: Table, cell: Cell) -> str:
+def _cell(cell: PrintedCell) -> str:
     text = rf"\textbf{{{escape(cell.text)}}}" if cell.bold else escape(cell.text)
-    markers = rf"\textsuperscript{{{table.markers(cell)}}}" if cell.footnotes else ""
-    return " ".join(filter(None, (text, escape(cell.published_text)))) + markers
+    return text + (rf"\textsuperscript{{{cell.markers}}}" if cell.markers else "")
+
+
+def _number(cell: PrintedCell) -> str:
+    """Returns a cell with the sign of its number as a minus instead of a hyphen."""
+    return _cell(replace(cell, text=re.sub(r"(?<![\w.])-(?=[\d.])", "\N{MINUS SIGN}", cell.text)))

@@ -1,54 +1,58 @@
-"""A table for the terminal: one block per task; bold is an ANSI attribute."""
+"""A table for the terminal: one block per task, split where it would be wider; bold is an ANSI attribute."""
 
 from __future__ import annotations
 
 import io
+import shutil
+import textwrap
 from collections.abc import Iterator
 
 from rich import box
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from bench.report.table import Cell, Table
+from bench.report.table import Block, PrintedCell, Table
 
-_MAX_WIDTH = 10_000
+_GAP, _EDGES = 3, 4
+_LEAST_WIDTH = 40
 
 
 def render_terminal(table: Table) -> str:
-    """Returns the blocks, then footnotes, notes and signatures; lines are not wrapped."""
-    console = Console(
-        file=io.StringIO(), width=_MAX_WIDTH, force_terminal=True, color_system="standard", highlight=False
-    )
+    """Returns the blocks, then footnotes, notes and signatures, as wide as the terminal; without one, 80 characters."""
+    width = max(shutil.get_terminal_size().columns, _LEAST_WIDTH)
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system="standard", highlight=False)
     with console.capture() as capture:
-        for block in _blocks(table):
-            width = Measurement.get(console, console.options, block).maximum
-            console.print(block, width=width)
+        for block in table.blocks():
+            title = ": ".join(filter(None, (table.title, block.group.title)))
+            console.print(Text(" ".join(title.split()), "bold"))
+            for part in block.split(width - _EDGES, _GAP):
+                console.print(_rich_table(part, width - _EDGES))
         for line in _footer(table):
-            console.out(line)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+            console.out("\n".join(textwrap.wrap(line, width, subsequent_indent="   ")))
+    return "\n".join(line.rstrip() for line in capture.get().split("\n"))
 
 
-def _blocks(table: Table) -> Iterator[RichTable]:
-    start = 0
-    for group in table.column_groups:
-        block = RichTable(title=": ".join(filter(None, (table.title, group.title))), box=box.SIMPLE_HEAD)
-        block.add_column()
-        for column in group.columns:
-            block.add_column(Text(column.caption), justify="right")
-        stop = start + len(group.columns)
-        for row in table.rows:
-            block.add_row(Text(row.title), *(_cell(table, cell) for cell in row.cells[start:stop]))
-        start = stop
-        yield block
+def _rich_table(block: Block, width: int) -> RichTable:
+    table = RichTable(box=box.SIMPLE_HEAD)
+    first = block.title_width(width)
+    widths = [block.column_width(number) for number in range(len(block.columns))]
+    captions = [" ".join(column.caption.split()) for column in block.columns]
+    whole = [max(needed, len(caption)) for needed, caption in zip(widths, captions, strict=True)]
+    if first + sum(wide + _GAP for wide in whole) <= width:
+        widths = whole  # captions in one line
+    table.add_column(width=first)
+    for caption, needed in zip(captions, widths, strict=True):
+        table.add_column(Text(caption), justify="right", width=needed)
+    for line in block.lines:
+        table.add_row(_text(line.title), *map(_text, line.cells))
+    return table
 
 
-def _cell(table: Table, cell: Cell) -> Text:
-    suffix = "".join(f" {text}" for text in (cell.published_text, table.markers(cell)) if text)
-    return Text.assemble((cell.text, "bold" if cell.bold else ""), suffix)
+def _text(cell: PrintedCell) -> Text:
+    return Text.assemble((" ".join(cell.text.split()), "bold" if cell.bold else ""), f" {cell.markers}".rstrip())
 
 
 def _footer(table: Table) -> Iterator[str]:
     yield from (f"{marker}  {text}" for text, marker in table.footnotes.items())
-    yield from ("", *table.notes, "", *(f"{line.signature} ({line.titles})" for line in table.signatures))
+    yield from ("", *table.notes, *table.data, "", *(f"{line.signature} ({line.titles})" for line in table.signatures))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from bench.errors import BenchError
 from bench.metric import Signature
+from bench.records.differences import describe, differences, distinct_runs, same_key_error
 from bench.records.schema import Record, RecordedScore
 from bench.specs import NO_IDENTITY
 from bench.suites import Layout
-
-_DIFFERENCES_WITHIN_CELL = frozenset({"seed", *(".".join(entry) for entry in NO_IDENTITY)})
-"""Entries of a spec in which the runs of one cell may differ: the seed, and what cannot change a result."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +36,32 @@ class ScoreConditions:
 
 @dataclass(frozen=True)
 class RunsOfTable:
-    """The runs that a layout names, by task and label, all of one scale."""
+    """The runs that a layout names, by task and label, all of one scale.
+
+    Attributes:
+        by_cell: (task, label) to the runs of all seeds.
+        scale: their scale.
+        split: the split of the data whose scores are used.
+        footnotes: (task, label) to what distinguishes these runs from the other rows of the task.
+    """
 
     by_cell: Mapping[tuple[str, str], Sequence[Record]]
     scale: str
     split: str
+    footnotes: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
-    def select(cls, records: Sequence[Record], layout: Layout) -> RunsOfTable:
-        """Selects the runs.
+    def select(cls, records: Sequence[Record], layout: Layout, allow_mixed: bool = False) -> RunsOfTable:
+        """Selects the runs; a run that occurs several times counts once.
 
         Raises:
-            BenchError: no run fits, runs have different scales, or runs of a cell differ in more than the seed.
+            BenchError: no run fits; runs have different scales; runs of a cell differ in more than the seed; or, unless
+                mixing is allowed, rows of a task differ in more than system and objective.
         """
         by_cell: dict[tuple[str, str], list[Record]] = {
             (task.name, row.label): [] for task in layout.tasks for row in layout.rows
         }
-        for record in records:
+        for record in distinct_runs(records, lambda record: record):
             if (record.task, record.label) in by_cell:
                 by_cell[record.task, record.label].append(record)
         scales = sorted({record.scale for cell in by_cell.values() for record in cell})
@@ -64,7 +72,11 @@ class RunsOfTable:
             raise BenchError(f"records of several scales ({', '.join(scales)}) do not share a table; choose one")
         for cell in by_cell.values():
             _check_equal_but_seed(cell)
-        return cls(by_cell, scales[0], layout.split)
+        footnotes: dict[tuple[str, str], tuple[str, ...]] = {}
+        for task in layout.tasks:
+            cells = [cell for (name, _), cell in by_cell.items() if name == task.name and cell]
+            footnotes |= _differences_between_rows([cell[0] for cell in cells], allow_mixed)
+        return cls(by_cell, scales[0], layout.split, footnotes)
 
     def of_task(self, task: str) -> list[Record]:
         """Returns all runs of a task."""
@@ -79,18 +91,58 @@ class RunsOfTable:
 def _check_equal_but_seed(cell: Sequence[Record]) -> None:
     """Raises unless the runs of a cell have different seeds and are otherwise equal in all that determines a result."""
     for a, b in pairwise(sorted(cell, key=lambda record: record.seed)):
-        runs = f"{a.task} {a.label}: runs {a.run_id} and {b.run_id}"
         if a.seed == b.seed:
-            raise BenchError(f"{runs} both have seed {a.seed}")
-        first, second = (dict(_flatten({"spec": run.spec, "components": run.components})) for run in (a, b))
-        for key in sorted(first.keys() | second.keys()):
-            if first.get(key) != second.get(key) and key.removeprefix("spec.") not in _DIFFERENCES_WITHIN_CELL:
-                raise BenchError(f"{runs} differ in {key} ({first.get(key)} and {second.get(key)})")
+            raise same_key_error(f"{a.task} {a.label} seed {a.seed}", a, b)
+        entries = {key: values for key, values in differences(a, b).items() if key not in ("spec.seed", "data.sha256")}
+        if entries:
+            raise BenchError(f"{a.task} {a.label}: runs {a.run_id} and {b.run_id} differ in {describe(entries)}")
 
 
-def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def _differences_between_rows(runs: Sequence[Record], allow_mixed: bool) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Returns for each row of a task that differs from most rows what differs, in one footnote per entry.
+
+    Args:
+        runs: one run of each row.
+        allow_mixed: whether rows may differ in more than the decoding, which has a footnote in any case.
+
+    Raises:
+        BenchError: two rows differ in an entry of their specs that neither system, objective nor label explains.
+    """
+    entries = {run.run_id: dict(_shared_entries(run)) for run in runs}
+    footnotes: dict[tuple[str, str], tuple[str, ...]] = {}
+    for run in runs:
+        if run.spec.get("training") is None and len(runs) > 1:
+            footnotes[run.task, run.label] = ("a trained model, only scored here",)
+    for key in dict.fromkeys(key for of_run in entries.values() for key in of_run):
+        having = [run for run in runs if key in entries[run.run_id]]
+        counts = Counter(str(entries[run.run_id][key]) for run in having)
+        usual = next(run for run in having if str(entries[run.run_id][key]) == counts.most_common(1)[0][0])
+        for run in having:
+            values = entries[run.run_id][key], entries[usual.run_id][key]
+            if str(values[0]) == str(values[1]):
+                continue
+            if not (allow_mixed or key.startswith("decoding.")):
+                raise BenchError(
+                    f"{run.task}: {run.label} (run {run.run_id}) and {usual.label} (run {usual.run_id}) differ in"
+                    f" {key} ({values[0]} and {values[1]}) and do not share a table; --allow-mixed adds a footnote"
+                )
+            text = f"{key} {values[0]}, in other rows {values[1]}"
+            footnotes[run.task, run.label] = (*footnotes.get((run.task, run.label), ()), text)
+    return footnotes
+
+
+def _shared_entries(run: Record) -> Iterator[tuple[str, Any]]:
+    """Yields the entries of a spec in which the rows of a task should be equal.
+
+    System and objective differ between rows, and a label may name sizes of the backbone. Of a model that was trained
+    elsewhere only scoring and decoding are those of the table.
+    """
+    is_trained = run.spec.get("training") is not None
+    sections = (*(("training", "tokenizer", "backbone", "encoder") if is_trained else ()), "scoring", "decoding")
+    named = {change.partition("=")[0].strip() for change in run.label.partition("@")[2].split(",")}
+    for section in sections:
+        content = run.spec.get(section)
+        for key, value in content.items() if isinstance(content, Mapping) else ():
+            of_label = section in ("backbone", "encoder") and key in named
+            if not of_label and (section, key) not in NO_IDENTITY:
+                yield f"{section}.{key}", value

@@ -92,7 +92,7 @@ def test_an_interrupt_leaves_one_line_and_the_same_command_goes_on(long_run: Pat
 
     done = run_script(COMMAND, long_run)
     assert done.code == 0, done.err
-    assert "The table lies in out/table.md" in done.out
+    assert "The table lies in out/table-mine.md" in done.out
     assert record.stat().st_mtime_ns == written
     assert not checkpoint.exists()
     assert sorted(run.record.task for run in load_runs([long_run / "out"])) == ["ptb", "snli"]

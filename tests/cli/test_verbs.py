@@ -101,7 +101,7 @@ def test_from_a_suite_to_its_table(della_bench: DellaBench, workplace: Path) -> 
         *(("embed", 0), ("embed", 1), ("lm", 0), ("lm", 1))
     ]
     assert {record.scale for record in records} == {"micro"}
-    assert "The table lies in runs/mine-micro/table.md and runs/mine-micro/table.csv" in first.out
+    assert "The table lies in runs/mine-micro/table-mine.md and runs/mine-micro/table-mine.csv" in first.out
 
     stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("record.json")}
     again = della_bench(*command)
@@ -111,8 +111,8 @@ def test_from_a_suite_to_its_table(della_bench: DellaBench, workplace: Path) -> 
     forms = {
         form: printed(della_bench("table", folder, "--format", form)) for form in ("md", "csv", "term", "latex", "html")
     }
-    assert forms["md"] == (folder / "table.md").read_text()
-    assert forms["csv"] == (folder / "table.csv").read_text()
+    assert forms["md"] == (folder / "table-mine.md").read_text()
+    assert forms["csv"] == (folder / "table-mine.csv").read_text()
     assert first.out.startswith(forms["term"])
     perplexities = [score.value for record in records for score in record.metrics if score.name == "PPL"]
     ppl_of_embed = sum(perplexities[:2]) / 2  # folders are sorted
@@ -181,7 +181,7 @@ def test_a_failing_run_is_named_and_the_others_are_tabulated(della_bench: DellaB
     reason = "cannot load the backbone from weights: "
     assert done.err.splitlines()[0].startswith(f"[1/2] ptb lm seed 0: failed: {reason}")
     assert done.err.splitlines()[-1].startswith(f"della-bench: ptb lm seed 0: {reason}")
-    assert "The table lies in out/table.md" in done.out
+    assert "The table lies in out/table-mine.md" in done.out
     (run,) = load_runs([workplace / "out"])
     assert run.record.task == "snli"
 
@@ -217,7 +217,7 @@ def test_a_run_audits_itself(della_bench: DellaBench, workplace: Path) -> None:
     run.path.write_text(json.dumps(record))
     again = della_bench(*command)
     assert again.code == 1
-    assert "The table lies in out/table.md" in again.out
+    assert "The table lies in out/table-mine.md" in again.out
     assert f"impossible (sum-of-parts) records, micro, snli: embed seed 0 ({run.record.run_id})" in again.err
 
 
@@ -235,7 +235,7 @@ def test_import_released(della_bench: DellaBench, workplace: Path) -> None:
     assert load_model(workplace / "model").groups == (4, 4)
     scored = della_bench("evaluate", "model", "--task", "quora", "--scale", "micro.yaml")
     assert (scored.code, scored.err.split(";")[0]) == (0, "[1/1] quora model seed 0: finished")
-    assert "The table lies in runs/model-micro/table.md" in scored.out
+    assert "The table lies in runs/model-micro/table-model-quora.md" in scored.out
     (run,) = load_runs([workplace / "runs"])
     assert f"{next(one.value for one in run.record.metrics if one.name == 'PPL'):.1f}" in scored.out
     refused = della_bench("evaluate", "model", "--task", "snli")
@@ -243,3 +243,40 @@ def test_import_released(della_bench: DellaBench, workplace: Path) -> None:
     assert "the model in model is conditional; task 'snli' is unconditional." in refused.err
     unknown = della_bench(*command, "--system", "della-2002")
     assert "unknown importer 'della-2002'. Did you mean 'della-2022'?" in unknown.err
+
+
+def test_tables_of_several_suites_lie_in_one_folder(della_bench: DellaBench, workplace: Path) -> None:
+    """The file of a suite is not overwritten; ``table`` narrows, chooses and adds rows, columns and seeds."""
+    content = yaml.safe_load((workplace / "mine.yaml").read_text())
+    layout = {"rows": ["lm", "della"], "tasks": ["ptb", "snli"], "metrics": ["PPL", "KL"]}
+    (workplace / "yours.yaml").write_text(yaml.safe_dump({**content, "systems": ["lm"], "layout": layout}))
+    for suite in ("mine", "yours"):
+        done = della_bench("run", f"{suite}.yaml", "--scale", "micro.yaml", "--jobs", "1", "--out", "out")
+        assert done.code == 0, done.err
+    assert sorted(path.name for path in (workplace / "out").glob("table*")) == [
+        *("table-mine.csv", "table-mine.md", "table-yours.csv", "table-yours.md")
+    ]
+
+    def rows(*options: str) -> list[tuple[str, ...]]:
+        lines = printed(della_bench("table", "out", "--format", "csv", *options)).splitlines()
+        return [tuple(line.split(",")[1:4]) for line in lines[1:] if ",floor," not in line]
+
+    columns = ("PPL", "KL")
+    assert rows("--layout", "yours.yaml") == [("snli", "lm", name) for name in columns]
+    assert rows("--layout", "yours.yaml", "--others") == [
+        ("snli", row, name) for row in ("lm", "embed") for name in columns
+    ]
+    assert rows("--systems", "embed", "--metrics", "KL,ESS") == [("snli", "embed", name) for name in ("KL", "ESS")]
+    assert rows("--tasks", "snli", "--seeds", "0,1", "--systems", "lm", "--metrics", "PPL") == [("snli", "lm", "PPL")]
+    missing = della_bench("table", "out", "--seeds", "7")
+    assert (missing.code, missing.err) == (2, "della-bench: no record to tabulate with seeds 7.\n")
+    unknown = della_bench("table", "out", "--systems", "embd")
+    assert "unknown system in these records 'embd'. Did you mean 'embed'?" in unknown.err
+
+
+def test_a_scale_file_named_like_a_packaged_scale_is_another_scale(della_bench: DellaBench, workplace: Path) -> None:
+    (workplace / "smoke.yaml").write_text((workplace / "micro.yaml").read_text())
+    done = della_bench("run", "mine.yaml", "--scale", "smoke.yaml", "--systems", "lm")
+    assert done.code == 0, done.err
+    (run,) = load_runs([workplace / "runs" / "mine-smoke.yaml"])
+    assert run.record.scale == "smoke.yaml"

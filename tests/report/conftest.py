@@ -37,7 +37,7 @@ def make_score() -> Callable[..., Score]:
 
 @pytest.fixture
 def make_run() -> Callable[..., Record]:
-    """Makes a record from the historic one; its id depends on task, label and seed."""
+    """Makes a record from the historic one; its id depends on task, label, scale and seed."""
 
     def make(
         label: str, task: str = "ptb", seed: int = 0, scores: Iterable[Score] = (), scale: str = "smoke", **changes: Any
@@ -49,7 +49,7 @@ def make_run() -> Callable[..., Record]:
         content["data"].update(
             task=task, title=task.upper(), sha256=hashlib.sha256(task.encode()).hexdigest(), notes=[]
         )
-        content["run_id"] = hashlib.sha256(f"{task} {label} {seed}".encode()).hexdigest()[:12]
+        content["run_id"] = hashlib.sha256(f"{task} {label} {scale} {seed}".encode()).hexdigest()[:12]
         content["metrics"] = [vars(score) for score in scores]
         content["skipped"] = []
         return Record.model_validate({**content, **changes})

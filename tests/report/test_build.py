@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.stats import t as student
 from bench.bootstrap import Interval
 from bench.errors import BenchError
 from bench.metric import Score
-from bench.records.schema import Record
+from bench.records.schema import Record, Skipped
 from bench.report import build_table
 from bench.report.build import T_QUANTILES
 from bench.report.table import Cell, Table
@@ -138,8 +139,8 @@ def test_scores_on_different_texts_do_not_share_a_column(
         build_table([run, other])
     table = build_table([run, other], allow_mixed=True)
     assert heads(table)[1] == "PPL [data:bbbbbbbbbbbb]"
-    assert any("files data" in note for note in table.notes)
-    assert any("grammar data" in note for note in table.notes)
+    assert any("files data" in line for line in table.data)
+    assert any("grammar data" in line for line in table.data)
 
 
 def test_a_metric_with_two_signatures_in_every_run_has_two_columns(
@@ -163,8 +164,9 @@ def test_runs_of_a_cell_may_differ_in_the_seed_only(
     newer = runs[1].model_copy(update={"components": {**runs[1].components, "della": 2}})
     with pytest.raises(BenchError, match=r"differ in components\.della \(1 and 2\)"):
         build_table([runs[0], newer])
-    with pytest.raises(BenchError, match="both have seed 0"):
-        build_table([runs[0], runs[0]])
+    twice = runs[1].model_copy(update={"spec": {**runs[1].spec, "seed": 0}})
+    with pytest.raises(BenchError, match=f"ptb della seed 0: runs {runs[0].run_id} and {twice.run_id} differ in"):
+        build_table([runs[0], twice])
     elsewhere = {
         **runs[1].spec,
         "tokenizer": {**cast("dict[str, Any]", runs[1].spec["tokenizer"]), "path": "/elsewhere"},
@@ -213,7 +215,7 @@ def test_every_empty_cell_has_a_reason(make_run: Callable[..., Record], make_sco
     assert texts["memory"][0] == ("31", "1 of 2 seeds diverged: loss is nan at step 9")
     assert texts["optimus"] == [("—", "no run")] * 3
     assert list(table.footnotes.values()) == list("abcdef")
-    assert table.markers(table.rows[3].cells[0]) == table.footnotes["diverged: loss is nan at step 7"]
+    assert table.markers(table.rows[3].cells[0].footnotes) == table.footnotes["diverged: loss is nan at step 7"]
 
 
 def test_missing_seeds_have_a_footnote(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
@@ -252,10 +254,117 @@ def test_equal_signatures_are_one_line(make_run: Callable[..., Record], make_sco
 def test_the_notes_name_texts_scale_and_data(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
     run = make_run("della", scores=[make_score("PPL", 20), make_score("BLEU", 20, n=50)])
     run = run.model_copy(update={"data": run.data.model_copy(update={"notes": ("3 texts repeat",)})})
-    notes = build_table([run]).notes
-    assert "Scale smoke; one seed; test split." in notes
+    table = build_table([run])
+    assert table.notes[0].startswith("Scale smoke; one seed; test split. Bold: ")
     data = f"PTB: grammar data, version 1, sha256 {run.data.sha256[:12]}"
-    assert f"{data}; 200 texts scored (PPL); 50 texts scored (BLEU); 3 texts repeat." in notes
+    assert table.data == (f"{data}; 200 texts scored (PPL); 50 texts scored (BLEU); 3 texts repeat.",)
+
+
+def evaluated(run: Record) -> Record:
+    """The run as ``evaluate`` records it."""
+    return run.model_copy(update={"spec": {**run.spec, "training": None}})
+
+
+def with_entry(run: Record, section: str, key: str, value: Any) -> Record:
+    """The run with another value of an entry of its spec."""
+    content = {**cast("dict[str, Any]", run.spec[section]), key: value}
+    return run.model_copy(update={"spec": {**run.spec, section: content}})
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("training", "epochs", 9),
+        ("training", "learning_rate", 0.5),
+        ("backbone", "layers", 7),
+        ("tokenizer", "vocabulary_size", 999),
+        ("scoring", "n_generations", 3),
+    ],
+)
+def test_rows_that_were_trained_or_scored_differently_do_not_share_a_table(
+    make_run: Callable[..., Record], make_score: Callable[..., Score], section: str, key: str, value: Any
+) -> None:
+    lm, embed, della = (make_run(label, scores=[make_score("PPL", 20)]) for label in ("lm", "embed", "della"))
+    other = with_entry(embed, section, key, value)
+    with pytest.raises(BenchError, match=rf"ptb: embed \(run {embed.run_id}\) and .* differ in {section}\.{key}"):
+        build_table([lm, other, della])
+    table = build_table([lm, other, della], allow_mixed=True)
+    (row,) = (row for row in table.rows if row.label == "embed")
+    assert row.footnotes["ptb"][0].startswith(f"{section}.{key} {value}, in other rows ")
+    assert list(table.footnotes) == [row.footnotes["ptb"][0]]
+    elsewhere = with_entry(make_run("embed", "snli", scores=[make_score("PPL", 20)]), section, key, value)
+    build_table([lm, elsewhere, della])  # another task may have entries of its own
+
+
+def test_a_size_that_the_label_names_may_differ(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
+    runs = [make_run(label, scores=[make_score("PPL", 20)]) for label in ("della", "della@layers=2x")]
+    assert len(build_table([runs[0], with_entry(runs[1], "backbone", "layers", 7)]).rows) == 2
+    with pytest.raises(BenchError, match=r"differ in backbone\.width"):
+        build_table([runs[0], with_entry(runs[1], "backbone", "width", 7)])
+
+
+def test_rows_that_were_decoded_differently_or_not_trained_here_have_a_footnote(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
+    lm, embed, della = (make_run(label, scores=[make_score("PPL", 20)]) for label in ("lm", "embed", "della"))
+    greedy = with_entry(with_entry(lm, "decoding", "strategy", "greedy"), "decoding", "top_k", 5)
+    table = build_table([evaluated(embed), greedy, della])
+    footnotes = {row.label: row.footnotes["ptb"] for row in table.rows}
+    assert footnotes["della"] == ()
+    assert footnotes["embed"] == ("a trained model, only scored here",)
+    assert [text.split(", in other")[0] for text in footnotes["lm"]] == ["decoding.strategy greedy", "decoding.top_k 5"]
+
+
+def test_equal_runs_of_two_folders_are_one(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
+    run = make_run("della", scores=[make_score("PPL", 20)])
+    copy = run.model_copy(update={"peak_memory_bytes": 1, "timings": ()})
+    (cell,) = build_table([run, copy]).rows[0].cells
+    assert (cell.n_seeds, cell.run_ids) == (1, (run.run_id,))
+    other = make_run("della", scores=[make_score("PPL", 21)])
+    with pytest.raises(BenchError, match=f"run id {run.run_id} and differ in metrics.PPL.value \\(20.0 and 21.0\\)"):
+        build_table([run, other])
+
+
+def test_an_interval_over_something_else_does_not_decide_about_bold(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
+    def run(label: str, value: float, seed: int = 0, **interval: Any) -> Record:
+        score = make_score("MAUVE", value + seed / 1000, direction="up")
+        return make_run(
+            label, seed=seed, scores=[replace(score, interval=Interval(value - 0.01, value + 0.01, **interval))]
+        )
+
+    over_texts = build_table([run("a", 0.5), run("b", 0.9)])
+    assert [row.cells[0].bold for row in over_texts.rows] == [False, True]
+    for interval in (
+        {"level": 0.6827, "method": "sd:5-clusterings"},
+        {"level": 0.95, "method": "sd:5"},
+        {"level": 0.5},
+    ):
+        table = build_table([run("a", 0.5, **interval), run("b", 0.9, **interval)])
+        assert not any(row.cells[0].bold for row in table.rows)
+        assert any(note.startswith("Never bold, because the interval is another one: MAUVE (") for note in table.notes)
+    seeds = [run(label, value, seed, level=0.6827) for label, value in (("a", 0.5), ("b", 0.9)) for seed in range(2)]
+    table = build_table(seeds)
+    assert {row.cells[0].interval.method for row in table.rows} == {"Student's t over seeds"}
+    assert not any(row.cells[0].bold for row in table.rows)
+
+
+def test_an_empty_cell_of_the_entropy_has_the_reason(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
+    reason = "3 of 3 texts were cut, and the exact probability is that of the whole text"
+    cut = make_run("lm", scores=[make_score("PPL", 20), make_score("KL", 2)])
+    cut = cut.model_copy(update={"skipped": (Skipped(metric="PPL floor", reason=reason),)})
+    whole = make_run("lm", "snli", scores=[make_score("PPL", 20), make_score("PPL floor", 9.0, est="exact")])
+    for runs in ([cut, whole], [cut]):
+        row = build_table(runs).rows[0]
+        assert row.label == "floor"
+        assert [(cell.text, cell.footnotes) for cell in row.cells[:2]] == [("", (reason,)), ("", ())]
+    of_files = cut.model_copy(update={"data": cut.data.model_copy(update={"source": "files"})})
+    assert build_table([of_files]).rows[0].label == "lm"
 
 
 def test_nothing_to_tabulate_is_an_error(make_run: Callable[..., Record]) -> None:

@@ -9,7 +9,7 @@ from bench.errors import BenchError
 from bench.metric import Score
 from bench.records.published import PublishedFigures
 from bench.records.schema import Record
-from bench.report import build_table, narrow_layout
+from bench.report import build_table, choose_from_layout, narrow_layout, without_published
 from bench.report.layout import MAIN_METRICS, default_layout
 from bench.resources import names
 from bench.suites import Layout, load_suite
@@ -49,7 +49,7 @@ def test_every_published_figure_of_a_table_is_in_its_suite(
     suite: str, printed: str, make_run: Callable[..., Record]
 ) -> None:
     layout = layout_of(suite)
-    table = build_table([make_run("mine", layout.tasks[0].name)], layout)
+    table = build_table([make_run(layout.rows[0].label, layout.tasks[0].name)], layout)
     figures = [cell.published for row in table.rows for cell in row.cells if cell.published]
     expected = [f for f in PublishedFigures.load().figures if (f.key, f.table) == (PAPER, printed)]
     assert sorted(figures, key=repr) == sorted(expected, key=repr)
@@ -79,12 +79,12 @@ def test_a_missing_run_has_its_published_figure(make_run: Callable[..., Record])
     column = [column.metric for _, column in table.columns].index("PPL")
     texts = {row.label: f"{row.cells[column].text} {row.cells[column].published_text}" for row in table.rows}
     assert texts == {
-        "lm": "— (25.80)",
-        "optimus": "— (22.79)",
-        "embed": "— (19.98)",
-        "memory": "— (24.41)",
-        "softmax": "— (24.04)",
-        "della": "— (10.28)",
+        "lm": "— 25.80",
+        "optimus": "— 22.79",
+        "embed": "— 19.98",
+        "memory": "— 24.41",
+        "softmax": "— 24.04",
+        "della": "— 10.28",
         "della-2022": "— ",
     }
     assert any("Hu et al., NAACL 2022" in note and "NOT comparable" in note for note in table.notes)
@@ -99,7 +99,7 @@ def test_a_row_may_have_figures_of_another_paper(
         {"rows": [{"label": "optimus", "published": optimus}], "tasks": [ptb], "metrics": ["PPL"]}
     )
     table = build_table([make_run("optimus", scores=[make_score("PPL", 20)])], layout)
-    assert table.rows[0].cells[0].published_text == "(26.69)"  # Table 8 of the DELLA paper misquotes it as 22.79
+    assert table.rows[0].cells[0].published_text == "26.69"  # Table 8 of the DELLA paper misquotes it as 22.79
 
 
 @pytest.mark.parametrize(
@@ -184,13 +184,37 @@ def test_an_optional_column_is_in_the_table_only_if_a_run_has_a_value(
     ]
 
 
-def test_a_system_without_a_row_gets_one_unless_others_is_false(
+def test_a_system_without_a_row_gets_one_if_others_is_true(
     make_run: Callable[..., Record], make_score: Callable[..., Score]
 ) -> None:
     layout = Layout(rows=("lm", "della"), tasks=("ptb",), metrics=("PPL",))
     runs = [make_run(label, scores=[make_score("PPL", 20)]) for label in ("mine", "another", "della")]
     elsewhere = make_run("third", "snli", scores=[make_score("PPL", 20)])
-    table = build_table([*runs, elsewhere], layout)
+    table = build_table([*runs, elsewhere], layout.model_copy(update={"others": True}))
     assert [row.label for row in table.rows] == ["lm", "della", "another", "mine"]
-    closed = build_table([*runs, elsewhere], layout.model_copy(update={"others": False}))
+    closed = build_table([*runs, elsewhere], layout)
     assert [row.label for row in closed.rows] == ["lm", "della"]
+
+
+def test_names_choose_rows_tasks_and_columns_of_a_layout(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
+    layout = Layout.model_validate(
+        {"rows": [{"label": "lm", "title": "GPT-2"}, "della"], "tasks": ["ptb"], "metrics": ["PPL", "KL"]}
+    )
+    scores = [make_score(name, 1.0) for name in ("PPL", "KL", "MI")]
+    runs = [make_run(label, task, scores=scores) for label in ("lm", "della", "mine") for task in ("ptb", "snli")]
+    chosen = choose_from_layout(layout, runs, systems=["mine", "lm"], tasks=["snli"], metrics=["MI", "PPL"])
+    table = build_table(runs, chosen)
+    assert [row.title for row in table.rows] == ["mine", "GPT-2"]
+    assert [(group.task, column.metric) for group, column in table.columns] == [("snli", "MI"), ("snli", "PPL")]
+    assert choose_from_layout(layout, runs) == layout
+    for kind, name, nearest in (("system", "dela", "della"), ("task", "snil", "snli"), ("metric", "PPLL", "PPL")):
+        with pytest.raises(BenchError, match=rf"unknown {kind} in these records '{name}'\. Did you mean '{nearest}'"):
+            choose_from_layout(layout, runs, **{f"{kind}s": [name]})
+
+
+def test_a_layout_can_leave_out_published_figures(make_run: Callable[..., Record]) -> None:
+    table = build_table([make_run("della", "ptb")], without_published(layout_of("table8")))
+    assert not any(cell.published for row in table.rows for cell in row.cells)
+    assert "(published)" not in "".join(table.notes)

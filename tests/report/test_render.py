@@ -11,12 +11,14 @@ import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.bootstrap import Interval
 from bench.errors import BenchError
 from bench.metric import Score
 from bench.records.schema import Record
@@ -85,7 +87,8 @@ def table(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> 
 
 
 @pytest.mark.parametrize("table_format", FORMATS.names())
-def test_render_equals_its_golden(table: Table, table_format: str) -> None:
+def test_render_equals_its_golden(table: Table, table_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     path = GOLDENS / f"synthetic.{table_format}"
     text = render_table(table, table_format)
     if os.environ.get("REGENERATE_GOLDENS"):
@@ -112,22 +115,124 @@ def test_csv_holds_the_unrounded_table(table: Table) -> None:
 def test_html_is_well_formed_and_complete(table: Table) -> None:
     page = render_table(table, "html").removeprefix("<!DOCTYPE html>\n")
     root = ET.fromstring(page)  # noqa: S314
-    body = root.findall(".//tbody/tr")
-    assert [row.findtext("th") for row in body] == [row.title for row in table.rows]
-    assert {len(row.findall("td")) for row in body} == {6}
+    tables = root.findall(".//table")
+    assert [part.findtext("caption") for part in tables] == ["PTB", "SNLI <short>"]
+    for part in tables:
+        body = part.findall("./tbody/tr")
+        titles = [row.findtext("th") for row in body if row.get("class") != "published"]
+        assert titles == [row.title for row in table.rows if row.label != "floor" or part is tables[0]]
+        assert {len(row.findall("td")) for row in body} == {3}
+    assert "th[scope=row], thead td { position: sticky; left: 0;" in page
     assert len(root.findall(".//td/b")) == sum(cell.bold for row in table.rows for cell in row.cells) > 0
 
 
 def test_markdown_rows_have_equally_many_cells(table: Table) -> None:
     rows = [line for line in render_table(table, "md").splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {8}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {5}
 
 
-def test_latex_rows_have_equally_many_cells(table: Table) -> None:
-    lines = render_table(table, "latex").splitlines()
-    body = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
-    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {6}
-    assert all(line.endswith(r" \\") for line in body)
+def latex_tables(table: Table) -> list[list[str]]:
+    """The lines of each ``table*``."""
+    parts = render_table(table, "latex").split(r"\begin{table*}")[1:]
+    return [part.partition(r"\end{table*}")[0].splitlines() for part in parts]
+
+
+def test_latex_has_a_table_per_task_whose_rows_have_equally_many_cells(table: Table) -> None:
+    tables = latex_tables(table)
+    assert len(tables) == 2
+    for lines in tables:
+        body = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
+        assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {3}
+        assert all(line.endswith(r" \\") for line in body)
+    labels = re.findall(r"\\label\{(.*?)\}", render_table(table, "latex"))
+    assert labels == ["tab:synthetic-small-ptb", "tab:synthetic-small-snli"]
+    assert render_table(table, "latex").startswith("% Needs \\usepackage{booktabs}.\n")
+
+
+def test_latex_has_real_minus_signs_and_equal_decimals(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
+    values = {"a": -0.0213, "b": 1.828, "c": 15.01, "d": 0.7323, "e": 2.0}
+    runs = [make_run(label, scores=[make_score("Excess", value)]) for label, value in values.items()]
+    (lines,) = latex_tables(build_table(runs))
+    numbers = [line.removesuffix(r" \\").split(" & ")[1] for line in lines[lines.index(r"\midrule") + 1 :][:5]]
+    assert numbers == ["$-$0.021", "1.828", "15.010", "0.732", "2.000"]
+
+
+def test_few_lines_stand_between_a_latex_table_and_the_text(table: Table) -> None:
+    for lines in latex_tables(table):
+        after = lines[lines.index(r"\end{tabular}") + 1 :]
+        assert len([line for line in after if line]) <= 2
+
+
+@pytest.fixture
+def wide(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> Table:
+    """Seven tasks, eleven metrics, long titles."""
+    scores = [make_score(f"Metric-{number} of texts", 123.456 + number, 0.5, unit="nats") for number in range(11)]
+    labels = ("lm", "embed+free-bits:3.2,per_text+cyclical:cycles=8,share=0.25@layers=2x,width=128")
+    return build_table(
+        [
+            make_run(label, f"task{task}", seed, [replace(s, value=s.value + seed) for s in scores])
+            for label in labels
+            for task in range(7)
+            for seed in range(2)
+        ]
+    )
+
+
+@pytest.mark.parametrize("width", [60, 80, 132])
+def test_no_line_is_wider_than_the_terminal(wide: Table, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", render_table(wide, "term"))
+    assert max(map(len, text.splitlines())) <= width
+    for number in range(11):  # no value and no caption is broken or left out
+        assert text.count(f"{123.956 + number:.2f} ± 0.71") == 2 * 7
+    assert len(re.findall(r"Metric-\d+\b", text)) - text.count("|est:iw") == 11 * 7
+
+
+def test_no_tabular_has_more_columns_than_a_page_is_wide(wide: Table) -> None:
+    tables = latex_tables(wide)
+    assert len(tables) == 7
+    for lines in tables:
+        tabulars = [line for line in lines if line.startswith(r"\begin{tabular}")]
+        assert sum(line.count("r}") and line.split("{l")[1].count("r") for line in tabulars) == 11
+        assert max(line.split("{l")[1].count("r") for line in tabulars) <= 5
+
+
+@pytest.mark.parametrize("title", ["Ablation [/v2] of [bold]VAEs", "KL [nats]", ":rocket:", "two\nlines", r"a\b"])
+def test_titles_are_text_in_every_format(
+    title: str, make_run: Callable[..., Record], make_score: Callable[..., Score], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    run = make_run("lm", scores=[make_score("PPL", 20)])
+    layout = Layout.model_validate(
+        {
+            "title": title,
+            "rows": [{"label": "lm", "title": title}],
+            "tasks": [{"name": "ptb", "title": title}],
+            "metrics": [{"name": "PPL", "title": title}],
+        }
+    )
+    table = build_table([run], layout)
+    for table_format in FORMATS.names():
+        render_table(table, table_format)
+    assert render_table(table, "term").count(" ".join(title.split())) == 6
+    rows = [line for line in render_table(table, "md").splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {3}
+
+
+def test_published_figures_stand_in_lines_of_their_own(table: Table) -> None:
+    lines = render_table(table, "md").splitlines()
+    (number,) = (i for i, line in enumerate(lines) if line.startswith("| DELLA (published)"))
+    assert "| 10.28<sup>" in lines[number]
+    assert lines[number - 1].startswith("| DELLA |")
+    assert "(10.28)" not in "\n".join(lines)
+
+
+def test_csv_prints_level_and_method(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
+    score = replace(make_score("MAUVE", 0.9), interval=Interval(0.8, 1.0, 0.6827, "sd:5-clusterings"))
+    (line,) = csv.DictReader(io.StringIO(render_table(build_table([make_run("lm", scores=[score])]), "csv")))
+    assert (line["level"], line["method"]) == ("0.6827", "sd:5-clusterings")
 
 
 @pytest.mark.parametrize(
