@@ -18,7 +18,7 @@ import torch
 from typing_extensions import override
 
 from baselines.transformer_vae import TransformerVAE, TransformerVAEConfig, key_and_value
-from bench.backbones import Backbone, EncoderOnly, Injection
+from bench.backbones import Injection
 from bench.interface import LatentPath
 
 
@@ -45,16 +45,11 @@ class Optimus(TransformerVAE):
     default_objective = "optimus-2020"
     posterior_bias = False
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        config: OptimusConfig,
-        conditional: bool = False,
-        encoder: EncoderOnly | None = None,
-    ) -> None:
-        super().__init__(backbone, config, conditional, encoder)
+    @override
+    def initialise_projection(self) -> None:
+        super().initialise_projection()
         with torch.no_grad():  # as in `embed`: z must not drown the tokens' own embeddings at first
-            self.projection.weight[: self._sizes.get("embedding", 0)] /= math.sqrt(config.latent_size)
+            self.projection.weight[: self._sizes.get("embedding", 0)] /= math.sqrt(self.config.latent_size)
 
     @override
     def idle_parameters(self) -> frozenset[str]:
@@ -69,7 +64,6 @@ class Optimus(TransformerVAE):
         sizes = {"embedding": width, "memory": self.backbone.n_layers * width}
         return {place: size for place, size in sizes.items() if self.config.injection in ("both", place)}
 
-    @property
     @override
     def projection_size(self) -> int:
         return sum(self._sizes.values())

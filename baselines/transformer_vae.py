@@ -65,28 +65,26 @@ class TransformerVAE(InjectedSystem):
         self.pooling = AttentionPooling(width) if config.representation == "attention_pool" else None
         self.posterior = nn.Linear(width * (2 if conditional else 1), statistics, bias)
         self.prior = nn.Linear(width, statistics, bias) if conditional else None
-        self.projection = nn.Linear(config.latent_size, self.projection_size, bias=False)
+        self.projection = nn.Linear(config.latent_size, self.projection_size(), bias=False)
         for network in (self.posterior, self.prior):
             if network is not None:
                 nn.init.normal_(network.weight, std=self.encoder.initial_std)
             if network is not None and network.bias is not None:
                 nn.init.zeros_(network.bias)
-        nn.init.normal_(self.projection.weight, std=self.projection_std)
+        self.initialise_projection()
 
     @property
     def encoder(self) -> TransformerStack:
         """The stack that encodes texts: the separate encoder if there is one, else the backbone."""
         return self.own_encoder or self.backbone
 
-    @property
     @abstractmethod
     def projection_size(self) -> int:
         """Size of the projection of z."""
 
-    @property
-    def projection_std(self) -> float:
-        """Standard deviation of the projection's weights before training."""
-        return self.backbone.initial_std
+    def initialise_projection(self) -> None:
+        """Draws the weights of the projection."""
+        nn.init.normal_(self.projection.weight, std=self.backbone.initial_std)
 
     def project(self, path: LatentPath) -> Tensor:
         """Returns the projection of every sample of z (B n x projection size)."""
@@ -121,16 +119,14 @@ class TransformerVAE(InjectedSystem):
 class EmbedVAE(TransformerVAE):
     """z is projected and added to the embedding of every token."""
 
-    @property
     @override
     def projection_size(self) -> int:
         return self.backbone.width
 
-    @property
     @override
-    def projection_std(self) -> float:
-        """Such that z adds at first as much as a token's own embedding, and does not drown it."""
-        return self.backbone.initial_std / math.sqrt(self.config.latent_size)
+    def initialise_projection(self) -> None:
+        """At first z adds as much as a token's own embedding, and does not drown it."""
+        nn.init.normal_(self.projection.weight, std=self.backbone.initial_std / math.sqrt(self.config.latent_size))
 
     @override
     def inject(self, path: LatentPath) -> Injection:
@@ -143,7 +139,6 @@ class MemoryVAE(TransformerVAE):
     The vector is both key and value, without the layer's projections, as in Optimus.
     """
 
-    @property
     @override
     def projection_size(self) -> int:
         return self.backbone.n_layers * self.backbone.width
@@ -156,7 +151,6 @@ class MemoryVAE(TransformerVAE):
 class SoftmaxVAE(TransformerVAE):
     """z is projected to the vocabulary and added to the logits of every next token."""
 
-    @property
     @override
     def projection_size(self) -> int:
         return self.backbone.vocabulary_size

@@ -113,11 +113,7 @@ class GaussianPosterior(Posterior):
 
 def sample_gaussian_prior(p: Gaussian, n: int, generator: Generators) -> LatentPath:
     """Draws n samples of one latent group from each of B priors (B x D)."""
-    p = p.per_sample()
-    batch, _, size = p.mean.shape
-    z = p.draw(draw_noise(batch, n, size, generator, p.mean))
-    log_p = p.log_prob(z)
-    return path_from_groups([z], [p.mean.expand_as(z)], [log_p], [log_p], [torch.zeros_like(z)])
+    return GaussianPosterior(p, p).sample(n, generator)
 
 
 def path_from_groups(

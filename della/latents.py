@@ -117,10 +117,6 @@ class LatentHierarchy(nn.Module):
             return state
         return torch.tanh(self.recurrence_hh[group](state) + self.recurrence_ih[group](z))
 
-    def prior_of(self, group: int, condition_part: Tensor, state: Tensor) -> Gaussian:
-        """Returns p(z_l | z_{<l}, c) from ``prior_condition_part`` and the state (B x n x D)."""
-        return self._gaussian(self.prior, 0, group, condition_part, state)
-
     def posterior_of(
         self, group: int, text_part: Tensor, state: Tensor, mean_transform: Callable[[Tensor], Tensor]
     ) -> Gaussian:
@@ -145,19 +141,35 @@ class LatentHierarchy(nn.Module):
             parameters = parameters.expand(*torch.broadcast_shapes(parameters.shape[:-1], state.shape[:-1]), -1)
         return Gaussian.from_parameters(parameters, self.clamp, mean_transform)
 
-    def sample_prior(self, condition_part: Tensor, n: int, generator: Generators) -> LatentPath:
-        """Draws n samples of z_1 .. z_L from the chain of priors, for each row of ``prior_condition_part``."""
+    def sample(
+        self,
+        n: int,
+        generator: Generators,
+        condition_part: Tensor,
+        posterior: Callable[[int, Tensor], Gaussian] | None = None,
+    ) -> LatentPath:
+        """Draws n samples of each z_l given the z_{<l} drawn before; the KL of a group is exact given z_{<l}.
+
+        Args:
+            n: samples for each row of ``condition_part``.
+            generator: source of the noise.
+            condition_part: ``prior_condition_part`` (B x L x 2D).
+            posterior: returns q(z_l | z_{<l}, x, c) for a group and a state; None samples the prior.
+        """
         batch = len(condition_part)
-        samples, means, log_p = [], [], []
+        samples, means, log_q, log_p, kl = [], [], [], [], []
         state = z = condition_part.new_zeros(batch, n, self.state_size)
         for group in range(len(self)):
             state = self.next_state(group, state, z)
-            p = self.prior_of(group, condition_part, state)
-            z = p.draw(draw_noise(batch, n, self.size, generator, p.mean))
+            p = self._gaussian(self.prior, 0, group, condition_part, state)
+            q = p if posterior is None else posterior(group, state)
+            z = q.draw(draw_noise(batch, n, self.size, generator, q.mean))
             samples.append(z)
-            means.append(p.mean)
+            means.append(q.mean)
+            log_q.append(q.log_prob(z))
             log_p.append(p.log_prob(z))
-        return path_from_groups(samples, means, log_p, log_p, [torch.zeros_like(z) for z in samples])
+            kl.append(q.kl_dimensions(p))
+        return path_from_groups(samples, means, log_q, log_p, kl)
 
 
 @dataclass(frozen=True)
@@ -178,21 +190,7 @@ class HierarchicalPosterior(Posterior):
 
     @override
     def sample(self, n: int, generator: Generators) -> LatentPath:
-        """Draws each z_l given the z_{<l} drawn before; the KL of a group is exact given z_{<l}."""
-        batch, net = len(self.text_part), self.hierarchy
-        samples, means, log_q, log_p, kl = [], [], [], [], []
-        state = z = self.text_part.new_zeros(batch, n, net.state_size)
-        for group in range(len(net)):
-            state = net.next_state(group, state, z)
-            q = self._posterior_of(group, state)
-            p = net.prior_of(group, self.condition_part, state)
-            z = q.draw(draw_noise(batch, n, net.size, generator, q.mean))
-            samples.append(z)
-            means.append(q.mean)
-            log_q.append(q.log_prob(z))
-            log_p.append(p.log_prob(z))
-            kl.append(q.kl_dimensions(p))
-        return path_from_groups(samples, means, log_q, log_p, kl)
+        return self.hierarchy.sample(n, generator, self.condition_part, self._posterior_of)
 
     @override
     def log_prob(self, path: LatentPath) -> Tensor:

@@ -9,8 +9,8 @@ One text x, perhaps with a condition c, goes through `Della` in four steps:
     fuse     v_i becomes (sum_j W_v^j v_i) * (sum_j W_z^j z_l) in layer l                    Eq. 9
     decode   the causal pass over these value vectors gives log p(x | z, c)
 
-The chain is in ``della.latents``, everything else is here: the options, the model, the variants of Table 4, the fusions
-and the two ways of reading source and text.
+The chain is in ``della.latents``, everything else is here: the options, the model, the variants of Table 4 and the
+fusions.
 """
 
 from __future__ import annotations
@@ -148,13 +148,12 @@ class Della(InjectedSystem):
         self.fusion = FUSIONS[config.fusion](layers, backbone.width, config, backbone.initial_std)
         if not config.tied_head:
             backbone.untie_head()
-        tokens = backbone.tokenizer
-        self.pairs = JoinedPairs(tokens.pad, tokens.eos) if config.pairs == "joined" else SeparatePairs()
+        self.joined = config.pairs == "joined"
 
     @override
     def encode(self, batch: Batch) -> Posterior:
         """Returns q(z_1 .. z_L | x, c), Eq. 8 and 12, after one bidirectional pass over each of x and c."""
-        batch = self.pairs.text_to_encode(batch)
+        batch = self._to_encode(batch)
         c = None if batch.condition is None else self._representations(batch.condition)
         return HierarchicalPosterior(
             self.hierarchy,
@@ -173,9 +172,9 @@ class Della(InjectedSystem):
 
     @override
     def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
-        c = None if condition is None else self._representations(self.pairs.source_to_encode(condition))
+        c = None if condition is None else self._representations(self._source_to_encode(condition))
         part = self.hierarchy.prior_condition_part(c, 1 if condition is None else len(condition))
-        return self.hierarchy.sample_prior(part, n, generator)
+        return self.hierarchy.sample(n, generator, part)
 
     @override
     def inject(self, path: LatentPath) -> Injection:
@@ -185,16 +184,41 @@ class Della(InjectedSystem):
 
     @override
     def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
-        if batch.condition is not None:
-            batch = replace(batch, condition=self.pairs.source_to_decode(batch.condition))
-        return super().log_likelihood(batch, path)
+        return super().log_likelihood(replace(batch, condition=self.source_to_decode(batch.condition)), path)
 
     @override
     def generate(
         self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
     ) -> list[list[int]]:
-        source = None if condition is None else self.pairs.source_to_decode(condition)
-        return super().generate(path, source, decoding, seed)
+        return super().generate(path, self.source_to_decode(condition), decoding, seed)
+
+    def _to_encode(self, batch: Batch) -> Batch:
+        """Returns what the encoder reads for x, with what it reads for c as condition.
+
+        Separate pairs are read as they are in a batch (the paper). Joined pairs are [source BOS text EOS] and [source
+        EOS]: with a tokenizer whose BOS is its EOS, </s>, the sequences of the released code.
+        """
+        if not self.joined or batch.condition is None:
+            return batch
+        pairs = zip(self._without_frame(batch.condition), batch.unpadded(), strict=True)
+        joined = [source + text for source, text in pairs]
+        return self._collated(joined, batch, self._source_to_encode(batch.condition))
+
+    def _source_to_encode(self, source: Batch) -> Batch:
+        return self._collated([ids[1:] for ids in source.unpadded()], source) if self.joined else source
+
+    def source_to_decode(self, source: Batch | None) -> Batch | None:
+        """Returns what the decoder reads before the text."""
+        if source is None or not self.joined:
+            return source
+        return self._collated(self._without_frame(source), source)
+
+    def _without_frame(self, source: Batch) -> list[list[int]]:
+        """Returns the ids between BOS and EOS; a source that was cut has no EOS."""
+        return [ids[1:-1] if ids[-1] == self.tokenizer.eos else ids[1:] for ids in source.unpadded()]
+
+    def _collated(self, ids: list[list[int]], original: Batch, condition: Batch | None = None) -> Batch:
+        return Batch.collate(ids, self.tokenizer.pad, condition).to(original.ids.device)
 
     @classmethod
     @override
@@ -386,55 +410,3 @@ FUSIONS: Mapping[FusionName, type[Fusion]] = {
     "memory": MemoryToken,
     "none": Fusion,
 }
-
-# Source and text of a conditional task
-
-
-class SeparatePairs:
-    """Reads [BOS source EOS] and [BOS text EOS], as they are in a batch (the paper)."""
-
-    def text_to_encode(self, batch: Batch) -> Batch:
-        """Returns what the encoder reads for x, with what it reads for c as condition."""
-        return batch
-
-    def source_to_encode(self, source: Batch) -> Batch:
-        """Returns what the encoder reads for c."""
-        return source
-
-    def source_to_decode(self, source: Batch) -> Batch:
-        """Returns what the decoder reads before the text."""
-        return source
-
-
-class JoinedPairs(SeparatePairs):
-    """Reads [source BOS text EOS] as x and [source EOS] as c; the decoder reads [source BOS text EOS].
-
-    With a tokenizer whose BOS is its EOS, </s>, these are the sequences of the released code.
-
-    Args:
-        pad: id of padding.
-        eos: id of the end of text.
-    """
-
-    def __init__(self, pad: int, eos: int) -> None:
-        self.pad, self.eos = pad, eos
-
-    @override
-    def text_to_encode(self, batch: Batch) -> Batch:
-        if batch.condition is None:
-            return batch
-        pairs = zip(self._without_frame(batch.condition), batch.unpadded(), strict=True)
-        joined = [source + text for source, text in pairs]
-        return Batch.collate(joined, self.pad, self.source_to_encode(batch.condition)).to(batch.ids.device)
-
-    @override
-    def source_to_encode(self, source: Batch) -> Batch:
-        return Batch.collate([ids[1:] for ids in source.unpadded()], self.pad).to(source.ids.device)
-
-    @override
-    def source_to_decode(self, source: Batch) -> Batch:
-        return Batch.collate(self._without_frame(source), self.pad).to(source.ids.device)
-
-    def _without_frame(self, source: Batch) -> list[list[int]]:
-        """Returns the ids between BOS and EOS; a source that was cut has no EOS."""
-        return [ids[1:-1] if ids[-1] == self.eos else ids[1:] for ids in source.unpadded()]

@@ -47,9 +47,6 @@ DROPOUT = 0.1
 PAD, BOS, EOS = "<|endoftext|>", "<s>", "</s>"
 """The padding of the released code, and the two tokens that it adds to GPT-2's."""
 
-STACK = ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
-"""Modules of a block, each with weight and bias."""
-
 NETWORKS = {
     "posterior": "recog_network",
     "prior": "prior_network",
@@ -110,10 +107,10 @@ class Sizes:
         """Returns name and shape of the tensors that encoder and decoder share."""
         d, p = self.width, self.latent_size
         shapes: dict[str, tuple[int, ...]] = {"wte.weight": (self.vocabulary, d), "wpe.weight": (self.positions, d)}
-        matrices = {"attn.c_attn": (d, 3 * d), "attn.c_proj": (d, d), "mlp.c_fc": (d, 4 * d), "mlp.c_proj": (4 * d, d)}
+        modules: dict[str, tuple[int, ...]] = {"ln_1": (d,), "attn.c_attn": (d, 3 * d), "attn.c_proj": (d, d)}
+        modules |= {"ln_2": (d,), "mlp.c_fc": (d, 4 * d), "mlp.c_proj": (4 * d, d)}
         for block in (f"h.{number}" for number in range(self.layers)):
-            for part in STACK:
-                shape = matrices.get(part, (d,))
+            for part, shape in modules.items():
                 shapes |= {f"{block}.{part}.weight": shape, f"{block}.{part}.bias": shape[-1:]}
             for j in range(self.rank):
                 for factor, inputs in (("text_factor", d), ("latent_factor", p)):

@@ -59,10 +59,6 @@ class DecoderOnly(Backbone):
     @override
     def scratch_settings(cls, spec: StackSpec, tokenizer: Tokenizer) -> dict[str, Any]:
         return {
-            "n_positions": spec.positions,
-            "n_embd": spec.width,
-            "n_layer": spec.layers,
-            "n_head": spec.heads,
             "activation_function": "gelu_pytorch_tanh",  # the formula of gelu_new in one kernel
             "initializer_range": scaled_std(spec.width),
             "bos_token_id": tokenizer.bos,

@@ -53,11 +53,7 @@ class EncoderDecoder(Backbone):
     @override
     def scratch_settings(cls, spec: StackSpec, tokenizer: Tokenizer) -> dict[str, Any]:
         return {
-            "max_position_embeddings": spec.positions,
-            "d_model": spec.width,
-            "encoder_layers": spec.layers,
             "decoder_layers": spec.layers,
-            "encoder_attention_heads": spec.heads,
             "decoder_attention_heads": spec.heads,
             "encoder_ffn_dim": 4 * spec.width,
             "decoder_ffn_dim": 4 * spec.width,

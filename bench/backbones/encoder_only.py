@@ -25,10 +25,6 @@ class EncoderOnly(TransformerStack):
     @override
     def scratch_settings(cls, spec: StackSpec, tokenizer: Tokenizer) -> dict[str, Any]:
         return {
-            "max_position_embeddings": spec.positions,
-            "hidden_size": spec.width,
-            "num_hidden_layers": spec.layers,
-            "num_attention_heads": spec.heads,
             "intermediate_size": 4 * spec.width,
             # BERT normalises every sum. With BERT's own 0.02, scaled or not, the state of [CLS] depends so little on
             # the other tokens that a posterior does not learn to read the text in a short training.

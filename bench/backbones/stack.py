@@ -65,8 +65,16 @@ class TransformerStack(nn.Module, ABC):
     @classmethod
     def from_scratch(cls, spec: StackSpec, tokenizer: Tokenizer) -> Self:
         """Builds a stack of the given size with random weights from torch's global generator."""
-        settings = cls.scratch_settings(spec, tokenizer) | cls.dropout_settings(spec.dropout)
-        config = cls.model_class.config_class(vocab_size=len(tokenizer), attn_implementation=ATTENTION, **settings)
+        config = cls.model_class.config_class(
+            attn_implementation=ATTENTION,
+            vocab_size=len(tokenizer),
+            max_position_embeddings=spec.positions,
+            hidden_size=spec.width,
+            num_hidden_layers=spec.layers,
+            num_attention_heads=spec.heads,
+            **cls.scratch_settings(spec, tokenizer),
+            **cls.dropout_settings(spec.dropout),
+        )
         return cls(cls.model_class(config), tokenizer)
 
     @classmethod
@@ -90,7 +98,7 @@ class TransformerStack(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def scratch_settings(cls, spec: StackSpec, tokenizer: Tokenizer) -> dict[str, Any]:
-        """Returns the entries of the Hugging Face config that set the size and the start of a model from scratch."""
+        """Returns the entries of the Hugging Face config of a model from scratch that differ between classes."""
 
     @classmethod
     @abstractmethod

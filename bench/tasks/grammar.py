@@ -121,9 +121,8 @@ class Choice(Node):
 
     @override
     def ends(self, chart: Chart[Value], start: int) -> dict[int, Value]:
-        candidates = self._nullable
-        if start < len(chart.words):
-            candidates = self._by_first.get(chart.words[start], candidates)
+        word = chart.words[start] if start < len(chart.words) else None
+        candidates = self._by_first.get(word, self._by_first[None])
         ends: dict[int, Value] = {}
         if candidates:
             weights = chart.semiring.weights(self)
@@ -142,15 +141,11 @@ class Choice(Node):
         return tuple(Categorical(enumerate(row)) for row in self.weights)
 
     @cached_property
-    def _nullable(self) -> tuple[int, ...]:
-        return tuple(k for k, alternative in enumerate(self.alternatives) if alternative.nullable)
-
-    @cached_property
-    def _by_first(self) -> dict[str, tuple[int, ...]]:
-        """The alternatives that are possible before a word: those it can begin, and the nullable ones."""
+    def _by_first(self) -> dict[str | None, tuple[int, ...]]:
+        """The alternatives that are possible before a word (None: any other): those it can begin, and nullable ones."""
         return {
             word: tuple(k for k, node in enumerate(self.alternatives) if node.nullable or word in node.first)
-            for word in self.first
+            for word in (*self.first, None)
         }
 
 

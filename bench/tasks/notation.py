@@ -2,12 +2,13 @@
 
 A rule is one of
 
-- a phrase, ``"we ordered the {dish} and (it | that) was good"``: ``{name}`` is another rule, ``|`` separates
-  alternatives (equally likely) at the top or inside parentheses, and an alternative may be empty, ``(really | ) good``;
+- a phrase, ``"we ordered the {dish} and (it | that) was good"``: ``{name}`` is another rule, or the value of the factor
+  of that name if there is no such rule; ``|`` separates alternatives (equally likely) at the top or inside parentheses,
+  and an alternative may be empty, ``(really | ) good``;
 - a list of rules: equally likely alternatives;
 - a mapping from phrase to weight: alternatives with these weights;
 - ``by(factor, value=rule, ...)``: the rule of the factor's value; ``by(factor)``: the value itself as a phrase;
-- ``distinct(count, rules, between)``: ``count`` different rules in random order.
+- ``Distinct(count, rules, between)``: ``count`` different rules in random order.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ class By:
 
 @dataclass(frozen=True)
 class Distinct:
-    """Some different rules of a list; see ``distinct``."""
+    """``count`` different rules in random order, all equally likely, separated by ``between``."""
 
     count: int
-    rules: tuple[Rule, ...]
-    between: Rule
+    rules: Sequence[Rule]
+    between: Rule = ""
 
 
 def by(
@@ -64,11 +65,6 @@ def by(
         more: further rules by value.
     """
     return By(factor, {**(rules or {}), **more}, otherwise, leak)
-
-
-def distinct(count: int, rules: Sequence[Rule], between: Rule = "") -> Distinct:
-    """Returns ``count`` different rules in random order, all equally likely, separated by ``between``."""
-    return Distinct(count, tuple(rules), between)
 
 
 def compile_grammar(
@@ -104,11 +100,11 @@ class _Compiler:
     def node(self, name: str) -> Node:
         if name in self._open:
             raise BenchError(f"rule {name!r} refers to itself: {' -> '.join([*self._open, name])}")
-        if name not in self.rules:
+        if name not in self.rules and name not in self.factors.names:
             raise unknown_name("rule", name, self.rules)
         if name not in self.nodes:
             self._open.append(name)
-            self.nodes[name] = self._compile(self.rules[name])
+            self.nodes[name] = self._compile(self.rules.get(name, by(name)))
             self._open.pop()
         return self.nodes[name]
 
@@ -128,15 +124,11 @@ class _Compiler:
     def _phrase(self, phrase: str) -> Node:
         # Equal phrases share a node, so a chart computes their values once.
         if phrase not in self._phrases:
-            self._phrases[phrase] = self._parse(phrase)
+            tokens = _TOKEN.findall(phrase)[::-1]
+            self._phrases[phrase] = self._alternatives(tokens)
+            if tokens:
+                raise self._error(f"a closing parenthesis too many in {phrase!r}")
         return self._phrases[phrase]
-
-    def _parse(self, phrase: str) -> Node:
-        tokens = _TOKEN.findall(phrase)[::-1]
-        node = self._alternatives(tokens)
-        if tokens:
-            raise self._error(f"a closing parenthesis too many in {phrase!r}")
-        return node
 
     def _alternatives(self, tokens: list[str]) -> Node:
         """Reads alternatives from the end of the reversed ``tokens``, up to a closing parenthesis."""
@@ -163,7 +155,7 @@ class _Compiler:
             parts.append(self.node(reference[1]) if reference else self._group(tokens))
         if words or not parts:
             parts.append(Words(words))
-        return _concatenate(parts)
+        return parts[0] if len(parts) == 1 else Concatenation(parts)
 
     def _group(self, tokens: list[str]) -> Node:
         node = self._alternatives(tokens)
@@ -206,7 +198,3 @@ class _Compiler:
 
 def _choice(nodes: Sequence[Node]) -> Node:
     return nodes[0] if len(nodes) == 1 else Choice(nodes, [[1.0] * len(nodes)])
-
-
-def _concatenate(parts: Sequence[Node]) -> Node:
-    return parts[0] if len(parts) == 1 else Concatenation(parts)

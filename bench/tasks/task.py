@@ -66,7 +66,7 @@ def load_texts(spec: TaskSpec, data_folder: Path | None = None, seed: int = 0) -
         seed: of a grammar's draws: each text has its own random stream, from seed, task, split and index.
 
     Raises:
-        BenchError: the task is unknown, a limit is below 1, the folder is missing, or the data are bad.
+        BenchError: the task is unknown, the folder is missing, or the data are bad.
     """
     return _load_texts(spec.model_dump_json(), data_folder, seed, _file_states(spec, data_folder))
 
@@ -85,9 +85,6 @@ def _load_texts(
 ) -> TaskData:
     spec = TaskSpec.model_validate_json(spec_json)
     task = TASKS.get(spec.name)
-    for split, limit in spec.limits.items():
-        if limit < 1:
-            raise BenchError(f"task {task.name!r}: the limit of {split} must be at least 1, not {limit}.")
     notes: tuple[str, ...] = ()
     factors: dict[Split, Mapping[str, tuple[str, ...]]] = {split: {} for split in SPLITS}
     log_p: LogP | None = None

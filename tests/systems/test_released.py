@@ -148,7 +148,7 @@ def test_posterior_prior_and_terms_of_every_layer(case: Case, gpt2_files: Path) 
 def test_logits_and_likelihood(case: Case, gpt2_files: Path) -> None:
     batch = batch_of(case.system)
     path = case.system.encode(batch).sample(1, torch.Generator().manual_seed(0))
-    source = None if batch.condition is None else case.system.pairs.source_to_decode(batch.condition)
+    source = None if batch.condition is None else case.system.source_to_decode(batch.condition)
     decoder_input = replace(batch, condition=source)
     states, starts = case.system.backbone.decode(decoder_input, case.system.inject(path), 1)
     logits = case.system.backbone.model.lm_head(states)

@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.tasks import Example
 from bench.tasks.factors import Assignments, Categorical, Factor, Factors, normalise
 from bench.tasks.grammar import Choice, Concatenation, Grammar, Words, inside
-from bench.tasks.notation import by, compile_grammar, distinct
+from bench.tasks.notation import Distinct, by, compile_grammar
 from tests.tasks.brute_force import conditional, count, derivations, distribution, prior, texts, total
 
 # Sums and products of fewer than 100 doubles of size 1: a few units of 2e-16 each.
@@ -61,11 +61,12 @@ COMBINATORS: dict[str, tuple[Grammar, dict[Any, float]]] = {
     "list": (grammar_of(["a | b", "c"]), {"a": 1 / 4, "b": 1 / 4, "c": 1 / 2}),
     "weights": (grammar_of({"a": 3, "b c": 1, "d": 0}), {"a": 3 / 4, "b c": 1 / 4}),
     "distinct": (
-        grammar_of(distinct(2, ["a", "b", "c"], "and")),
+        grammar_of(Distinct(2, ["a", "b", "c"], "and")),
         dict.fromkeys(["a and b", "a and c", "b and a", "b and c", "c and a", "c and b"], 1 / 6),
     ),
-    "distinct all": (grammar_of(distinct(2, ["a", "b"])), {"a b": 1 / 2, "b a": 1 / 2}),
+    "distinct all": (grammar_of(Distinct(2, ["a", "b"])), {"a b": 1 / 2, "b a": 1 / 2}),
     "by": (grammar_of(by("mood", good="yes | no", bad="no"), MOOD), {"yes": 3 / 8, "no": 3 / 8 + 1 / 4}),
+    "the value of a factor": (grammar_of("{mood}", MOOD), {"good": 3 / 4, "bad": 1 / 4}),
     "by twice": (grammar_of("{m} {m}", MOOD, m=by("mood", good="a", bad="b")), {"a a": 3 / 4, "b b": 1 / 4}),
     "otherwise": (grammar_of(by("mood", good="yes", otherwise="no"), MOOD), {"yes": 3 / 4, "no": 1 / 4}),
     "leak": (grammar_of(by("mood", good="yes", bad="no", leak=0.1), MOOD), {"yes": 0.7, "no": 0.3}),
@@ -302,7 +303,7 @@ BAD_RULES = {
     "open parenthesis": ({"text": "a (b | c"}, "never closed"),
     "closed parenthesis": ({"text": "a b ) c"}, "too many"),
     "joined reference": ({"text": "the {x}s", "x": "dish"}, "must stand alone, unlike '{x}s'"),
-    "too many distinct": ({"text": distinct(3, ["a", "b"])}, "3 different ones out of 2"),
+    "too many distinct": ({"text": Distinct(3, ["a", "b"])}, "3 different ones out of 2"),
     "empty texts": ({"text": "a | "}, "must not draw empty texts"),
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache, partial
 
 from bench.tasks.factors import Factor, uniform
-from bench.tasks.notation import Rule, by, compile_grammar, distinct
+from bench.tasks.notation import Distinct, Rule, by, compile_grammar
 from bench.tasks.task import Task
 
 # By event: what the news is about, and how it may end.
@@ -182,7 +182,7 @@ RULES: Mapping[str, Rule] = {
         "it was the (second | third | fourth) such case in (the county | the region | {town}) this (month | year) .",
         "(reporters | onlookers | television crews) gathered (outside | at the scene) (within hours | by noon) .",
     ],
-    "asides": distinct(
+    "asides": Distinct(
         2,
         [
             "anyone with information is asked to (call | contact) (police | a hotline | the newspaper) .",
@@ -273,13 +273,6 @@ RULES: Mapping[str, Rule] = {
         ),
     ),
     # Words.
-    "object": by("object"),
-    "town": by("town"),
-    "job": by("job"),
-    "age": by("age"),
-    "first": by("first"),
-    "last": by("last"),
-    "count": by("count"),
     "man": by("sex"),
     "he": by("sex", man="he", woman="she"),
     "him": by("sex", man="him", woman="her"),

@@ -134,7 +134,6 @@ RULES: Mapping[str, Rule] = {
     "hard": "hard | difficult | tough",
     "do": by("goal", PHRASES),
     "doing": by("goal", {goal: list(map(progressive, phrases)) for goal, phrases in PHRASES.items()}),
-    "thing": by("thing"),
     "context": by("context", CONTEXTS),
 }
 

@@ -267,11 +267,8 @@ RULES: Mapping[str, Rule] = {
     "over": by("odd", {odd: oddity.over for odd, oddity in ODDITIES.items()}),
     "exit": by("where", {where: place.exit for where, place in PLACES.items()}),
     # Words. The hero is {i} in the story and {you} in the prompt.
-    "who": by("who"),
     "where": by("where", {where: place.name for where, place in PLACES.items()}),
     "odd": by("odd", {odd: oddity.premise for odd, oddity in ODDITIES.items()}),
-    "object": by("object"),
-    "friend": by("friend"),
     "hero": by("person", first="I", otherwise="the {who}"),
     "Hero": by("person", first="I", otherwise="The {who}"),
     "i": by("person", first="I", he="he", she="she"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from bench.tasks.factors import Factor
-from bench.tasks.notation import Rule, by, compile_grammar, distinct
+from bench.tasks.notation import Distinct, Rule, by, compile_grammar
 from bench.tasks.task import Task
 
 
@@ -271,7 +271,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "remedy": by("thing", {thing: trouble.remedies.split("; ") for thing, trouble in THINGS.items()}),
     "remedies": by(
-        "thing", {thing: distinct(2, trouble.remedies.split("; "), "{then}") for thing, trouble in THINGS.items()}
+        "thing", {thing: Distinct(2, trouble.remedies.split("; "), "{then}") for thing, trouble in THINGS.items()}
     ),
     "then": "and (then | ) | , then | or",
     "habit": "(be patient | ask around | keep trying | stay calm | start over) (for a while | for {long} | )",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache, partial
 
 from bench.tasks.factors import Factor
-from bench.tasks.notation import Rule, by, compile_grammar, distinct
+from bench.tasks.notation import Distinct, Rule, by, compile_grammar
 from bench.tasks.task import Task
 
 DISHES = {
@@ -131,8 +131,8 @@ RULES: Mapping[str, Rule] = {
         "the {dish} came out (cold | lukewarm | burnt | late) and {we} sent {them} back (twice | ) {stop}",
         "the {dish} tasted like ({extra} | cardboard | nothing | a frozen dinner | last week 's leftovers) {stop}",
     ],
-    "tasty_pair": distinct(2, ["delicious", "fresh", "flavorful", "huge", "hot", "filling", "{tasty}"], "and"),
-    "nasty_pair": distinct(2, ["bland", "greasy", "cold", "overcooked", "tiny", "stale", "{nasty}"], "and"),
+    "tasty_pair": Distinct(2, ["delicious", "fresh", "flavorful", "huge", "hot", "filling", "{tasty}"], "and"),
+    "nasty_pair": Distinct(2, ["bland", "greasy", "cold", "overcooked", "tiny", "stale", "{nasty}"], "and"),
     "tasty": by(
         "kind",
         pizza="cheesy | crispy",
@@ -249,7 +249,7 @@ RULES: Mapping[str, Rule] = {
         negative="{very} (steep | high)",
         leak=0.06,
     ),
-    "reasons": distinct(2, ["{service}", "{room}", "{price}"]),
+    "reasons": Distinct(2, ["{service}", "{room}", "{price}"]),
     # How it ends.
     "closing": by(
         "sentiment",
