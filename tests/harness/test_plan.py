@@ -93,8 +93,8 @@ def test_every_row_of_every_suite_is_a_run(name: str, scale: str) -> None:
 
 
 def test_every_objective_is_in_the_suite_of_tricks() -> None:
-    """But for what begins a stage, and what to make of several groups, of which its system has one."""
+    """Except the ends of stages, reductions (its system has one group) and the released forms of two schedules."""
     default = tuple(SYSTEMS.get("embed").default_objective.split("+"))
     parts = (part for label in load_suite("tricks").systems for part in parse_label(label)[1] or default)
     wanted = {name for name in OBJECTIVES.names() if OBJECTIVES.get(name).kind not in ("reduction", "stage")}
-    assert {parse_call(part)[0] for part in parts} == wanted
+    assert {parse_call(part)[0] for part in parts} == wanted - {"cyclical-2019", "zero-linear-2020"}
