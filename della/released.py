@@ -22,9 +22,7 @@ second bias. The import adds the two biases into one.
 
 from __future__ import annotations
 
-import pickle
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.checkpoints import Shapes, check_tensors, gpt2_masks, gpt2_shapes, number_of, read_sizes, read_tensors
 from bench.errors import BenchError, unknown_name
 from bench.interface import ImportedModel
 from bench.reading import parse_as
@@ -85,43 +84,36 @@ class Sizes:
         Raises:
             BenchError: one of these tensors is missing or no matrix, so the file is no such checkpoint.
         """
-        matrices = [f"encoder.{name}.weight" for name in ("wte", "wpe", "recog_network.0", "prior_network.0")]
-        for name in matrices:
-            if name not in tensors or tensors[name].dim() != 2:
-                raise BenchError(f"{where}: no checkpoint of the released DELLA code: it lacks {name!r}.")
-        (vocabulary, width), (positions, _), (outputs, _), (_, prior_inputs) = (
-            tensors[name].shape for name in matrices
+        names = [f"encoder.{name}.weight" for name in ("wte", "wpe", "recog_network.0", "prior_network.0")]
+        (vocabulary, width), (positions, _), (outputs, _), (_, prior_inputs) = read_sizes(
+            tensors, names, "DELLA", where
         )
         latent_size = outputs // 2
         return cls(
-            layers=_count(tensors, r"encoder\.h\.(\d+)\."),
+            layers=number_of(tensors, r"encoder\.h\.(\d+)\."),
             width=width,
             latent_size=latent_size,
-            rank=_count(tensors, r"encoder\.h\.0\.attn\.lmf\.text_factor\.(\d+)\."),
+            rank=number_of(tensors, r"encoder\.h\.0\.attn\.lmf\.text_factor\.(\d+)\."),
             vocabulary=vocabulary,
             positions=positions,
             conditional=prior_inputs != latent_size,
         )
 
-    def stack_shapes(self) -> dict[str, tuple[int, ...]]:
+    def stack_shapes(self) -> Shapes:
         """Returns name and shape of the tensors that encoder and decoder share."""
         d, p = self.width, self.latent_size
-        shapes: dict[str, tuple[int, ...]] = {"wte.weight": (self.vocabulary, d), "wpe.weight": (self.positions, d)}
-        modules: dict[str, tuple[int, ...]] = {"ln_1": (d,), "attn.c_attn": (d, 3 * d), "attn.c_proj": (d, d)}
-        modules |= {"ln_2": (d,), "mlp.c_fc": (d, 4 * d), "mlp.c_proj": (4 * d, d)}
-        for block in (f"h.{number}" for number in range(self.layers)):
-            for part, shape in modules.items():
-                shapes |= {f"{block}.{part}.weight": shape, f"{block}.{part}.bias": shape[-1:]}
+        shapes = gpt2_shapes(self.layers, d, self.positions, self.vocabulary)
+        for number in range(self.layers):
             for j in range(self.rank):
                 for factor, inputs in (("text_factor", d), ("latent_factor", p)):
-                    name = f"{block}.attn.lmf.{factor}.{j}"
+                    name = f"h.{number}.attn.lmf.{factor}.{j}"
                     shapes |= {f"{name}.weight": (d, inputs + 1), f"{name}.bias": (d,)}
-        return {**shapes, "ln_f.weight": (d,), "ln_f.bias": (d,)}
+        return shapes
 
-    def required_shapes(self) -> dict[str, tuple[int, ...]]:
+    def required_shapes(self) -> Shapes:
         """Returns name and shape of all tensors of the model; of shared ones, the encoder's name."""
         d, p = self.width, self.latent_size
-        shapes = {f"encoder.{name}": shape for name, shape in self.stack_shapes().items()}
+        shapes: Shapes = {f"encoder.{name}": shape for name, shape in self.stack_shapes().items()}
         shapes["decoder.lm_head.weight"] = (self.vocabulary, d)
         networks = {
             "recog_network": (2 * p, d + p),
@@ -136,34 +128,13 @@ class Sizes:
         return shapes
 
     def optional_names(self) -> set[str]:
-        """Returns the names of tensors that are not imported: the decoder's shared stack, buffers, the bag of words."""
-        shared = {f"decoder.{name}" for name in self.stack_shapes()}
-        masks = {
-            f"{half}.h.{number}.attn.{buffer}"
-            for half in ("encoder", "decoder")
-            for number in range(self.layers)
-            for buffer in ("bias", "masked_bias")
-        }
-        return shared | masks | {"decoder.mlp_bow.weight", "decoder.mlp_bow.bias"}
+        """Returns the names of tensors that are not imported: buffers, the bag of words."""
+        masks = {f"{half}.{name}" for half in ("encoder", "decoder") for name in gpt2_masks(self.layers)}
+        return masks | {"decoder.mlp_bow.weight", "decoder.mlp_bow.bias"}
 
-    def check(self, tensors: Mapping[str, Tensor], where: Path) -> None:
-        """Raises a BenchError if a tensor is missing, unknown or of the wrong shape."""
-        required = self.required_shapes()
-        for problem, names in (
-            ("lacks", [name for name in required if name not in tensors]),
-            ("has more than a DELLA of these sizes:", sorted(tensors.keys() - required.keys() - self.optional_names())),
-        ):
-            if names:
-                more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-                raise BenchError(f"{where}: the checkpoint {problem} {names[0]!r}{more}.")
-        for name, shape in required.items():
-            if tensors[name].shape != shape:
-                actual = tuple(tensors[name].shape)
-                raise BenchError(f"{where}: {name!r} has shape {actual}; with the other tensors it would be {shape}.")
-        for name in self.stack_shapes():
-            copy = tensors.get(f"decoder.{name}")
-            if copy is not None and not torch.equal(copy, tensors[f"encoder.{name}"]):
-                raise BenchError(f"{where}: 'decoder.{name}' differs from 'encoder.{name}', which it shares.")
+    def copies(self) -> dict[str, str]:
+        """Returns the decoder's names of the shared stack, with the encoder's."""
+        return {f"decoder.{name}": f"encoder.{name}" for name in self.stack_shapes()}
 
 
 def import_released(path: Path, options: Mapping[str, Any], heads: int | None = None) -> ImportedModel:
@@ -177,9 +148,9 @@ def import_released(path: Path, options: Mapping[str, Any], heads: int | None = 
     Raises:
         BenchError: the file is no such checkpoint, or the options contradict it.
     """
-    tensors = _read(path)
+    tensors = read_tensors(path)
     sizes = Sizes.of(tensors, path)
-    sizes.check(tensors, path)
+    check_tensors(tensors, sizes.required_shapes(), sizes.optional_names(), sizes.copies(), "a DELLA", path)
     heads = heads or sizes.width // HEAD_SIZE
     if not heads or sizes.width % heads:
         raise BenchError(f"{path}: {heads or 'no'} heads do not divide a width of {sizes.width}; name another number.")
@@ -224,25 +195,3 @@ def _renamed(tensors: Mapping[str, Tensor], sizes: Sizes, latent_layers: Sequenc
         biases = torch.stack([torch.stack([tensors[f"{name}.bias"] for name in row]) for row in names])
         yield f"fusion.{factor}_factor", weights[..., :-1]
         yield f"fusion.{factor}_bias", weights[..., -1] + biases
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """Returns the tensors of a state dict, by name.
-
-    Raises:
-        BenchError: the file cannot be read without executing code in it, or holds no state dict.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror or error}.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
-        raise BenchError(f"{path}: damaged, or no state dict that can be read without executing it.") from None
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise BenchError(f"{path}: no state dict: expected tensors by name, got {type(content).__name__}.")
-    return {str(name): tensor for name, tensor in content.items()}
-
-
-def _count(names: Iterable[str], pattern: str) -> int:
-    """Returns one more than the largest number that ``pattern`` matches at the start of a name."""
-    return max((int(match[1]) + 1 for name in names if (match := re.match(pattern, name))), default=0)

@@ -207,7 +207,7 @@ def test_every_tensor_is_required_or_optional(conditional: bool, bow: bool) -> N
     state = ReleasedDella(20, conditional=conditional, bow=bow).state_dict()
     sizes = Sizes.of(state, Path("x.pt"))
     assert sizes == Sizes(3, 16, 4, 4, 20, 48, conditional)
-    required, optional = sizes.required_shapes().keys(), sizes.optional_names()
+    required, optional = sizes.required_shapes().keys(), sizes.optional_names() | sizes.copies().keys()
     assert not required & optional
     bag = {"decoder.mlp_bow.weight", "decoder.mlp_bow.bias"}
     assert state.keys() == required | (optional if bow else optional - bag)
