@@ -102,9 +102,8 @@ class GaussianPosterior(Posterior):
         p = standard_normal_like(q.mean) if self.p is None else self.p.per_sample()
         batch, size = self.q.mean.shape
         z = q.draw(draw_noise(batch, n, size, generator, self.q.mean))
-        return path_from_groups(
-            [z], [q.mean.expand_as(z)], [q.log_prob(z)], [p.log_prob(z)], [q.kl_dimensions(p).expand(-1, n, -1)]
-        )
+        kl = q.kl_dimensions(p).expand(-1, n, -1)
+        return path_from_groups([(z, q.mean.expand_as(z), q.log_prob(z), p.log_prob(z), kl)])
 
     @override
     def log_prob(self, path: LatentPath) -> Tensor:
@@ -116,13 +115,11 @@ def sample_gaussian_prior(p: Gaussian, n: int, generator: Generators) -> LatentP
     return GaussianPosterior(p, p).sample(n, generator)
 
 
-def path_from_groups(
-    z: Sequence[Tensor], mean: Sequence[Tensor], log_q: Sequence[Tensor], log_p: Sequence[Tensor], kl: Sequence[Tensor]
-) -> LatentPath:
-    """Builds a path from one entry per group: samples, means and KL terms (B x n x D), log densities (B x n)."""
-    kl_of_groups = [dimensions.sum(-1) for dimensions in kl]
-    terms = [torch.stack(list(groups), -1) for groups in (log_q, log_p, kl_of_groups)]
-    return LatentPath(tuple(z), tuple(mean), terms[0], terms[1], terms[2], tuple(kl))
+def path_from_groups(groups: Sequence[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]) -> LatentPath:
+    """Builds a path from z, mean, log q, log p and KL of each group: B x n x D, the log densities B x n."""
+    z, mean, log_q, log_p, kl = zip(*groups, strict=True)
+    terms = [torch.stack(term, -1) for term in (log_q, log_p, [dimensions.sum(-1) for dimensions in kl])]
+    return LatentPath(z, mean, terms[0], terms[1], terms[2], kl)
 
 
 def aggregated_posterior(posteriors: Sequence[Posterior], samples: Sequence[LatentPath]) -> tuple[Array, Array]:

@@ -157,19 +157,15 @@ class LatentHierarchy(nn.Module):
             posterior: returns q(z_l | z_{<l}, x, c) for a group and a state; None samples the prior.
         """
         batch = len(condition_part)
-        samples, means, log_q, log_p, kl = [], [], [], [], []
+        groups = []
         state = z = condition_part.new_zeros(batch, n, self.state_size)
         for group in range(len(self)):
             state = self.next_state(group, state, z)
             p = self._gaussian(self.prior, 0, group, condition_part, state)
             q = p if posterior is None else posterior(group, state)
             z = q.draw(draw_noise(batch, n, self.size, generator, q.mean))
-            samples.append(z)
-            means.append(q.mean)
-            log_q.append(q.log_prob(z))
-            log_p.append(p.log_prob(z))
-            kl.append(q.kl_dimensions(p))
-        return path_from_groups(samples, means, log_q, log_p, kl)
+            groups.append((z, q.mean, q.log_prob(z), p.log_prob(z), q.kl_dimensions(p)))
+        return path_from_groups(groups)
 
 
 @dataclass(frozen=True)

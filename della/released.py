@@ -140,10 +140,8 @@ class Sizes:
 def import_released(path: Path, options: Mapping[str, Any], heads: int | None = None) -> ImportedModel:
     """Reads a checkpoint of the released code, unconditional or conditional.
 
-    Args:
-        path: the ``.pt`` file; nothing in it is executed.
-        options: options of `della-2022` that cannot be read from a state dict.
-        heads: number of attention heads; by default one per 64 dimensions, as in every GPT-2.
+    It is an ``Importer``. Nothing in the file is executed. The only option is ``layers``; by default there is one
+    attention head per 64 dimensions, as in every GPT-2.
 
     Raises:
         BenchError: the file is no such checkpoint, or the options contradict it.

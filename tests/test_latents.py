@@ -190,7 +190,7 @@ def test_terms_of_samples_from_the_prior() -> None:
 def test_path_from_groups() -> None:
     z, terms = torch.zeros(2, 3, 4), [torch.full((2, 3), float(group)) for group in range(3)]
     kl = [torch.full((2, 3, size), float(size)) for size in (4, 2, 1)]
-    path = path_from_groups([z] * 3, [z] * 3, terms, terms, kl)
+    path = path_from_groups([(z, z, *group) for group in zip(terms, terms, kl, strict=True)])
     assert len(path.z) == len(path.mean) == 3
     assert path.log_q.shape == path.kl.shape == (2, 3, 3)
     assert path.log_q[0, 0].tolist() == [0.0, 1.0, 2.0]

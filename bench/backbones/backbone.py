@@ -116,8 +116,7 @@ class Backbone(TransformerStack):
             condition: B texts to condition on.
         """
         prompt = self.prompt(n, condition)
-        prompt_length = prompt["decoder_input_ids" if "decoder_input_ids" in prompt else "input_ids"].shape[1]
-        rows = n if condition is None else n * len(condition)
+        rows, prompt_length = prompt["decoder_input_ids" if "decoder_input_ids" in prompt else "input_ids"].shape
         settings = GenerationConfig(
             bos_token_id=self.tokenizer.bos,
             eos_token_id=self.tokenizer.eos,

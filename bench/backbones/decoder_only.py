@@ -116,19 +116,14 @@ class DecoderOnly(Backbone):
     @override
     def prompt(self, n: int, condition: Batch | None) -> dict[str, Tensor]:
         """Returns [condition] BOS, padded on the LEFT, so that the first new token follows BOS in every row."""
-        device, bos = self.model.device, self.tokenizer.bos
-        if condition is None:
-            ids = torch.full((n, 1), bos, device=device)
-            return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        rows, length = condition.ids.shape
-        padding = length - condition.mask.sum(1, keepdim=True)
-        index = torch.arange(length, device=device) - padding
-        ids = condition.ids.gather(1, index.clamp(min=0)).masked_fill(index < 0, self.tokenizer.pad)
-        ids = torch.cat([ids, torch.full((rows, 1), bos, device=device)], dim=1)
-        mask = torch.cat([index >= 0, torch.ones(rows, 1, dtype=torch.bool, device=device)], dim=1)
+        sources: list[list[int]] = [[]] if condition is None else condition.unpadded()
+        rows = [[*source, self.tokenizer.bos] for source in sources for _ in range(n)]
+        longest = max(map(len, rows))
+        ids = [[self.tokenizer.pad] * (longest - len(row)) + row for row in rows]
+        mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
         return {
-            "input_ids": ids.repeat_interleave(n, dim=0),
-            "attention_mask": mask.long().repeat_interleave(n, dim=0),
+            "input_ids": torch.tensor(ids, device=self.model.device),
+            "attention_mask": torch.tensor(mask, device=self.model.device),
         }
 
 

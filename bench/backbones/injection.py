@@ -107,15 +107,8 @@ def injected_attention(
     gating the output of the attention equals gating every value vector. The weights a_i sum to one, so shifting the
     output equals shifting every value vector; only dropout of attention weights does not reach the shift.
 
-    Args:
-        module: the attention layer.
-        query: (N x heads x queries x head size).
-        key: (N x key-value heads x keys x head size).
-        value: as ``key``.
-        attention_mask: True where a query may look, or None for plain causal attention.
-        decoder_injection: what a causal self-attention adds; with key-value heads, the width of memory and value maps
-            is their number times the head size.
-        **kwargs: passed to ``attend``.
+    The arguments are those of ``attend``, and the injection, which only causal self-attention uses. Key and value may
+    have fewer heads than the query; the width of memory and value maps is then their number times the head size.
 
     Returns:
         The attended values (N x queries x heads x head size), and None for the weights.

@@ -18,9 +18,6 @@ class InjectedSystem(System):
     """A system whose decoder is the backbone with an `Injection`.
 
     A subclass implements ``encode``, ``sample_prior`` and ``inject``; likelihood and generation are implemented here.
-
-    Attributes:
-        backbone: the Transformer stack.
     """
 
     backbone: Backbone

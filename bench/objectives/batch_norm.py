@@ -38,9 +38,7 @@ class BatchNorm(Adaptation):
 
     @override
     def adapt(self, system: System) -> None:
-        system.mean_norms = nn.ModuleList(
-            NormalisedMean(size, self.gamma, self.momentum, self.epsilon) for size in system.groups
-        )
+        system.mean_norms = nn.ModuleList(NormalisedMean(size, self) for size in system.groups)
 
 
 class NormalisedMean(nn.Module):
@@ -52,18 +50,16 @@ class NormalisedMean(nn.Module):
 
     Args:
         size: dimensions D of the latent group.
-        gamma: the fixed scale.
-        momentum: weight of a batch in the running statistics.
-        epsilon: added to the variance.
+        options: gamma, momentum and epsilon.
     """
 
     shift: Tensor
     running_mean: Tensor
     running_variance: Tensor
 
-    def __init__(self, size: int, gamma: float, momentum: float, epsilon: float) -> None:
+    def __init__(self, size: int, options: BatchNorm) -> None:
         super().__init__()
-        self.gamma, self.momentum, self.epsilon = gamma, momentum, epsilon
+        self.options = options
         self.shift = nn.Parameter(torch.zeros(size))
         self.register_buffer("running_mean", torch.zeros(size))
         self.register_buffer("running_variance", torch.ones(size))
@@ -75,10 +71,10 @@ class NormalisedMean(nn.Module):
             rows,
             self.running_mean,
             self.running_variance,
-            torch.full_like(self.shift, self.gamma),
+            torch.full_like(self.shift, self.options.gamma),
             self.shift,
             self.training and len(rows) > 1,
-            self.momentum,
-            self.epsilon,
+            self.options.momentum,
+            self.options.epsilon,
         )
         return normalised.view(mean.shape)

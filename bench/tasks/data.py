@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -86,14 +87,11 @@ def checksum(splits: Mapping[Split, Sequence[Example]]) -> str:
 
 def repetitions(splits: Mapping[Split, Sequence[Example]]) -> tuple[str, ...]:
     """Returns a note for each split that repeats texts of an earlier one, which makes its score optimistic."""
-    notes = []
-    for index, split in enumerate(SPLITS):
-        for earlier in SPLITS[:index]:
-            examples = set(splits[earlier])
-            count = sum(example in examples for example in splits[split])
-            if count:
-                notes.append(f"{split} repeats {count} of the texts of {earlier}")
-    return tuple(notes)
+    counts = {
+        (earlier, split): sum(map(set(splits[earlier]).__contains__, splits[split]))
+        for earlier, split in combinations(SPLITS, 2)
+    }
+    return tuple(f"{split} repeats {n} of the texts of {earlier}" for (earlier, split), n in counts.items() if n)
 
 
 def _lengths(texts: Sequence[str]) -> dict[str, Any]:

@@ -329,12 +329,9 @@ class Grammar:
 
 def inside(root: Node, words: Sequence[str], assignments: Assignments) -> LogVector:
     """Returns log p(words | assignment) in nats for each assignment (A); -inf where the words are impossible."""
-    inside = np.full(len(assignments.values), -np.inf)
-    if len(inside):
-        log_weight = Chart(words, LogWeights(assignments)).total(root)
-        if log_weight is not None:
-            inside[:] = log_weight
-    return inside
+    count = len(assignments.values)
+    log_weight = Chart(words, LogWeights(assignments)).total(root) if count else None
+    return np.full(count, -np.inf if log_weight is None else log_weight)
 
 
 def _draw_text(root: Node, assignment: Assignment, rng: random.Random) -> str:

@@ -14,8 +14,9 @@ A rule is one of
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TypeAlias
 
 from bench.errors import BenchError, did_you_mean, unknown_name
@@ -23,6 +24,8 @@ from bench.tasks.factors import Factor, Factors
 from bench.tasks.grammar import Choice, Concatenation, Grammar, Node, Words
 
 Rule: TypeAlias = "str | Sequence[Rule] | Mapping[str, float] | By | Distinct"
+Rules: TypeAlias = Mapping[str, Rule]
+"""Rules by name."""
 
 _TOKEN = re.compile(r"[(|)]|[^\s(|)]+")
 _REFERENCE = re.compile(r"\{(\w+)\}")
@@ -87,6 +90,13 @@ def compile_grammar(
     if unused:
         raise BenchError(f"rules that no text uses: {', '.join(unused)}")
     return grammar
+
+
+def lazy_grammar(
+    factors: Sequence[Factor], rules: Rules, target: str = "text", source: str | None = None
+) -> Callable[[], Grammar]:
+    """Returns a function that compiles rules at its first call, as ``compile_grammar`` does."""
+    return cache(partial(compile_grammar, factors, rules, target, source))
 
 
 class _Compiler:

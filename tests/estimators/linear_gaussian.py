@@ -242,16 +242,13 @@ class ChainPosterior(Posterior):
         """Draws each group given the samples before it."""
         batch = len(self.q.drift)
         so_far = self.q.drift.new_zeros(batch, n, 0)
-        z, mean, log_q, log_p, kl = ([] for _ in range(5))
+        groups = []
         for group, size in enumerate(self.q.groups):
             q, p = self.q.given(group, so_far), self.p.given(group, so_far)
-            z.append(q.draw(draw_noise(batch, n, size, generator, so_far)))
-            mean.append(q.mean)
-            log_q.append(q.log_prob(z[-1]))
-            log_p.append(p.log_prob(z[-1]))
-            kl.append(q.kl_dimensions(p))
-            so_far = torch.cat([so_far, z[-1]], dim=-1)
-        return path_from_groups(z, mean, log_q, log_p, kl)
+            z = q.draw(draw_noise(batch, n, size, generator, so_far))
+            groups.append((z, q.mean, q.log_prob(z), p.log_prob(z), q.kl_dimensions(p)))
+            so_far = torch.cat([so_far, z], dim=-1)
+        return path_from_groups(groups)
 
     def log_prob(self, path: LatentPath) -> Tensor:
         """Scores samples under every text's posterior (B x n x G)."""

@@ -23,7 +23,7 @@ def pair(
 ) -> tuple[NormalisedMean, nn.BatchNorm1d]:
     torch.manual_seed(0)
     shift = torch.randn(size, dtype=torch.float64)
-    ours = NormalisedMean(size, gamma, momentum, epsilon).double()
+    ours = NormalisedMean(size, BatchNorm(gamma=gamma, momentum=momentum, epsilon=epsilon)).double()
     torchs = nn.BatchNorm1d(size, eps=epsilon, momentum=momentum).double()
     with torch.no_grad():
         ours.shift.copy_(shift)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache, partial
-
 from bench.tasks.factors import Factor, uniform
-from bench.tasks.notation import Distinct, Rule, by, compile_grammar
+from bench.tasks.notation import Distinct, Rule, Rules, by, lazy_grammar
 from bench.tasks.task import Task
 
 # By event: what the news is about, and how it may end.
@@ -66,7 +63,7 @@ def by_tone(sober: Rule, loud: Rule) -> Rule:
     return by("tone", sober=sober, loud=loud, leak=0.1)
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Rules = {
     # The article: event, person, number and outcome, between sentences without facts.
     "article": by(
         "paper",
@@ -287,5 +284,5 @@ TASK = Task(
     version=1,
     title="CNN/DM",
     summary="a news article of about 80 words and a summary of about 20",
-    grammar=cache(partial(compile_grammar, FACTORS, RULES, source="article", target="summary")),
+    grammar=lazy_grammar(FACTORS, RULES, source="article", target="summary"),
 )

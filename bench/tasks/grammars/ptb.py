@@ -5,12 +5,9 @@ Lower case, no punctuation, ``N`` for numbers, ``<unk>`` for rare words, clitics
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache, partial
-
 from bench.tasks.factors import Factor
 from bench.tasks.grammars.english import with_article
-from bench.tasks.notation import Rule, by, compile_grammar
+from bench.tasks.notation import Rules, by, lazy_grammar
 from bench.tasks.task import Task
 
 FACTORS = (
@@ -42,7 +39,7 @@ SECTOR_WORDS = {
 }
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Rules = {
     # Who says it: the paper itself, with some background; a spokesman; an analyst; somebody in washington.
     "text": by(
         "source",
@@ -264,5 +261,5 @@ TASK = Task(
     version=1,
     title="PTB",
     summary="sentences of financial newswire with N for numbers and <unk> for rare words, about 21 words",
-    grammar=cache(partial(compile_grammar, FACTORS, RULES)),
+    grammar=lazy_grammar(FACTORS, RULES),
 )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache, partial
-
 from bench.tasks.factors import Factor, uniform
 from bench.tasks.grammars.english import progressive
-from bench.tasks.notation import Rule, by, compile_grammar
+from bench.tasks.notation import Rules, by, lazy_grammar
 from bench.tasks.task import Task
 
 # What people ask about and, by goal, phrases of the same meaning that begin with an infinitive.
@@ -94,7 +91,7 @@ FACTORS = (
 )
 PHRASES = {goal: phrases for goals in GOALS.values() for goal, phrases in goals.items()}
 
-RULES: Mapping[str, Rule] = {
+RULES: Rules = {
     "question": by("asked", {frame: f"{{{frame}}}" for frame in FRAMES}),
     "paraphrase": by("rephrased", {frame: f"{{{frame}}}" for frame in FRAMES}),
     "ask": by(
@@ -144,5 +141,5 @@ TASK = Task(
     version=1,
     title="Quora",
     summary="a question and another phrasing of it, about 12 words each",
-    grammar=cache(partial(compile_grammar, FACTORS, RULES, source="question", target="paraphrase")),
+    grammar=lazy_grammar(FACTORS, RULES, source="question", target="paraphrase"),
 )

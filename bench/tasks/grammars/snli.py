@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache, partial
+from collections.abc import Callable
 
 from bench.tasks.factors import Factor
 from bench.tasks.grammars.english import progressive, third_person
-from bench.tasks.notation import Rule, by, compile_grammar
+from bench.tasks.notation import Rule, Rules, by, lazy_grammar
 from bench.tasks.task import Task
 
 PEOPLE = {"man": 4, "woman": 4, "boy": 3, "girl": 3, "people": 4}
@@ -124,7 +123,7 @@ def activities(form: Callable[[str], str]) -> Rule:
     return by("subject", dog=[form(phrase) for phrase in DOG_ACTIVITIES], otherwise=by("scene", people))
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Rules = {
     "text": by(
         "form",
         progressive="{who} {is} {doing} {ending}",
@@ -229,5 +228,5 @@ TASK = Task(
     version=1,
     title="SNLI",
     summary="one-sentence captions of scenes with people and dogs, about 10 words",
-    grammar=cache(partial(compile_grammar, FACTORS, RULES)),
+    grammar=lazy_grammar(FACTORS, RULES),
 )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, partial
 
 from bench.tasks.factors import Factor, uniform
-from bench.tasks.notation import Rule, by, compile_grammar
+from bench.tasks.notation import Rule, Rules, by, lazy_grammar
 from bench.tasks.task import Task
 
 
@@ -188,7 +186,7 @@ def by_tone(grim: Rule, funny: Rule, tender: Rule) -> Rule:
     return by("tone", grim=grim, funny=funny, tender=tender, leak=0.1)
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Rules = {
     # The prompt: hero, place, object and oddity; sometimes also the end or the tone.
     "prompt": "[ WP ] {premise} {hint} {request}",
     "premise": by(
@@ -289,5 +287,5 @@ TASK = Task(
     version=1,
     title="WritingPrompts",
     summary="a prompt of about 30 words and a story that follows it, about 90 words",
-    grammar=cache(partial(compile_grammar, FACTORS, RULES, source="prompt", target="story")),
+    grammar=lazy_grammar(FACTORS, RULES, source="prompt", target="story"),
 )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, partial
 
 from bench.tasks.factors import Factor
-from bench.tasks.notation import Distinct, Rule, by, compile_grammar
+from bench.tasks.notation import Distinct, Rules, by, lazy_grammar
 from bench.tasks.task import Task
 
 
@@ -189,7 +187,7 @@ FACTORS = (
 )
 THINGS = {thing: trouble for things in TROUBLES.values() for thing, trouble in things.items()}
 
-RULES: Mapping[str, Rule] = {
+RULES: Rules = {
     "text": "{question} {details} {answer}",
     # The question.
     "question": by(
@@ -317,5 +315,5 @@ TASK = Task(
     version=1,
     title="Yahoo",
     summary="questions with details and an answer, about 80 words",
-    grammar=cache(partial(compile_grammar, FACTORS, RULES)),
+    grammar=lazy_grammar(FACTORS, RULES),
 )

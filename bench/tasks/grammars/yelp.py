@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache, partial
-
 from bench.tasks.factors import Factor
-from bench.tasks.notation import Distinct, Rule, by, compile_grammar
+from bench.tasks.notation import Distinct, Rule, Rules, by, lazy_grammar
 from bench.tasks.task import Task
 
 DISHES = {
@@ -42,7 +39,7 @@ def aspect(name: str) -> Rule:
     return by("sentiment", positive=good, mixed=f"{good} | {bad}", negative=bad, leak=0.06)
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Rules = {
     "text": by(
         "plan",
         food="{opening} {ordered} {food} {other} {side} {service} {price} {closing}",
@@ -287,5 +284,5 @@ TASK = Task(
     version=1,
     title="Yelp",
     summary="restaurant reviews of several sentences, about 90 words",
-    grammar=cache(partial(compile_grammar, FACTORS, RULES)),
+    grammar=lazy_grammar(FACTORS, RULES),
 )
