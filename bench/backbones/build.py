@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from safetensors import SafetensorError
 from transformers import PreTrainedConfig
 
 from bench.backbones.backbone import Backbone
@@ -16,7 +14,8 @@ from bench.backbones.encoder_decoder import EncoderDecoder
 from bench.backbones.encoder_only import EncoderOnly
 from bench.backbones.injection import register_attention
 from bench.backbones.stack import TransformerStack
-from bench.errors import BenchError, first_line
+from bench.errors import BenchError
+from bench.pretrained import errors_in_one_line
 from bench.specs import BackboneKind, BackboneSpec, EncoderKind, EncoderSpec, StackSpec
 from bench.tokenizers import Tokenizer
 
@@ -71,7 +70,7 @@ def _build(stack: type[StackT], spec: StackSpec, tokenizer: Tokenizer, section: 
     if spec.source == "scratch":
         return stack.from_scratch(spec, tokenizer)
     where = spec.location(section)
-    with _errors_in_one_line(where, section):
+    with errors_in_one_line(section, where):
         return stack.from_pretrained(spec, where, tokenizer)
 
 
@@ -84,7 +83,7 @@ def _check(stack: type[TransformerStack], spec: StackSpec, section: str) -> Stac
     if spec.source == "folder" and not all(Path(where, file).is_file() for file in FILES):
         raise BenchError(f"no model in {where}: expected {' and '.join(FILES)}.")
     config_class = stack.model_class.config_class
-    with _errors_in_one_line(where, section):
+    with errors_in_one_line(section, where):
         model_type = PreTrainedConfig.get_config_dict(where, revision=spec.revision)[0].get("model_type")
         # transformers would only warn, and continue with random weights.
         if model_type != config_class.model_type:
@@ -93,12 +92,3 @@ def _check(stack: type[TransformerStack], spec: StackSpec, section: str) -> Stac
             )
         config = config_class.from_pretrained(where, revision=spec.revision)
         return StackSize(int(config.max_position_embeddings), int(config.hidden_size))
-
-
-@contextmanager
-def _errors_in_one_line(where: str, section: str) -> Iterator[None]:
-    """Turns the errors of transformers for unreadable files into a BenchError of one line."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise BenchError(f"cannot load the {section} from {where}: {first_line(error)}") from error

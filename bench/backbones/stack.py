@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from bench.backbones.dropout import use_fast_dropout
 from bench.backbones.injection import ATTENTION
 from bench.batch import Batch
+from bench.pretrained import load_pretrained
 from bench.specs import StackSpec
 from bench.tokenizers import Tokenizer
 
@@ -82,15 +83,12 @@ class TransformerStack(nn.Module, ABC):
         """Loads a stack from a folder or the hub.
 
         Raises:
-            BenchError: the weights do not fit the tokenizer.
+            BenchError: the weights are not complete, or do not fit the tokenizer.
         """
-        model = cls.model_class.from_pretrained(
+        model = load_pretrained(
+            cls.model_class,
             where,
-            revision=spec.revision,
-            attn_implementation=ATTENTION,
-            use_safetensors=True,
-            dtype=torch.float32,
-            **cls.dropout_settings(spec.dropout),
+            {"revision": spec.revision, "attn_implementation": ATTENTION, **cls.dropout_settings(spec.dropout)},
         )
         cls.fit_tokenizer(model, tokenizer, where)
         return cls(model, tokenizer)

@@ -6,10 +6,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.backbones import check_encoder
+from bench.backbones import build_backbone, build_encoder, check_encoder
 from bench.errors import BenchError
 from bench.harness.prepare import text_limits
 from bench.specs import RunSpec
+from bench.systems import SYSTEMS
 from bench.tasks import load_texts
 from bench.tokenizers import build_encoder_tokenizer, build_tokenizer
 
@@ -17,7 +18,7 @@ from bench.tokenizers import build_encoder_tokenizer, build_tokenizer
 def check_inputs(specs: Sequence[RunSpec], data_folder: Path | None) -> None:
     """Reads the files that the runs use, so that a mistake in them stops a grid before it starts.
 
-    Texts and tokenizers are read completely; of weights, only their configuration.
+    Texts, tokenizers and pretrained weights are read completely.
 
     Raises:
         BenchError: names the folder and, for texts, the file and line.
@@ -29,9 +30,14 @@ def check_inputs(specs: Sequence[RunSpec], data_folder: Path | None) -> None:
     for encoder in dict.fromkeys(spec.encoder for spec in specs if spec.encoder is not None):
         check_encoder(encoder)
         if encoder.source != "scratch":
-            build_encoder_tokenizer(encoder, ())
+            build_encoder(encoder, build_encoder_tokenizer(encoder, ()))
     for spec in specs:
         text_limits(spec)
+    for backbone, tokenizer in dict.fromkeys(
+        (spec.backbone, spec.tokenizer) for spec in specs if SYSTEMS.get(spec.system.name).uses_transformer
+    ):
+        if backbone.source != "scratch" and tokenizer.kind == "folder":
+            build_backbone(backbone, build_tokenizer(tokenizer, ()))
 
 
 def check_folder(out: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.cache import cached_arrays
-from bench.errors import BenchError
+from bench.errors import BenchError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -152,13 +152,11 @@ class Encoder:
     def _model(self) -> Any:
         import torch
         from transformers import AutoModel
-        from transformers.utils import logging
 
-        progress_bar = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
-        model = AutoModel.from_pretrained(self.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
-        if progress_bar:
-            logging.enable_progress_bar()
+        from bench.pretrained import errors_in_one_line, load_pretrained
+
+        with errors_in_one_line("encoder", self.folder):
+            model = load_pretrained(AutoModel, self.folder, {"local_files_only": True}, unused=("pooler.",))
         return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
     @cached_property
@@ -217,5 +215,6 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(FILES)))
     except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise BenchError(f"encoder {name!r} is neither a folder nor available from the hub: {reason}") from error
+        raise BenchError(
+            f"encoder {name!r} is neither a folder nor available from the hub: {first_line(error)}"
+        ) from error

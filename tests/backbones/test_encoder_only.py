@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import BertConfig, BertModel, BertTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizer, GPT2Config, GPT2LMHeadModel
 
 from bench.backbones import EncoderOnly, build_encoder, check_encoder
 from bench.batch import Batch
@@ -182,6 +182,14 @@ class TestPretrained:
         message = f"{tmp_path}: encoder.kind 'bert' takes 'bert' weights, not 'gpt2'."
         with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
             build_encoder(EncoderSpec(source="folder", path=tmp_path), tokenizer)
+
+    def test_error_for_weights_without_a_pooler(self, saved: Path, tmp_path: Path) -> None:
+        for file in saved.iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        BertForMaskedLM.from_pretrained(saved).save_pretrained(tmp_path)
+        message = f"{tmp_path}: the weights lack 'pooler.dense.weight' and 1 more, which the model needs."
+        with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
+            pretrained(EncoderSpec(source="folder", path=tmp_path))
 
     def test_error_for_a_tokenizer_with_more_tokens(self, saved: Path, tokenizer: Tokenizer) -> None:
         with pytest.raises(BenchError, match=r": weights for 14 tokens, but the tokenizer has 60\.$"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BartForConditionalGeneration, BertConfig, BertModel, GPT2LMHeadModel, PreTrainedModel
 
@@ -231,6 +232,54 @@ def test_error_for_damaged_files(save: Save, kind: BackboneKind, name: str, cont
     folder = save(kind)
     (folder / name).write_bytes(content)
     assert one_line(kind, folder).startswith(f"cannot load the backbone from {folder}: ")
+
+
+def without(pattern: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight for name, weight in weights.items() if not re.search(pattern, name)}
+
+
+INCOMPLETE: dict[str, tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str, str]] = {
+    "compiled": (
+        lambda weights: {f"_orig_mod.{name}": weight for name, weight in weights.items()},
+        "the weights lack 'transformer.wte.weight' and 28 more,",
+        "the weights lack 'model.shared.weight' and 93 more,",
+    ),
+    "distributed": (
+        lambda weights: {f"module.{name}": weight for name, weight in weights.items()},
+        "the weights lack 'transformer.wte.weight' and 28 more,",
+        "the weights lack 'model.shared.weight' and 93 more,",
+    ),
+    "no second block": (
+        lambda weights: without(r"\.1\.", weights),
+        "the weights lack 'transformer.h.1.ln_1.weight' and 11 more,",
+        "the weights lack 'model.encoder.layers.1.self_attn.k_proj.weight' and 41 more,",
+    ),
+    "one bias": (
+        lambda weights: without(r"ln_f.bias|decoder.layers.1.final_layer_norm.bias", weights),
+        "the weights lack 'transformer.ln_f.bias', which the model needs.",
+        "the weights lack 'model.decoder.layers.1.final_layer_norm.bias', which the model needs.",
+    ),
+    "other shape": (
+        lambda weights: {
+            name: weight[:20] if "wpe" in name or "ns.w" in name else weight for name, weight in weights.items()
+        },
+        "weight 'transformer.wpe.weight' has the shape (20, 16); the model needs (64, 16).",
+        "weight 'model.decoder.embed_positions.weight' has the shape (20, 16); the model needs (66, 16).",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", INCOMPLETE)
+@each_kind
+def test_error_for_weights_that_are_missing_or_misshapen(
+    save: Save, kind: BackboneKind, case: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = save(kind)
+    change, *messages = INCOMPLETE[case]
+    save_file(change(load_file(folder / "model.safetensors")), folder / "model.safetensors", {"format": "pt"})
+    capfd.readouterr()
+    assert one_line(kind, folder).startswith(f"{folder}: {messages[KINDS.index(kind)]}")
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from bench.errors import BenchError
 from bench.harness import preflight
 from bench.harness.preflight import check_folder, check_inputs
 from bench.specs import RunSpec
+from tests import pretrained_models
 
 MakeSpec = Callable[..., RunSpec]
 
@@ -62,6 +64,17 @@ def test_what_cannot_be_built_is_found_before_anything_runs(
     with pytest.raises(BenchError, match=f"^{re.escape(message)}") as error:
         check_inputs([micro("lm"), micro("lm", task, **changes)], None)
     assert "\n" not in str(error.value)
+
+
+def test_weights_that_are_missing_are_found_before_anything_runs(micro: MakeSpec, tmp_path: Path) -> None:
+    folder = pretrained_models.save("decoder-only", tmp_path / "gpt2")
+    files = {"tokenizer": {"kind": "folder", "path": folder}, "backbone": {"source": "folder", "path": folder}}
+    spec = micro("lm", max_tokens=40, **files)
+    check_inputs([spec], None)
+    weights = load_file(folder / "model.safetensors")
+    save_file({f"module.{name}": weight for name, weight in weights.items()}, folder / "model.safetensors")
+    with pytest.raises(BenchError, match=f"^{folder}: the weights lack 'transformer.wte.weight' and "):
+        check_inputs([spec], None)
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:

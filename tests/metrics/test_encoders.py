@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
@@ -118,6 +120,39 @@ def test_the_digest_is_of_the_content(bert: Path, tmp_path: Path) -> None:
     assert find_encoder(copy).digest == find_encoder(bert).digest
     (copy / "config.json").write_text((bert / "config.json").read_text().replace('"gelu"', '"relu"'))
     assert find_encoder(copy).digest != find_encoder(bert).digest
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module."])
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_weights_that_are_missing_are_named(
+    kind: str, prefix: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """They would be drawn at random: a different score each time, under one signature."""
+    folder = tmp_path / "copy"
+    shutil.copytree(request.getfixturevalue(kind), folder)
+    weights = load_file(folder / "model.safetensors")
+    save_file({prefix + name: weight for name, weight in weights.items()}, folder / "model.safetensors")
+    first = {"bert": "embeddings.word_embeddings.weight", "gpt2": "wte.weight"}[kind]
+    with pytest.raises(
+        BenchError, match=f"^{folder}: the weights lack '{first}' and [0-9]+ more, which the model needs"
+    ):
+        find_encoder(folder).features(("a", "b"))
+
+
+def test_a_pooler_may_be_missing_because_it_is_not_used(bert: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(bert, folder)
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: weights[name] for name in weights if "pooler" not in name}, folder / "model.safetensors")
+    assert np.array_equal(find_encoder(folder)._features(AWKWARD), find_encoder(bert)._features(AWKWARD))
+
+
+def test_a_damaged_file_is_one_line(bert: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(bert, folder)
+    (folder / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(BenchError, match=f"^cannot load the encoder from {folder}: [^\\n]*$"):
+        find_encoder(folder).features(("a",))
 
 
 def test_a_name_that_is_nowhere_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
