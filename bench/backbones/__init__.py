@@ -7,14 +7,13 @@ from bench.backbones.encoder_only import EncoderOnly
 from bench.backbones.injection import Injection
 from bench.backbones.likelihood import text_log_likelihood
 from bench.backbones.pooling import AttentionPooling
-from bench.backbones.stack import EncoderOutput, TransformerStack, compiled
+from bench.backbones.stack import TransformerStack, compiled
 from bench.backbones.system import InjectedSystem
 
 __all__ = [
     "AttentionPooling",
     "Backbone",
     "EncoderOnly",
-    "EncoderOutput",
     "InjectedSystem",
     "Injection",
     "TransformerStack",

@@ -44,10 +44,7 @@ class Linear(Schedule):
 
 
 class Cyclical(Schedule):
-    """``cycles`` equal periods, each with a ramp from 0 to 1 over the fraction ``ratio``, then 1 (Fu et al. 2019).
-
-    Time is continuous; ``cyclical-2019`` counts steps as the authors' code does.
-    """
+    """``cycles`` equal periods, each with a ramp from 0 to 1 over the fraction ``ratio``, then 1 (Fu et al. 2019)."""
 
     cycles: int = Field(4, ge=1)
     ratio: float = Field(0.5, gt=0, le=1)
@@ -60,8 +57,7 @@ class Cyclical(Schedule):
 class ZeroLinear(Schedule):
     """``cycles`` equal periods, each 0 for the fraction ``zero``, a ramp over ``increase``, then 1 (Optimus).
 
-    Optimus is fine-tuned with one cycle and pre-trained with ten. Time is continuous; ``zero-linear-2020`` counts steps
-    as its code does.
+    Optimus is fine-tuned with one cycle and pre-trained with ten.
     """
 
     cycles: int = Field(1, ge=1)

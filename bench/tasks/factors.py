@@ -132,25 +132,22 @@ class Factors:
         self._sets: list[int] = []
         self._first_bits: list[int] = []
         for factor in factors:
-            self._append(factor)
-
-    def _append(self, factor: Factor) -> None:
-        if factor.given is not None and factor.given not in self.names:
-            raise unknown_name("earlier factor", factor.given, self.names)
-        parent = None if factor.given is None else self.names.index(factor.given)
-        prior = factor.prior(("",) if parent is None else self._values[parent])
-        values = tuple(dict.fromkeys(value for table in prior.values() for value in table))
-        rows = [[table.get(value, 0.0) for value in values] for table in prior.values()]
-        draws = [Categorical((values.index(value), p) for value, p in table.items()) for table in prior.values()]
-        self.names += (factor.name,)
-        self._values.append(values)
-        self._parents.append(parent)
-        self._draws.append(draws)
-        with np.errstate(divide="ignore"):
-            self._log_prior.append(np.log(rows))
-        self._first_bits.append(self.all_values.bit_length())
-        self._sets.append(((1 << len(values)) - 1) << self._first_bits[-1])
-        self.all_values |= self._sets[-1]
+            if factor.given is not None and factor.given not in self.names:
+                raise unknown_name("earlier factor", factor.given, self.names)
+            parent = None if factor.given is None else self.names.index(factor.given)
+            prior = factor.prior(("",) if parent is None else self._values[parent])
+            values = tuple(dict.fromkeys(value for table in prior.values() for value in table))
+            rows = [[table.get(value, 0.0) for value in values] for table in prior.values()]
+            draws = [Categorical((values.index(value), p) for value, p in table.items()) for table in prior.values()]
+            self.names += (factor.name,)
+            self._values.append(values)
+            self._parents.append(parent)
+            self._draws.append(draws)
+            with np.errstate(divide="ignore"):
+                self._log_prior.append(np.log(rows))
+            self._first_bits.append(self.all_values.bit_length())
+            self._sets.append(((1 << len(values)) - 1) << self._first_bits[-1])
+            self.all_values |= self._sets[-1]
 
     def index(self, name: str) -> int:
         """Returns the index of a factor among the factors.

@@ -28,22 +28,22 @@ class Task:
     Attributes:
         name: registered name.
         kind: ``conditional`` if every text has a source, else ``unconditional``.
-        version: version of the definition; rises whenever the grammar draws other texts.
         title: heading in tables, as in the papers.
         summary: the texts in one line.
         grammar: returns the embedded grammar, the same object at every call.
         sizes: number of texts that the grammar draws for each split without a limit.
         backbone: the stack of the task's systems: ``decoder-only`` or ``encoder-decoder``.
+        version: version of the definition; rises whenever the grammar draws other texts.
     """
 
     name: str
     kind: Kind
-    version: int
     title: str
     summary: str
     grammar: Callable[[], Grammar]
     sizes: Mapping[Split, int] = field(default_factory=lambda: {"train": 4000, "valid": 500, "test": 500})
     backbone: BackboneKind = "decoder-only"
+    version: int = 1
 
 
 TASKS: Registry[Task] = Registry(

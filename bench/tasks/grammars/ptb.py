@@ -258,7 +258,6 @@ RULES: Rules = {
 TASK = Task(
     name="ptb",
     kind="unconditional",
-    version=1,
     title="PTB",
     summary="sentences of financial newswire with N for numbers and <unk> for rare words, about 21 words",
     grammar=lazy_grammar(FACTORS, RULES),

@@ -138,7 +138,6 @@ TASK = Task(
     name="quora",
     kind="conditional",
     backbone="encoder-decoder",
-    version=1,
     title="Quora",
     summary="a question and another phrasing of it, about 12 words each",
     grammar=lazy_grammar(FACTORS, RULES, source="question", target="paraphrase"),

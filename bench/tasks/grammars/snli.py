@@ -112,13 +112,8 @@ DOG_ACTIVITIES = [
 ]
 
 
-def plain(phrase: str) -> str:
-    """Returns the phrase as it is, its leading verb in the plural."""
-    return phrase
-
-
 def activities(form: Callable[[str], str]) -> Rule:
-    """Returns the rule of what the subject does, every leading verb in a form."""
+    """Returns the rule of what the subject does, every leading verb in a form; ``str`` leaves the plural."""
     people = {scene: [form(phrase) for phrase in phrases] for scene, phrases in ACTIVITIES.items()}
     return by("subject", dog=[form(phrase) for phrase in DOG_ACTIVITIES], otherwise=by("scene", people))
 
@@ -133,7 +128,7 @@ RULES: Rules = {
     "is": by("detail", companion="are", otherwise=by("subject", people="are", otherwise="is")),
     "doing": activities(progressive),
     "does_one": activities(third_person),
-    "do": activities(plain),
+    "do": activities(str),
     "does": by("subject", people="{do}", otherwise="{does_one}"),
     # Who is in the scene.
     "who": by("detail", clothing="{someone} {dressed}", companion="{someone} and {another}", otherwise="{someone}"),
@@ -225,7 +220,6 @@ RULES: Rules = {
 TASK = Task(
     name="snli",
     kind="unconditional",
-    version=1,
     title="SNLI",
     summary="one-sentence captions of scenes with people and dogs, about 10 words",
     grammar=lazy_grammar(FACTORS, RULES),

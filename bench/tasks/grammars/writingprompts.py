@@ -284,7 +284,6 @@ RULES: Rules = {
 TASK = Task(
     name="writingprompts",
     kind="conditional",
-    version=1,
     title="WritingPrompts",
     summary="a prompt of about 30 words and a story that follows it, about 90 words",
     grammar=lazy_grammar(FACTORS, RULES, source="prompt", target="story"),

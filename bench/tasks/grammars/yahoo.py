@@ -312,7 +312,6 @@ RULES: Rules = {
 TASK = Task(
     name="yahoo",
     kind="unconditional",
-    version=1,
     title="Yahoo",
     summary="questions with details and an answer, about 80 words",
     grammar=lazy_grammar(FACTORS, RULES),

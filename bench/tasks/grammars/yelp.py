@@ -281,7 +281,6 @@ RULES: Rules = {
 TASK = Task(
     name="yelp",
     kind="unconditional",
-    version=1,
     title="Yelp",
     summary="restaurant reviews of several sentences, about 90 words",
     grammar=lazy_grammar(FACTORS, RULES),
