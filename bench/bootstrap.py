@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,22 @@ class Bootstrap:
         low, high = np.percentile(values, [tail, 100.0 - tail])
         clusters = f":clusters-of-{cluster_size}" if cluster_size > 1 else ""
         return Interval(float(low), float(high), self.level, f"bootstrap:{self.samples}:{self.seed}{clusters}")
+
+    def interval_of_jackknife(self, value: float, without: Array, cluster_size: int = 1) -> Interval:
+        """Returns the percentile interval of a statistic that is no mean over texts, for example of pairs of texts.
+
+        The jackknife makes it one: the value plus the influence of each text, or cluster of texts, has the mean
+        ``value`` and on average varies as the statistic does or more (Efron and Stein 1981). These sums are resampled.
+
+        Args:
+            value: of the statistic.
+            without: value of the statistic without each cluster (clusters).
+            cluster_size: texts in a cluster, which the method of the interval states.
+        """
+        rows = value + (len(without) - 1) * (without.mean() - without)
+        interval = self.interval(rows[:, None], lambda means, n: means[..., 0])
+        clusters = f":clusters-of-{cluster_size}" if cluster_size > 1 else ""
+        return replace(interval, method=f"jackknife-{interval.method}{clusters}")
 
 
 @dataclass(frozen=True)

@@ -197,7 +197,10 @@ class PerTextMetric(Metric[InputT]):
         self.require(inputs)
         rows = np.asarray(self.statistics(inputs), dtype=np.float64)
         value = float(self.aggregate(rows.mean(axis=0), len(rows)))
-        size = self.cluster_size(inputs)
-        enough = bootstrap is not None and len(rows) > size
-        interval = bootstrap.interval(rows, self.aggregate, size) if bootstrap is not None and enough else None
+        interval = None if bootstrap is None else self.interval(inputs, rows, bootstrap)
         return self._score(inputs, value, len(rows), interval)
+
+    def interval(self, inputs: InputT, rows: Array, bootstrap: Bootstrap) -> Interval | None:
+        """Returns the interval over texts, None with too few of them; by default from resampled rows."""
+        size = self.cluster_size(inputs)
+        return bootstrap.interval(rows, self.aggregate, size) if len(rows) > size else None

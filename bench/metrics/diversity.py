@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -18,18 +18,19 @@ from bench.metrics.jaccard import NGramSets, jaccard_blocks
 from bench.metrics.ngrams import (
     check_order,
     closest_other_lengths,
+    lost_matches,
     matches_with_others,
+    moved_closest_lengths,
     ngrams_of_order,
     sentence_bleu,
 )
-from bench.metrics.text import PerGenerationMetric, TextMetric, TextSet
+from bench.metrics.text import AmongGenerationsMetric, PerGenerationMetric, Removals, TextMetric, TextSet
+from bench.metrics.tokens import Ints
 
 
 @dataclass(frozen=True)
-class SelfBLEU(PerGenerationMetric):
+class SelfBLEU(AmongGenerationsMetric):
     """Mean sentence BLEU of each generated text with all others as references (Zhu et al. 2018), smoothing method 1.
-
-    The interval is over the scored texts and holds the references fixed.
 
     Attributes:
         n: highest order.
@@ -59,6 +60,23 @@ class SelfBLEU(PerGenerationMetric):
         tokens = inputs.tokens("generations", self.tokenizer, self.limit)
         matches = matches_with_others(tokens, self.n)
         return sentence_bleu(matches, tokens.lengths, closest_other_lengths(tokens.lengths))[:, None]
+
+    @override
+    def removals(self, inputs: TextSet, cluster_size: int) -> Removals:
+        tokens = inputs.tokens("generations", self.tokenizer, self.limit)
+        closest = closest_other_lengths(tokens.lengths)
+        matches = matches_with_others(tokens, self.n)
+        lost = list(lost_matches(tokens, self.n, cluster_size))
+        moved = moved_closest_lengths(tokens.lengths, closest, cluster_size)
+        keys = [text * len(tokens) + cluster for text, cluster, _ in (*lost, moved)]
+        changes, place = np.unique(np.concatenate(keys), return_inverse=True)
+        text, cluster = np.divmod(changes, len(tokens))
+        *orders, lengths = np.split(place, np.cumsum([len(key) for key in keys[:-1]]))
+        matches, closest = matches[text], closest[text]
+        for order, (rows, (*_, count)) in enumerate(zip(orders, lost, strict=True)):
+            matches[:, order] -= np.bincount(rows, count, len(text)).astype(np.int64)
+        closest[lengths] = moved[2]
+        return Removals(text, cluster, sentence_bleu(matches, tokens.lengths[text], closest))
 
 
 @dataclass(frozen=True)
@@ -178,8 +196,6 @@ jaccard_3 = partial(Jaccard, 3)
 class DistanceToNearest(PerGenerationMetric):
     """Mean of 1 - Jaccard similarity with the most similar reference text (SentiGAN, Wang and Wan 2018).
 
-    The interval is over the scored texts and holds the reference texts fixed.
-
     Attributes:
         n: order of the n-grams; SentiGAN's are words.
         tokenizer: see `bench.metrics.tokens`.
@@ -203,7 +219,7 @@ class DistanceToNearest(PerGenerationMetric):
         return {"n": self.n, "over": "max", "refs": self.references(inputs), "tok": self.tokenizer}
 
 
-class Diversity(DistanceToNearest):
+class Diversity(DistanceToNearest, AmongGenerationsMetric):
     """Mean of 1 - Jaccard similarity with the most similar other text (SentiGAN, Wang and Wan 2018, Eq. 11)."""
 
     name = "Diversity"
@@ -215,17 +231,36 @@ class Diversity(DistanceToNearest):
 
     @override
     def statistics(self, inputs: TextSet) -> Array:
+        return np.concatenate([1.0 - similarity.max(axis=1) for _, similarity in self._to_others(inputs)])[:, None]
+
+    def _to_others(self, inputs: TextSet) -> Iterator[tuple[Ints, Array]]:
+        """Yields texts and their similarity with all texts, -1 with themselves."""
         counts = ngrams_of_order(inputs.tokens("generations", self.tokenizer), self.n)
         sets = NGramSets.of(counts, range(counts.n_texts))
-        nearest = np.empty(counts.n_texts)
         for rows, similarity in jaccard_blocks(sets, sets):
-            similarity[np.arange(len(similarity)), np.arange(rows.start, rows.stop)] = -1.0  # not with itself
-            nearest[rows] = similarity.max(axis=1)
-        return 1.0 - nearest[:, None]
+            texts = np.arange(rows.start, rows.stop)
+            similarity[np.arange(len(texts)), texts] = -1.0
+            yield texts, similarity
+
+    @override
+    def removals(self, inputs: TextSet, cluster_size: int) -> Removals:
+        parts = []
+        for texts, similarity in self._to_others(inputs):
+            row, own = np.arange(len(texts)), texts // cluster_size
+            best = np.maximum.reduceat(similarity, np.arange(0, similarity.shape[1], cluster_size), axis=1)
+            of_own_cluster = best[row, own]
+            best[row, own] = -1.0
+            nearest = best.argmax(axis=1)
+            best[row, nearest] = -1.0
+            parts.append((texts, nearest, 1.0 - np.maximum(best.max(axis=1), of_own_cluster)))
+        return Removals(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 class Novelty(DistanceToNearest):
-    """Mean of 1 - Jaccard similarity with the most similar training text (SentiGAN, Eq. 10)."""
+    """Mean of 1 - Jaccard similarity with the most similar training text (SentiGAN, Eq. 10).
+
+    The interval is over the generated texts and holds the training texts fixed.
+    """
 
     name = "Novelty"
     needs = ("train",)

@@ -102,6 +102,66 @@ def matches_with_others(tokens: Tokens, max_n: int) -> Ints:
     return np.stack([_matches_with_others(counts) for counts in count_ngrams(tokens, max_n)], axis=1)
 
 
+def lost_matches(tokens: Tokens, max_n: int, cluster_size: int) -> Iterator[tuple[Ints, Ints, Ints]]:
+    """Yields, by order, the matches with others that a text loses if a cluster of other texts is removed.
+
+    A text loses matches of an n-gram only if one cluster, not its own, alone has the largest count of it. So there is
+    at most one loss for each n-gram of a text, and time is linear in the number of tokens.
+
+    Args:
+        tokens: the texts.
+        max_n: highest order.
+        cluster_size: texts in a cluster; clusters are consecutive texts, the last one may be smaller.
+
+    Yields:
+        Text, removed cluster and lost matches of one n-gram (losses,).
+    """
+    for counts in count_ngrams(tokens, max_n):
+        gram, cluster = counts.gram, counts.text // cluster_size
+        begins = _changes(gram) | _changes(cluster)
+        portion, starts = np.cumsum(begins) - 1, np.flatnonzero(begins)  # an n-gram's rows of one cluster
+        of_portion = _largest_and_owner(counts.count, portion)[0]
+        in_own_cluster = _largest_elsewhere(counts.count, portion)
+        # The three largest counts of an n-gram in different clusters; one of them may be the text's own cluster.
+        (first, owner), (second, next_owner), (third, _) = _largest_and_owners(of_portion, gram[starts], 3)
+        owns, owns_next = portion == owner[gram], portion == next_owner[gram]
+        largest = np.maximum(np.where(owns, second[gram], first[gram]), in_own_cluster)
+        without = np.maximum(np.where(owns | owns_next, third[gram], second[gram]), in_own_cluster)
+        lost = np.minimum(counts.count, largest) - np.minimum(counts.count, without)
+        rows = np.flatnonzero(lost)
+        removed = starts[np.where(owns, next_owner[gram], owner[gram])[rows]]
+        yield counts.text[rows], cluster[removed], lost[rows]
+
+
+def moved_closest_lengths(lengths: Ints, closest: Ints, cluster_size: int) -> tuple[Ints, Ints, Ints]:
+    """Returns the closest other lengths that move if a cluster of other texts is removed.
+
+    Args:
+        lengths: tokens of each text (texts,).
+        closest: closest length among the other texts (texts,), see ``closest_other_lengths``.
+        cluster_size: see ``lost_matches``; there must be three clusters or more.
+
+    Returns:
+        Text, removed cluster and closest other length without it (moves,).
+    """
+    texts = np.arange(len(lengths))
+    cluster = texts // cluster_size
+    order = np.argsort(lengths, kind="stable")
+    first, last = (np.searchsorted(lengths[order], closest, side) for side in ("left", "right"))
+    last = last - 1
+    # The first and the last text of the closest length, other than the text itself.
+    lowest = order[first + (order[first] == texts)]
+    highest = order[last - (order[last] == texts)]
+    moved = np.flatnonzero((cluster[lowest] == cluster[highest]) & (cluster[lowest] != cluster))
+    removed = cluster[lowest[moved]]
+    # Few: n texts of different lengths have about n² / 2 tokens.
+    rest = [
+        closest_lengths(lengths[[text]], lengths[(cluster != without) & (texts != text)])
+        for text, without in zip(moved, removed, strict=True)
+    ]
+    return moved, removed, np.array(rest, dtype=np.int64).reshape(-1)
+
+
 def matches_with_references(texts: Tokens, references: Tokens, max_n: int) -> Ints:
     """Returns each text's n-gram matches with all references together, by order (texts x ``max_n``)."""
     orders = count_ngrams(texts + references, max_n)
@@ -150,14 +210,33 @@ def _changes(values: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     return changed
 
 
+def _largest_and_owner(values: Ints, group: Ints) -> tuple[Ints, Ints]:
+    """Returns the largest value of each group and its first place; ``group`` counts from 0 without gaps, ascending."""
+    starts = np.flatnonzero(_changes(group))
+    largest = np.maximum.reduceat(values, starts) if len(starts) else values
+    places = np.flatnonzero(values == largest[group])
+    return largest, places[_changes(group[places])]
+
+
+def _largest_and_owners(values: Ints, group: Ints, how_many: int) -> list[tuple[Ints, Ints]]:
+    """Returns the largest, second largest, … value of each group with its place; 0 where a group has fewer."""
+    result, rest = [], values.copy()
+    for _ in range(how_many):
+        result.append(_largest_and_owner(rest, group))
+        rest[result[-1][1]] = 0
+    return result
+
+
+def _largest_elsewhere(values: Ints, group: Ints) -> Ints:
+    """Returns for each place the largest value at the other places of its group, 0 if there is none."""
+    (largest, owner), (second, _) = _largest_and_owners(values, group, 2)
+    elsewhere = largest[group]
+    elsewhere[owner] = second
+    return elsewhere
+
+
 def _matches_with_others(counts: NGramCounts) -> Ints:
-    elsewhere = counts.largest(counts.count)[counts.gram]
-    holds_largest = np.flatnonzero(counts.count == elsewhere)
-    owner = holds_largest[_changes(counts.gram[holds_largest])]
-    without_owner = counts.count.copy()
-    without_owner[owner] = 0
-    elsewhere[owner] = counts.largest(without_owner)
-    return counts.per_text(np.minimum(counts.count, elsewhere))
+    return counts.per_text(np.minimum(counts.count, _largest_elsewhere(counts.count, counts.gram)))
 
 
 def _matches_with_references(counts: NGramCounts, n_texts: int) -> Ints:

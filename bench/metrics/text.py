@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import ClassVar, Literal
 
+import numpy as np
 from typing_extensions import override
 
+from bench.bootstrap import Array, Bootstrap, Interval
 from bench.errors import BenchError
 from bench.metric import Metric, PerTextMetric
-from bench.metrics.tokens import Tokens, load_tokenizer
+from bench.metrics.tokens import Ints, Tokens, load_tokenizer
 from bench.registry import Registry
 
 Role = Literal["generations", "corpus", "train"]
@@ -122,6 +125,49 @@ class PerGenerationMetric(PerTextMetric[TextSet], TextMetric):
     @override
     def cluster_size(self, inputs: TextSet) -> int:
         return inputs.per_source or 1
+
+
+@dataclass(frozen=True)
+class Removals:
+    """What becomes of a statistic of a text when a cluster of other texts, its references, is removed.
+
+    Only changes are listed, each once.
+
+    Attributes:
+        text: number of the text (changes).
+        cluster: number of the removed cluster, never that of the text (changes).
+        value: of the text without the cluster (changes).
+    """
+
+    text: Ints
+    cluster: Ints
+    value: Array
+
+
+class AmongGenerationsMetric(PerGenerationMetric):
+    """A mean over the generated texts, each of which is also a reference of all others.
+
+    Another text in place of one moves the values of those it is a reference of, which a bootstrap of the values with
+    fixed references does not see: its interval would be too narrow. The interval is that of a jackknife.
+    """
+
+    @abstractmethod
+    def removals(self, inputs: TextSet, cluster_size: int) -> Removals:
+        """Returns what each text's row becomes without each cluster of ``cluster_size`` consecutive other texts."""
+
+    @override
+    def interval(self, inputs: TextSet, rows: Array, bootstrap: Bootstrap) -> Interval | None:
+        size = self.cluster_size(inputs)
+        cluster = np.arange(len(rows)) // size
+        sizes = np.bincount(cluster)
+        if len(sizes) < 3:
+            return None
+        changes, values = self.removals(inputs, size), rows[:, 0]
+        difference = np.bincount(changes.cluster, changes.value - values[changes.text], len(sizes))
+        sums = values.sum() - np.bincount(cluster, values) + difference
+        without = self.aggregate((sums / (len(rows) - sizes))[:, None], len(rows))
+        value = float(self.aggregate(rows.mean(axis=0), len(rows)))
+        return bootstrap.interval_of_jackknife(value, without, size)
 
 
 TEXT_METRICS: Registry[Callable[..., TextMetric]] = Registry(

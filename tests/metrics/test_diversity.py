@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.bootstrap import Bootstrap
+from bench.bootstrap import Array, Bootstrap, Interval
 from bench.errors import BenchError
 from bench.metrics import jaccard
-from bench.metrics.diversity import Dist, Diversity, Jaccard, Novelty
+from bench.metrics.diversity import Dist, Diversity, Jaccard, Novelty, SelfBLEU
 from bench.metrics.surface import CopyRate, EmptyRate, Length
-from bench.metrics.text import TextSet
+from bench.metrics.text import AmongGenerationsMetric, TextSet
 from bench.metrics.tokens import load_tokenizer
 from tests.metrics.text_cases import AWKWARD, random_texts, real_texts, text_lists, texts
 
@@ -106,6 +108,65 @@ def test_the_jaccard_interval_is_as_wide_as_its_sampling_error() -> None:
         widths.append((score.interval.high - score.interval.low) / (2 * 1.96))
     # Standard error of a standard deviation from 150 draws: 6 %; percentile intervals of 40 texts run a little narrow.
     assert 0.8 < np.mean(widths) / np.std(values, ddof=1) < 1.25
+
+
+AMONG = [SelfBLEU(), SelfBLEU(n=2), Diversity(), Diversity(n=2)]
+AMONG_IDS = ["Self-BLEU", "Self-BLEU-2", "Diversity", "Diversity-2"]
+
+
+@dataclass(frozen=True)
+class Recorder(Bootstrap):
+    """Keeps the values of the jackknife."""
+
+    without: list[float] = field(default_factory=list)
+
+    def interval_of_jackknife(self, value: float, without: Array, cluster_size: int = 1) -> Interval:
+        self.without[:] = without.tolist()
+        return super().interval_of_jackknife(value, without, cluster_size)
+
+
+@pytest.mark.parametrize("metric", AMONG, ids=AMONG_IDS)
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    "texts", [AWKWARD, random_texts(12, 1, 4, 8), random_texts(15, 2)], ids=["odd", "alike", "any"]
+)
+def test_the_jackknife_leaves_out_each_source(
+    metric: AmongGenerationsMetric, size: int, texts: tuple[str, ...]
+) -> None:
+    """The value without each source, all at once, against the value of the other texts, computed anew."""
+    texts = texts[: len(texts) // size * size]
+    sources = [texts[i : i + size] for i in range(0, len(texts), size)]
+    others = [sum((*sources[:i], *sources[i + 1 :]), ()) for i in range(len(sources))]
+    recorder = Recorder(samples=10)
+    interval = metric.score(TextSet(texts, per_source=size), recorder).interval
+    if len(sources) < 3:
+        assert interval is None
+        return
+    # 1e-9 in %: sums of at most 15 values.
+    assert recorder.without == pytest.approx([metric.score(TextSet(rest)).value for rest in others], abs=1e-9)
+
+
+@pytest.mark.parametrize("metric", [SelfBLEU(), Diversity()], ids=lambda metric: metric.name)
+def test_the_interval_among_texts_is_as_wide_as_its_sampling_error(metric: AmongGenerationsMetric) -> None:
+    values, widths, fixed = [], [], []
+    for seed in range(100):
+        inputs, bootstrap = TextSet(random_texts(60, seed, 10, 300)), Bootstrap(samples=200, seed=seed)
+        score = metric.score(inputs, bootstrap)
+        assert score.interval is not None
+        assert score.interval.method == f"jackknife-bootstrap:200:{seed}"
+        with_fixed_references = bootstrap.interval(metric.statistics(inputs), metric.aggregate)
+        values.append(score.value)
+        widths.append((score.interval.high - score.interval.low) / (2 * 1.96))
+        fixed.append((with_fixed_references.high - with_fixed_references.low) / (2 * 1.96))
+    # Standard error of a standard deviation from 100 draws: 7 %; a jackknife runs a little wide.
+    assert 0.85 < np.mean(widths) / np.std(values, ddof=1) < 1.4
+    assert np.mean(fixed) < 0.85 * np.mean(widths)
+
+
+def test_the_interval_of_clusters_says_so() -> None:
+    interval = Diversity().score(TextSet(random_texts(12, 0), per_source=3), Bootstrap(50, 7)).interval
+    assert interval is not None
+    assert interval.method == "jackknife-bootstrap:50:7:clusters-of-3"
 
 
 def test_equal_texts_have_no_diversity_and_disjoint_texts_have_all() -> None:
