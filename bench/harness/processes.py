@@ -25,7 +25,8 @@ class Worker:
     def __init__(self, serve: Callable[[Connection], None]) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, child_end = context.Pipe()
-        self._process = context.Process(target=_run_until_parent_ends, args=(serve, child_end))
+        # A daemon, because Python waits for other processes at its end, also for one that an interrupt left running.
+        self._process = context.Process(target=_run_until_parent_ends, args=(serve, child_end), daemon=True)
         with _without_interrupts():
             self._process.start()
         child_end.close()  # with the only other end open, the death of the worker ends the connection
