@@ -269,7 +269,7 @@ class DecodingSpec(Spec):
         samples_per_source: texts decoded for each source of a conditional task.
         max_tokens: longest text, with EOS.
         min_tokens: shortest text, without EOS.
-        repetition_penalty: divides the scores of tokens that the text already contains; 1 is off.
+        repetition_penalty: divides the scores of tokens that the text already contains, without its source; 1 is off.
     """
 
     strategy: Literal["sample", "greedy", "beam"] = "sample"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 from typing_extensions import override
 
-from bench.backbones.decoding import sampling_processors, without_special_tokens
+from bench.backbones.decoding import token_processors, without_special_tokens
 from bench.backbones.injection import Injection
 from bench.backbones.likelihood import text_log_likelihood
 from bench.backbones.stack import TransformerStack
@@ -123,17 +123,15 @@ class Backbone(TransformerStack):
             pad_token_id=self.tokenizer.pad,
             decoder_start_token_id=self.tokenizer.bos,
             max_new_tokens=max(1, min(decoding.max_tokens, self.positions - prompt_length)),
-            min_new_tokens=decoding.min_tokens or None,
-            repetition_penalty=decoding.repetition_penalty,
             num_beams=decoding.beams if decoding.strategy == "beam" else 1,
             do_sample=False,
         )
-        sampling = sampling_processors(decoding, seed, rows)
+        processors = token_processors(decoding, seed, rows, prompt_length, self.tokenizer, self.model.device)
         with torch.no_grad(), ExitStack() as stack:
             for layer, weights in self.merged_value_maps(injection).items():
                 stack.enter_context(_replaced_weights(self.decoder_blocks()[layer], weights))
             keywords = {"decoder_injection": injection.repeated(settings.num_beams), **prompt}
-            ids = self.model.generate(generation_config=settings, logits_processor=sampling, **keywords)
+            ids = self.model.generate(generation_config=settings, logits_processor=processors, **keywords)
         return without_special_tokens(cast(Tensor, ids)[:, prompt_length:], self.tokenizer)
 
     @classmethod

@@ -38,12 +38,21 @@ class GumbelNoise(LogitsProcessor):  # type: ignore[misc]  # transformers is not
         return scores - exponential.log().to(scores.device, scores.dtype)
 
 
-def sampling_processors(decoding: DecodingSpec, seed: Seeds, rows: int) -> LogitsProcessorList:
-    """Returns temperature, top-k, top-p and noise, in this order: greedy search after them is sampling.
+def token_processors(
+    decoding: DecodingSpec, seed: Seeds, rows: int, prompt_length: int, tokenizer: Tokenizer, device: torch.device
+) -> LogitsProcessorList:
+    """Returns repetition penalty, shortest length, temperature, top-k, top-p and noise, in this order.
 
-    The list is empty unless the strategy is ``sample``.
+    Greedy search after them is sampling, because the noise is there if the strategy is ``sample``. The first
+    ``prompt_length`` tokens of each row, BOS included, are not part of its text and not penalised.
     """
     processors = LogitsProcessorList()
+    if decoding.repetition_penalty != 1:
+        processors.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty, prompt_length))
+    if decoding.min_tokens:
+        processors.append(
+            MinNewTokensLengthLogitsProcessor(prompt_length, decoding.min_tokens, tokenizer.eos, device=device)
+        )
     if decoding.strategy == "sample":
         processors.append(TemperatureLogitsWarper(decoding.temperature))
         if decoding.top_k:
@@ -82,12 +91,7 @@ def decode_stepwise(
     """
     if decoding.strategy == "beam":
         raise BenchError("a decoder that keeps its own state has no beam search; allowed are sample and greedy.")
-    processors = LogitsProcessorList()
-    if decoding.repetition_penalty != 1:
-        processors.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))
-    if decoding.min_tokens:
-        processors.append(MinNewTokensLengthLogitsProcessor(1, decoding.min_tokens, tokenizer.eos, device=device))
-    processors += sampling_processors(decoding, seed, rows)
+    processors = token_processors(decoding, seed, rows, 1, tokenizer, device)
     ids = torch.full((rows, 1), tokenizer.bos, device=device)
     ended = torch.zeros(rows, dtype=torch.bool, device=device)
     while ids.shape[1] <= decoding.max_tokens and not ended.all():
