@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from bench.audit.findings import Finding, Severity
+from bench.audit.rows import AuditRow
 from bench.audit.rules import RULES
 from bench.errors import BenchError, unknown_name
 from bench.reading import read_text
@@ -18,22 +19,32 @@ from bench.storage import atomic_write
 BLOCK_COMMENTS: Final = ("<!-- audit -->", "<!-- /audit -->")
 """They enclose the findings in a page of documentation."""
 
+MOST_UNREAD: Final = 10
+"""Up to so many figures that are no numbers are printed."""
+
 ESCAPED_BAR: Final = r"\|"
 
 
-def summary(findings: Sequence[Finding]) -> str:
-    """Returns the number of findings by severity, for example ``2 impossible, 0 suspicious``."""
+def summary(findings: Sequence[Finding], rows: Sequence[AuditRow] | None) -> str:
+    """Returns the number of findings, and of figures in the rows: ``2 impossible, …; 9 figures read, 1 not: 100k``."""
     counts = Counter(finding.severity for finding in findings)
-    return ", ".join(f"{counts[severity]} {severity}" for severity in get_args(Severity))
+    text = ", ".join(f"{counts[severity]} {severity}" for severity in get_args(Severity))
+    if rows is None:
+        return text
+    unread = [figure for row in rows for figure in row.unread]
+    names = list(dict.fromkeys(unread))
+    more = ", …" if len(names) > MOST_UNREAD else ""
+    not_read = f", {len(unread)} not: {', '.join(names[:MOST_UNREAD])}{more}" if unread else ""
+    return f"{text}; {sum(len(row.figures) for row in rows)} figures read{not_read}"
 
 
-def findings_as_text(findings: Sequence[Finding]) -> str:
+def findings_as_text(findings: Sequence[Finding], rows: Sequence[AuditRow] | None) -> str:
     """Returns two lines per finding and a summary."""
     lines = [f"{f.severity} ({f.rule}) {f.location}\n    {f.figures}: {f.reason}" for f in findings]
-    return "\n".join([*lines, summary(findings)]) + "\n"
+    return "\n".join([*lines, summary(findings, rows)]) + "\n"
 
 
-def findings_as_json(findings: Sequence[Finding]) -> str:
+def findings_as_json(findings: Sequence[Finding], rows: Sequence[AuditRow] | None) -> str:
     """Returns a JSON array with an object per finding."""
     objects = [
         {"rule": f.rule, "severity": f.severity, **vars(f.location), "figures": f.figures, "reason": f.reason}
@@ -42,13 +53,13 @@ def findings_as_json(findings: Sequence[Finding]) -> str:
     return json.dumps(objects, indent=2, ensure_ascii=False) + "\n"
 
 
-def findings_as_markdown(findings: Sequence[Finding]) -> str:
+def findings_as_markdown(findings: Sequence[Finding], rows: Sequence[AuditRow] | None) -> str:
     """Returns a table for each severity and table of a source, and the broken rules."""
-    return "\n".join(_markdown_lines(findings)) + "\n"
+    return "\n".join(_markdown_lines(findings, rows)) + "\n"
 
 
-def _markdown_lines(findings: Sequence[Finding]) -> Iterator[str]:
-    yield f"{summary(findings)}."
+def _markdown_lines(findings: Sequence[Finding], rows: Sequence[AuditRow] | None) -> Iterator[str]:
+    yield f"{summary(findings, rows)}."
     for severity, of_severity in groupby(findings, key=lambda finding: finding.severity):
         yield from ("", f"### {severity.capitalize()}")
         for (source, table), of_table in groupby(of_severity, key=lambda f: (f.location.source, f.location.table)):
@@ -65,33 +76,37 @@ def _markdown_lines(findings: Sequence[Finding]) -> Iterator[str]:
     yield from (f"- `{rule.name}`: {rule.explanation}" for rule in RULES if rule.name in broken)
 
 
-FORMATS: Final[Mapping[str, Callable[[Sequence[Finding]], str]]] = {
+FORMATS: Final[Mapping[str, Callable[[Sequence[Finding], Sequence[AuditRow] | None], str]]] = {
     "term": findings_as_text,
     "md": findings_as_markdown,
     "json": findings_as_json,
 }
 
 
-def render_findings(findings: Sequence[Finding], form: str) -> str:
-    """Returns findings as text in one of ``FORMATS``.
+def render_findings(findings: Sequence[Finding], form: str, rows: Sequence[AuditRow] | None = None) -> str:
+    """Returns findings as text in one of ``FORMATS``; with ``rows`` it counts the figures that were read.
 
     Raises:
         BenchError: unknown format.
     """
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
-    return FORMATS[form](findings)
+    return FORMATS[form](findings, rows)
 
 
 def replace_block(page: Path, text: str) -> None:
-    """Replaces the text between the two ``BLOCK_COMMENTS`` of a page.
+    """Replaces the text between the two ``BLOCK_COMMENTS`` of a page, whose line ends and byte-order mark stay.
 
     Raises:
         BenchError: the page cannot be read or written, or lacks the comments.
     """
     begin, end = BLOCK_COMMENTS
-    before, _, rest = read_text(page).partition(begin)
+    read_text(page)  # whose errors name the page
+    content = page.read_bytes().decode()
+    before, _, rest = content.partition(begin)
     _, end_comment, after = rest.partition(end)
     if not end_comment:
         raise BenchError(f"{page}: no line {begin} with a line {end} after it.")
-    atomic_write(page, f"{before}{begin}\n{text}{end}{after}".encode())
+    block = f"{begin}\n{text}{end}"
+    line_end = "\r\n" if "\r\n" in content else "\n"
+    atomic_write(page, f"{before}{block.replace(chr(10), line_end)}{after}".encode())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
 from bench.audit.findings import Location
 from bench.bootstrap import Array
+from bench.records.published import number_text
 
 ENTROPY = "NLL floor"
 """Figure: minus the exact log-probability of a text under the true distribution, in nats; its mean is the entropy."""
@@ -41,10 +43,10 @@ class AuditFigure:
         The rounding is one unit in the last place, which covers rounding and truncation.
         """
         try:
-            number = Decimal(text)
+            number = Decimal(number_text(text))
         except InvalidOperation:
             return None
-        if not number.is_finite():
+        if not math.isfinite(float(number)):
             return None
         return cls(float(number), text, unit, float(Decimal(1).scaleb(int(number.as_tuple().exponent))))
 
@@ -77,6 +79,7 @@ class AuditRow:
             MI was estimated from samples only.
         per_text: metric to nats per text (n), all of the same texts, where they were stored.
         cites: the row from which the paper quotes this row.
+        unread: figures that are no numbers, as printed, for example ``100k``; no rule looks at them.
     """
 
     location: Location
@@ -91,6 +94,7 @@ class AuditRow:
     from_record: bool = False
     per_text: Mapping[str, Array] = field(default_factory=dict)
     cites: Location | None = None
+    unread: tuple[str, ...] = ()
 
     def figures_text(self, *names: str) -> str:
         """Returns figures as printed, for example ``MI 16.58, KL 5.86``."""

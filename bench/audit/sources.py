@@ -57,13 +57,18 @@ def read_rows(paths: Iterable[Path]) -> list[AuditRow]:
 def rows_of_figures(figures: Iterable[PublishedFigure], facts: PaperFacts) -> list[AuditRow]:
     """Returns the rows of a paper, in printed order."""
     cells: dict[tuple[str, str, str, str, str], dict[str, AuditFigure]] = {}
+    unread: dict[tuple[str, str, str, str, str], list[str]] = {}
     for published in figures:
         unit = "%" if published.metric.startswith(PERCENTAGES) else "count" if published.metric == "AU" else ""
+        key = (published.key, published.table, published.dataset, published.model, published.variant)
+        row = cells.setdefault(key, {})
         if (figure := AuditFigure.from_text(published.printed, unit)) is not None:
-            key = (published.key, published.table, published.dataset, published.model, published.variant)
-            cells.setdefault(key, {})[published.metric] = figure
+            row[published.metric] = figure
+        else:
+            unread.setdefault(key, []).append(published.printed)
     rows = []
-    for (paper, table, dataset, model, variant), row_figures in cells.items():
+    for key, row_figures in cells.items():
+        paper, table, dataset, model, variant = key
         row_facts, data = facts.of_row(model, variant), facts.datasets.get(dataset, DatasetFacts())
         rows.append(
             AuditRow(
@@ -76,6 +81,7 @@ def rows_of_figures(figures: Iterable[PublishedFigure], facts: PaperFacts) -> li
                 words=AuditFigure.from_text(data.words) if data.words else None,
                 conditional=data.conditional,
                 cites=_cited_location(row_facts.cites, dataset) if row_facts.cites else None,
+                unread=tuple(unread.get(key, ())),
             )
         )
     return rows

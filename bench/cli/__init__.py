@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import typer
@@ -13,39 +18,92 @@ from bench.cli.runs import evaluate, import_released, run, score
 from bench.cli.systems import check, new
 from bench.errors import BenchError
 
+DEBUG = "--debug"
+"""Option, at any place, that prints the traceback of an unexpected error."""
+
+
+class UnexpectedError(Exception):
+    """Carries an unforeseen exception past typer, which takes an EOFError or a broken pipe for an interrupt."""
+
+
+def _with_last_resort(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the verb with every exception that is neither a mistake of the user nor typer's as `UnexpectedError`."""
+
+    @functools.wraps(verb)
+    def guarded(*arguments: Any, **options: Any) -> Any:
+        try:
+            return verb(*arguments, **options)
+        except (BenchError, ClickException, typer.Exit, typer.Abort):
+            raise
+        except BrokenPipeError as error:
+            sys.stdout.flush()  # raises again if the reader of the output went away, as with ``| head``
+            raise UnexpectedError from error
+        except Exception as error:
+            raise UnexpectedError from error
+
+    return guarded
+
+
+# typer does not export the base class of its usage errors, nor of all errors that it prints.
+UsageError: type[Any] = typer.BadParameter.__bases__[0]
+ClickException: type[Any] = UsageError.__bases__[0]
+
 app = typer.Typer(
     help="Compare text VAEs so that the numbers can be believed.",
+    epilog=f"{DEBUG}, after any command, prints the traceback of an unexpected error.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 for verb in (run, table, compare, audit, score, import_released, evaluate, rescore, check, new):
-    app.command()(verb)
-app.command(name="list")(list_names)
-app.command()(show)
-
-# typer does not export the base class of its usage errors.
-UsageError: type[Any] = typer.BadParameter.__bases__[0]
+    app.command()(_with_last_resort(verb))
+app.command(name="list")(_with_last_resort(list_names))
+app.command()(_with_last_resort(show))
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells; typer returns it after an interrupt."""
 
 
+LONGEST_MESSAGE = 500
+
+
 def main() -> None:
-    """Runs the command; a user's mistake is one line on standard error and exit code 2."""
+    """Runs the command.
+
+    A mistake of the user is one line on standard error and exit code 2, an unexpected error one line and exit code 1.
+    Characters that the encoding of an output lacks are replaced.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
+            reconfigure(errors="replace")
+    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     try:
-        code: object = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        code: object = app(args=arguments or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
     except BenchError as error:
         _exit_with(str(error), 2)
     except UsageError as error:
         _exit_with(error.format_message(), 2)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except Exception as error:  # noqa: BLE001
+        _exit_unexpectedly(error.__cause__ or error, debug=DEBUG in sys.argv)
     if code == INTERRUPTED:
         _exit_with("interrupted; records are kept, and the same command continues from here.", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _exit_unexpectedly(error: BaseException, debug: bool) -> NoReturn:
+    """Says in one line what happened, after the traceback if asked; output that could not be written is given up."""
+    if debug:
+        traceback.print_exception(error)
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    _exit_with(f"{text[:LONGEST_MESSAGE]} (unexpected; {DEBUG} prints the traceback)", 1)
+
+
 def _exit_with(message: str, code: int) -> NoReturn:
-    print(f"della-bench: {message}", file=sys.stderr)  # noqa: T201
+    with suppress(OSError):
+        print(f"della-bench: {message}", file=sys.stderr)  # noqa: T201
     sys.exit(code)

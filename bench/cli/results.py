@@ -142,8 +142,9 @@ def audit(
         return 0
     if not paths:
         raise BenchError("nothing to audit: name records, CSVs of published figures, or folders of either.")
-    findings = audit_rows(read_rows(paths))
-    text = render_findings(findings, format)
+    rows = read_rows(paths)
+    findings = audit_rows(rows)
+    text = render_findings(findings, format, rows)
     if into is not None:
         replace_block(into, text)
     else:

@@ -82,11 +82,14 @@ def run(
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
     if records:
         layout = chosen.layout and chosen.layout.model_copy(update={"others": True})
-        _write_tables(records, layout and narrow_layout(layout, records), folder, chosen.name)
+        text = _write_tables(records, layout and narrow_layout(layout, records), folder, chosen.name)
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
         typer.echo(f"della-bench: {outcome.spec.title}: {outcome.error}", err=True)
-    return 1 if _print_audit(records, folder) or failed else 0
+    code = 1 if _print_audit(records, folder) or failed else 0
+    if records:
+        typer.echo(text)
+    return code
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -103,8 +106,8 @@ def parse_seeds(text: str) -> list[int]:
     return [int(seed) for seed in split_list(text)]
 
 
-def _write_tables(records: Sequence[Record], layout: Layout | None, folder: Path, name: str) -> None:
-    """Writes the table of the records into their folder, then prints it."""
+def _write_tables(records: Sequence[Record], layout: Layout | None, folder: Path, name: str) -> str:
+    """Writes the table of the records into their folder, and returns it for the terminal."""
     from bench.report import build_table, render_table
     from bench.storage import atomic_write
 
@@ -112,8 +115,7 @@ def _write_tables(records: Sequence[Record], layout: Layout | None, folder: Path
     paths = [folder / f"table-{name}.{suffix}" for suffix in ("md", "csv")]
     for path in paths:
         atomic_write(path, render_table(table, path.suffix.removeprefix(".")).encode())
-    typer.echo(render_table(table, "term"))
-    typer.echo(f"The table lies in {' and '.join(map(str, paths))}, the records beside it.")
+    return f"{render_table(table, 'term')}\nThe table lies in {' and '.join(map(str, paths))}, the records beside it."
 
 
 def _print_audit(records: Sequence[Record], folder: Path) -> bool:
@@ -122,10 +124,13 @@ def _print_audit(records: Sequence[Record], folder: Path) -> bool:
     from bench.records.store import RecordStore
 
     store = RecordStore(folder)
-    findings = audit(rows_of_runs(filter(None, (store.find(record.run_id) for record in records))))
+    rows = rows_of_runs(filter(None, (store.find(record.run_id) for record in records)))
+    findings = audit(rows)
     if findings:
         typer.echo(
-            f"della-bench: the audit of these records found:\n{render_findings(findings, 'term')}", err=True, nl=False
+            f"della-bench: the audit of these records found:\n{render_findings(findings, 'term', rows)}",
+            err=True,
+            nl=False,
         )
     return any(finding.severity == "impossible" for finding in findings)
 
@@ -162,8 +167,10 @@ def evaluate(
         on_phase = progress_of_phases(partial(progress.on_progress, 0), PHASES_OF_SCORING)
         record = score_model(trained, spec, folder, data_dir, on_phase, reuse=reuse)
         progress.on_end(0, Outcome(spec, record))
-    _write_tables([record], None, folder, re.sub(r"[^\w.+-]", "_", f"{record.label}-{record.task}"))
-    return int(_print_audit([record], folder))
+    text = _write_tables([record], None, folder, re.sub(r"[^\w.+-]", "_", f"{record.label}-{record.task}"))
+    code = int(_print_audit([record], folder))
+    typer.echo(text)
+    return code
 
 
 def import_released(

@@ -6,7 +6,10 @@ The papers used other data, token counts and estimators; a table prints these fi
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import io
+import math
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -17,6 +20,11 @@ from bench.metric import Direction
 from bench.reading import read_text
 
 COLUMNS = ("paper", "table", "dataset", "model", "variant", "metric", "value", "direction", "note")
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}([,'\u2019\s])\d{3}(\1\d{3})*(\.\d+)?")
+"""A number with separators of thousands: ``12,345.6``, ``12 345``, ``12'345``."""
+
+_MINUS = dict.fromkeys(map(ord, "\N{MINUS SIGN}\N{EN DASH}\N{FIGURE DASH}\N{FULLWIDTH HYPHEN-MINUS}"), "-")
+
 _DIRECTIONS: dict[str, Direction | None] = {"up": "up", "down": "down", "": None}
 
 
@@ -52,9 +60,10 @@ class PublishedFigure:
     def value(self) -> float | None:
         """The figure as a number; None for a text such as ``100k`` or a bound."""
         try:
-            return float(self.printed)
+            value = float(number_text(self.printed))
         except ValueError:
             return None
+        return value if math.isfinite(value) else None
 
 
 class PublishedFigures:
@@ -115,22 +124,53 @@ def read_paper(file: Traversable) -> list[PublishedFigure]:
     """Reads the figures of one paper.
 
     Raises:
-        BenchError: the file is unreadable, or has wrong columns or a wrong direction.
+        BenchError: the file is unreadable; it has wrong columns, a line with more or fewer cells, a quote that is not
+            closed, or a wrong direction; or a cell is given twice.
     """
-    rows = csv.DictReader(read_text(file).splitlines())
-    if tuple(rows.fieldnames or ()) != COLUMNS:
-        raise BenchError(f"{file}: expected the columns {', '.join(COLUMNS)}")
-    figures = []
-    for row in rows:
-        if row["direction"] not in _DIRECTIONS:
-            raise BenchError(f"{file}, line {rows.line_num}: direction {row['direction']!r}; allowed: up, down, empty")
-        figures.append(
-            PublishedFigure(
-                key=file.name.removesuffix(".csv"),
-                citation=row.pop("paper"),
-                printed=row.pop("value"),
-                direction=_DIRECTIONS[row.pop("direction")],
-                **row,
-            )
-        )
-    return figures
+    text = read_text(file)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    figures: dict[tuple[str, ...], tuple[PublishedFigure, int]] = {}
+    line = 1
+    try:
+        header = [name.strip() for name in next(rows, [])]
+        if tuple(header) != COLUMNS:
+            raise BenchError(f"{file}: expected the columns {', '.join(COLUMNS)}")
+        for cells in rows:
+            line, start = rows.line_num, line + 1
+            if not any(map(str.strip, cells)):
+                continue
+            figure = _figure(cells, file, start)
+            key = (figure.table, figure.dataset, figure.model, figure.variant, figure.metric)
+            if key in figures:
+                name = " / ".join(filter(None, key))
+                raise BenchError(f"{file}, line {start}: {name} is also in line {figures[key][1]}")
+            figures[key] = (figure, start)
+    except csv.Error as error:
+        reason = f"the quote of line {line + 1} is never closed" if "end of data" in str(error) else str(error)
+        raise BenchError(f"{file}, line {line + 1}: {reason}") from error
+    return [figure for figure, _ in figures.values()]
+
+
+def _figure(cells: Sequence[str], file: Traversable, line: int) -> PublishedFigure:
+    """Returns the figure in one line of a file; characters that break lines are blanks."""
+    if len(cells) != len(COLUMNS):
+        raise BenchError(f"{file}, line {line}: {len(cells)} cells, the columns are {len(COLUMNS)}")
+    row = {name: " ".join(cell.replace("\ufeff", "").split()) for name, cell in zip(COLUMNS, cells, strict=True)}
+    if (direction := row.pop("direction")) not in _DIRECTIONS:
+        raise BenchError(f"{file}, line {line}: direction {direction!r}; allowed: up, down, empty")
+    figure = PublishedFigure(
+        key=file.name.removesuffix(".csv"),
+        citation=row.pop("paper"),
+        printed=row.pop("value"),
+        direction=_DIRECTIONS[direction],
+        **row,
+    )
+    if figure.value is None and re.fullmatch(r"[-+.\d]+e\+?\d+", number_text(figure.printed), re.IGNORECASE):
+        raise BenchError(f"{file}, line {line}: {figure.printed} is not a finite number")
+    return figure
+
+
+def number_text(printed: str) -> str:
+    """Returns a printed figure as Python reads numbers: with a hyphen as minus, without separators of thousands."""
+    text = printed.strip().translate(_MINUS)
+    return re.sub(r"(?<=\d)[,'\u2019\s](?=\d)", "", text) if _THOUSANDS.fullmatch(text) else text

@@ -7,6 +7,7 @@ A record is strict JSON. A score that is not finite is not stored as a score but
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -45,8 +46,11 @@ class RecordedScore(Score):
 
     @classmethod
     def of(cls, score: Score, split: str = "test") -> RecordedScore:
-        """Returns ``score`` as computed on ``split``."""
-        return cls(**{**vars(score), "split": split})
+        """Returns ``score`` as computed on ``split``; an interval with an end that is not finite is left out."""
+        interval = score.interval
+        if interval is not None and not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+            interval = None
+        return cls(**{**vars(score), "interval": interval, "split": split})
 
 
 class Skipped(RecordPart):
@@ -217,8 +221,18 @@ class Record(RecordPart):
         return content
 
     def to_json(self) -> bytes:
-        """Returns the bytes of a record file."""
-        return self.model_dump_json(indent=2).encode() + b"\n"
+        """Returns the bytes of a record file.
+
+        Raises:
+            BenchError: the reader of records would refuse them, for example because a number is not finite.
+        """
+        try:
+            content = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+            data = content.encode() + b"\n"
+        except ValueError as error:  # a number that is not finite, or half a surrogate pair
+            raise BenchError(f"the record of {self.task} {self.label} cannot be stored: {error}") from error
+        parse_record(data, f"the record of {self.task} {self.label}, before it is written")
+        return data
 
 
 def parse_record(data: bytes, where: str, upgrades: Mapping[int, Upgrade] = UPGRADES) -> Record:

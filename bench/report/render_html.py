@@ -29,8 +29,8 @@ small { display: block; overflow-wrap: anywhere; }
 
 
 def render_html(table: Table) -> str:
-    """Returns the page; the tooltip of a value lists its runs, that of a heading its signature."""
-    return "\n".join(_lines(table)) + "\n"
+    """Returns the page, in ASCII; the tooltip of a value lists its runs, that of a heading its signature."""
+    return ("\n".join(_lines(table)) + "\n").encode("ascii", "xmlcharrefreplace").decode()
 
 
 def _lines(table: Table) -> Iterator[str]:

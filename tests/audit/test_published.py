@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.audit import Finding, Location, audit, read_rows, render_findings
-from bench.audit.render import BLOCK_COMMENTS
+from bench.audit import AuditRow, Finding, Location, audit, read_rows, render_findings
+from bench.audit.render import BLOCK_COMMENTS, replace_block
 from bench.errors import BenchError
 from bench.records.published import COLUMNS
 
@@ -35,8 +35,13 @@ KNOWN = {
 
 
 @pytest.fixture(scope="module")
-def findings() -> list[Finding]:
-    return audit(read_rows([ROOT / "results" / "published"]))
+def rows() -> list[AuditRow]:
+    return read_rows([ROOT / "results" / "published"])
+
+
+@pytest.fixture(scope="module")
+def findings(rows: list[AuditRow]) -> list[Finding]:
+    return audit(rows)
 
 
 @pytest.mark.parametrize(("rule", "table", "dataset", "row", "figures"), KNOWN.values(), ids=KNOWN)
@@ -88,12 +93,12 @@ def test_our_reference_records_hold_nothing_impossible() -> None:
     assert audit(rows) == []
 
 
-def test_the_page_contains_the_output_of_the_command(findings: list[Finding]) -> None:
+def test_the_page_contains_the_output_of_the_command(findings: list[Finding], rows: list[AuditRow]) -> None:
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(f"{BLOCK_COMMENTS[0]}\n")
     block, mark, _ = rest.partition(BLOCK_COMMENTS[1])
     assert before
     assert mark
-    assert block == render_findings(findings, "md")
+    assert block == render_findings(findings, "md", rows)
 
 
 HEAD = f"{','.join(COLUMNS)}\n"
@@ -140,3 +145,27 @@ def test_the_error_names_an_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_bytes(HEAD.encode() + b"caf\xe9")
     with pytest.raises(BenchError, match=r"mine\.csv: not UTF-8"):
         read_rows([tmp_path / "mine.csv"])
+
+
+def test_the_summary_tells_how_many_figures_were_read_and_which_were_not(tmp_path: Path) -> None:
+    figures = ("1.5", "\N{MINUS SIGN}1.0", "12,345.6", "100k", "<=3", "nan", "12.5%")
+    lines = [f'p,T,D,M{number},,KL,"{figure}",,' for number, figure in enumerate(figures)]
+    (tmp_path / "mine.csv").write_text(HEAD + "\n".join(lines), encoding="utf-8")
+    rows = read_rows([tmp_path / "mine.csv"])
+    text = render_findings(audit(rows), "term", rows)
+    assert text.splitlines()[-1] == "1 impossible, 0 suspicious; 3 figures read, 4 not: 100k, <=3, nan, 12.5%"
+    assert "KL \N{MINUS SIGN}1.0" in text
+
+
+@pytest.mark.parametrize(("ends", "mark"), [("\n", b""), ("\r\n", b"\xef\xbb\xbf")])
+def test_a_page_keeps_its_line_ends(tmp_path: Path, ends: str, mark: bytes) -> None:
+    page = tmp_path / "page.md"
+    page.write_bytes(mark + ends.join(["a", *BLOCK_COMMENTS, "b", ""]).encode())
+    replace_block(page, "one\ntwo\n")
+    assert (
+        page.read_bytes()
+        == mark + ends.join(["a", BLOCK_COMMENTS[0], "one", "two", BLOCK_COMMENTS[1], "b", ""]).encode()
+    )
+    page.write_bytes("caf\xe9".encode("latin-1"))
+    with pytest.raises(BenchError, match=r"page\.md: not UTF-8"):
+        replace_block(page, "")

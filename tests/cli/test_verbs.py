@@ -198,10 +198,10 @@ def test_audit(della_bench: DellaBench, workplace: Path) -> None:
     assert done.out.splitlines()[0] == "impossible (out-of-range) mine, Table 1, PTB: VAE"
     assert json.loads(della_bench("audit", "mine.csv", "--format", "json").out)[0]["figures"] == "KL -1.0"
     (workplace / "mine.csv").write_text("\n".join(lines).replace("-1.0", "1.0"))
-    assert printed(della_bench("audit", "mine.csv")) == "0 impossible, 0 suspicious\n"
+    assert printed(della_bench("audit", "mine.csv")) == "0 impossible, 0 suspicious; 2 figures read\n"
     (workplace / "page.md").write_text("<!-- audit -->\n<!-- /audit -->\n")
     assert printed(della_bench("audit", "mine.csv", "--format", "md", "--into", "page.md")) == ""
-    assert "0 impossible, 0 suspicious." in (workplace / "page.md").read_text()
+    assert "0 impossible, 0 suspicious; 2 figures read." in (workplace / "page.md").read_text()
     assert "\nbelow-floor\n    A model gives texts more probability" in printed(della_bench("audit", "--rules"))
 
 

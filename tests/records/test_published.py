@@ -83,6 +83,15 @@ def test_the_installed_folder_has_priority_over_the_checkout(tmp_path: Path, mon
     [
         ("paper,value\nx,1\n", "expected the columns paper, table"),
         (f"{','.join(COLUMNS)}\np,t,d,m,v,PPL,1,sideways,\n", "line 2: direction 'sideways'"),
+        (f"{','.join(COLUMNS)}\np,t,d,m,v,PPL,1,,see 3, row 2\n", "line 2: 10 cells, the columns are 9"),
+        (f"{','.join(COLUMNS)}\np,t,d,m,v,PPL,1\n", "line 2: 7 cells, the columns are 9"),
+        (
+            f'{",".join(COLUMNS)}\n\np,t,d,m,v,KL,1,,\np,t,d,m,v,PPL,1,,"open\nx\n',
+            "the quote of line 4 is never closed",
+        ),
+        (f'{",".join(COLUMNS)}\np,t,d,m,v,KL,1,,"a" b\n', "line 2: ',' expected after"),
+        (f"{','.join(COLUMNS)}\np,t,d,m,v,KL,1,,\np,t,d,m,v,KL,2,,\n", "line 3: t / d / m / v / KL is also in line 2"),
+        (f"{','.join(COLUMNS)}\np,t,d,m,v,PPL,1e400,down,\n", "line 2: 1e400 is not a finite number"),
     ],
 )
 def test_the_error_names_an_invalid_file(tmp_path: Path, content: str, complaint: str) -> None:
@@ -90,3 +99,25 @@ def test_the_error_names_an_invalid_file(tmp_path: Path, content: str, complaint
     with pytest.raises(BenchError, match=complaint) as caught:
         PublishedFigures.load(tmp_path)
     assert "mine.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("printed", "value"),
+    [
+        ("\N{MINUS SIGN}1.0", -1.0),
+        ("12,345.6", 12345.6),
+        ("1,234,567", 1234567.0),
+        ("12\N{NARROW NO-BREAK SPACE}345", 12345.0),
+        ("12,34", None),
+        ("1,2345", None),
+        ("100k", None),
+        ("inf", None),
+    ],
+)
+def test_numbers_as_people_type_them(tmp_path: Path, printed: str, value: float | None) -> None:
+    note = "a\u2028b\x85c\x0bd"
+    text = f'\ufeff{",".join(COLUMNS)}\r\np,t,d,m,,KL,"{printed}",,{note}\r\np,t,d,n,,KL,2,,"two\nlines"\r\n'
+    (tmp_path / "mine.csv").write_bytes(text.encode())
+    first, second = PublishedFigures.load(tmp_path).figures
+    assert (first.value, first.note) == (value, "a b c d")
+    assert (second.value, second.note) == (2.0, "two lines")

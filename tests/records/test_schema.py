@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bench.bootstrap import Interval
 from bench.errors import BenchError
 from bench.metric import Score
 from bench.records.schema import SCHEMA_VERSION, Record, RecordedScore, json_schema, parse_record
+from bench.records.store import RecordStore
 
 ROOT = Path(__file__).parents[2]
 HISTORIC = sorted((Path(__file__).parent / "historic").glob("*.json"))
@@ -138,3 +140,35 @@ def test_every_finite_value_round_trips_exactly(value: float) -> None:
     content["metrics"][0]["value"] = value
     record = parse_record(json.dumps(content).encode(), "memory")
     assert parse_record(record.to_json(), "memory").metrics[0].value == value
+
+
+NOT_STORABLE: dict[str, dict[str, Any]] = {
+    "interval": {
+        "metrics": (RecordedScore("PPL", 1.0, "1", "down", 3, "PPL|v:1", 0.02, Interval(1.0, math.inf)),),
+    },
+    "value": {"metrics": (RecordedScore("PPL", math.nan, "1", "down", 3, "PPL|v:1"),)},
+    "tolerance": {"metrics": (RecordedScore("PPL", 1.0, "1", "down", 3, "PPL|v:1", math.inf),)},
+    "training": {"training": {"tokens_per_second": math.inf}},
+    "statistics": {"data": {"statistics": {"mean": math.nan}}},
+    "half a surrogate pair": {"reason": "\ud800"},
+}
+
+
+@pytest.mark.parametrize("changes", NOT_STORABLE.values(), ids=NOT_STORABLE)
+def test_nothing_is_written_that_the_reader_refuses(
+    changes: dict[str, Any], make_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    """``model_copy`` validates nothing, as dataclasses inside a record do not."""
+    record = make_record()
+    if "data" in changes:
+        changes = {"data": record.data.model_copy(update=changes["data"])}
+    with pytest.raises(BenchError, match="record of ptb della"):
+        RecordStore(tmp_path).write(record.model_copy(update=changes))
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_score_keeps_its_value_without_an_interval_that_is_not_finite() -> None:
+    score = Score("PPL word", 1.9e273, "1", "down", 3, "PPL word|v:1", 0.02, Interval(1.0, math.inf))
+    recorded = RecordedScore.of(score)
+    assert (recorded.value, recorded.interval) == (1.9e273, None)
+    assert RecordedScore.of(replace(score, interval=Interval(1.0, 2.0))).interval == Interval(1.0, 2.0)
