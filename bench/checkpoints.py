@@ -73,8 +73,8 @@ def read_sizes(tensors: Mapping[str, Tensor], names: Iterable[str], code: str, w
 
 
 def number_of(names: Iterable[str], pattern: str) -> int:
-    """Returns one more than the largest number that ``pattern`` matches at the start of a name."""
-    return max((int(match[1]) + 1 for name in names if (match := re.match(pattern, name))), default=0)
+    """Returns one more than the largest number that ``pattern`` matches at the start of a name; 1 if there is none."""
+    return max((int(match[1]) + 1 for name in names if (match := re.match(pattern, name))), default=1)
 
 
 def check_tensors(

@@ -180,10 +180,12 @@ def import_released(
         Path, typer.Option(help="Folder of the tokenizer it was trained with, GPT-2's vocab.json and merges.txt.")
     ],
     system: Annotated[
-        str | None,
-        typer.Option(help="System it becomes: name[:option=value,...]; by default the only one there is."),
-    ] = None,
+        str, typer.Option(help="System it becomes, for example della-2022 or optimus: name[:option=value,...].")
+    ],
     heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, if not one per 64 dimensions.")] = None,
+    encoder_tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of the tokenizer of a separate encoder, BERT's vocab.txt.")
+    ] = None,
 ) -> None:
     """Turn a checkpoint of other code into a model of this suite; nothing in the file is executed."""
     from bench.harness.model_folder import import_model
@@ -191,12 +193,11 @@ def import_released(
     from bench.systems import IMPORTERS
 
     names = IMPORTERS.names()
-    if system is None and len(names) != 1:
-        raise BenchError(f"--system: name one of {', '.join(names)}.")
-    name, options = parse_call(system or names[0])
+    name, options = parse_call(system)
     if name not in names:
         raise unknown_name("importer", name, names)
-    spec = import_model(name, {str(key): value for key, value in options.items()}, checkpoint, out, tokenizer, heads)
+    named = {str(key): value for key, value in options.items()}
+    spec = import_model(name, named, checkpoint, out, tokenizer, heads, encoder_tokenizer)
     stack, kind = spec.backbone, "conditional" if spec.conditional else "unconditional"
     typer.echo(f"{out}: {name}, {kind}, {stack.layers} layers x {stack.width}, from {spec.origin}")
 

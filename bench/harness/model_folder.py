@@ -20,7 +20,7 @@ from bench.reading import parse_as, read_json
 from bench.specs import ModelSpec
 from bench.storage import atomic_write, file_sha256
 from bench.systems import IMPORTERS, SYSTEMS
-from bench.tokenizers import BERT_TOKENS, EncoderTokens, Tokenizer, load_tokenizer, read_tokenizer
+from bench.tokenizers import BERT_TOKENS, EncoderTokens, Tokenizer, load_tokenizer, load_wordpiece, read_tokenizer
 
 MODEL, TOKENIZER, ENCODER_TOKENIZER = "model.json", "tokenizer.json", "encoder_tokenizer.json"
 
@@ -89,7 +89,13 @@ def load_model(folder: Path) -> System:
 
 
 def import_model(
-    name: str, options: Mapping[str, Any], checkpoint: Path, out: Path, tokenizer: Path, heads: int | None = None
+    name: str,
+    options: Mapping[str, Any],
+    checkpoint: Path,
+    out: Path,
+    tokenizer: Path,
+    heads: int | None = None,
+    encoder_tokenizer: Path | None = None,
 ) -> ModelSpec:
     """Turns a checkpoint of other code into a model folder.
 
@@ -100,20 +106,35 @@ def import_model(
         out: the model folder.
         tokenizer: folder of the tokenizer of the checkpoint, before special tokens were added.
         heads: attention heads, if the importer's guess is wrong.
+        encoder_tokenizer: folder of the tokenizer of the separate encoder; only for a system that has one.
 
     Raises:
-        BenchError: the file is not such a checkpoint, the tokenizer does not fit, or the folder cannot be written.
+        BenchError: the file is not such a checkpoint, a tokenizer is missing or does not fit, or the folder cannot be
+            written.
     """
-    imported = IMPORTERS.get(name)(checkpoint, options, heads)
+    importer, cls = IMPORTERS.get(name), SYSTEMS.get(name)
+    if cls.encoder_kind is not None and encoder_tokenizer is None:
+        raise BenchError(f"{name} has an encoder of its own; name the folder of its tokenizer (--encoder-tokenizer).")
+    if cls.encoder_kind is None and encoder_tokenizer is not None:
+        raise BenchError(f"--encoder-tokenizer: {name} has no encoder of its own.")
+    imported = importer(checkpoint, options, heads)
     own_tokenizer = load_tokenizer(tokenizer, imported.tokens)
     if len(own_tokenizer) != imported.vocabulary_size:
         raise BenchError(
             f"{checkpoint}: made for {imported.vocabulary_size} tokens; the tokenizer in {tokenizer} with"
             f" {', '.join(imported.tokens)} has {len(own_tokenizer)}."
         )
+    if imported.spec.encoder is not None and encoder_tokenizer is not None:
+        wordpiece = load_wordpiece(encoder_tokenizer)
+        if len(wordpiece) != imported.spec.encoder.vocabulary_size:
+            raise BenchError(
+                f"{checkpoint}: its encoder is made for {imported.spec.encoder.vocabulary_size} tokens; the tokenizer"
+                f" in {encoder_tokenizer} has {len(wordpiece)}."
+            )
+        own_tokenizer = own_tokenizer.with_encoder(EncoderTokens(wordpiece, imported.spec.encoder.positions))
     origin = f"{checkpoint.name}, sha256 {file_sha256(checkpoint)}"
     spec = imported.spec.model_copy(update={"origin": origin})
-    system = build_system(SYSTEMS.get(name), spec, own_tokenizer)
+    system = build_system(cls, spec, own_tokenizer)
     set_weights(system, imported.weights, checkpoint)
     save_description(out, spec, own_tokenizer)
     save_weights(system, out / WEIGHTS)

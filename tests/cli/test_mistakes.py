@@ -91,8 +91,12 @@ PATHS = {
     "table to audit": (("audit", "nowhere.csv"), "cannot read nowhere.csv: No such file or directory."),
     "folder of a model": (("evaluate", ".", "--task", "snli"), "no model in .: it lacks model.json, model.safetensors"),
     "checkpoint": (
-        ("import-released", "x.pt", "x", "--tokenizer", "."),
+        ("import-released", "x.pt", "x", "--tokenizer", ".", "--system", "della-2022"),
         "cannot read x.pt: No such file or directory.",
+    ),
+    "tokenizer of no encoder": (
+        ("import-released", "x.pt", "x", "--tokenizer", ".", "--system", "della-2022", "--encoder-tokenizer", "."),
+        "--encoder-tokenizer: della-2022 has no encoder of its own.",
     ),
     "records to compare": (("compare", "nowhere", "."), "nowhere: no such record file or folder"),
     "benchmarks beside a folder": (

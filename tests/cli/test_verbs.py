@@ -226,7 +226,7 @@ def test_import_released(della_bench: DellaBench, workplace: Path) -> None:
     torch.manual_seed(0)
     torch.save(ReleasedDella(conditional=True, positions=300).state_dict(), workplace / "model.pt")
     command = ("import-released", "model.pt", "model", "--tokenizer", "gpt2")
-    done = della_bench(*command)
+    done = della_bench(*command, "--system", "della-2022")
     assert (done.code, done.out) == (2, "")
     assert "model.pt: no heads do not divide a width of 16; name another number." in done.err
     assert not (workplace / "model").exists()
