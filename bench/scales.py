@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,9 +33,9 @@ class Scale(Spec):
 
     Attributes:
         description: one line.
-        limits: number of texts of each split, the first ones.
-        max_tokens: longest text.
-        max_source_tokens: longest source.
+        limits: split (train, valid or test) to the number of its first texts that are used; by default all.
+        max_tokens: longest text in tokens, BOS included; longer ones are cut, and the record counts them.
+        max_source_tokens: the same for the sources of a conditional task.
         encoder: of systems with a separate encoder; entries that are not set are those of the backbone.
         tasks: task name to the entries that differ for it.
     """
@@ -79,6 +83,66 @@ def load_scale(name: str) -> Scale:
     return scale
 
 
+def is_scale(name: str) -> bool:
+    """Returns whether a YAML file has an entry that scales have and suites do not; the rest may be invalid.
+
+    Raises:
+        BenchError: the file cannot be read.
+    """
+    if not name.endswith(resources.SUFFIXES):
+        return False
+    content = resources.read("scales", name)
+    return isinstance(content.get("tasks"), dict) or bool(content.keys() & Scale.model_fields.keys() - {"tasks"})
+
+
+def fields_page() -> str:
+    """Returns the page that documents every field of a scale, from the models."""
+    lines = [
+        "# Fields of a scale",
+        "",
+        "A scale is a YAML file with these fields; those that are left out have their default. `tasks` maps the name",
+        "of a task to fields that differ for it. `della-bench show SCALE` prints all fields of a scale. The command",
+        "`python -m bench.scales > docs/scales.md` makes this page.",
+    ]
+    sections: dict[str, type[Spec]] = {
+        name: model
+        for name, field in Scale.model_fields.items()
+        if isinstance(model := field.annotation, type) and issubclass(model, Spec)
+    }
+    for title, section in {"": Scale, **sections}.items():
+        lines += ["", f"## `{title}`" if title else "## Top level", "", "| field | values | default | meaning |"]
+        lines += ["| --- | --- | --- | --- |"]
+        texts = _field_texts(section)
+        for name, entry in section.model_json_schema()["properties"].items():
+            if title or name not in sections:
+                default = "" if entry.get("default") in (None, {}, "") else f"`{json.dumps(entry['default'])}`"
+                lines.append(f"| `{name}` | {_values(entry)} | {default} | {texts.get(name, '')} |")
+    return "\n".join(lines) + "\n"
+
+
+def _values(entry: Mapping[str, Any]) -> str:
+    """Returns the values that a field of a JSON Schema allows, for example ``number > 0``."""
+    if "anyOf" in entry:
+        return " or ".join(_values(option) for option in entry["anyOf"] if option.get("type") != "null")
+    if constants := entry.get("enum") or ([entry["const"]] if "const" in entry else []):
+        return ", ".join(f"`{constant}`" for constant in constants)
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = ", ".join(f"{sign} {entry[key]}" for key, sign in signs.items() if key in entry)
+    names = {"object": "mapping", "boolean": "`true` or `false`", "string": "text"}
+    kind = "folder" if entry.get("format") == "path" else names.get(entry["type"], entry["type"])
+    return f"{kind} {bounds}".rstrip()
+
+
+def _field_texts(model: type) -> dict[str, str]:
+    """Returns name to description of the attributes that the docstrings of a model and its bases list."""
+    texts: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        section = (inspect.getdoc(base) or "").partition("Attributes:\n")[2].partition("\n\n")[0]
+        for match in re.finditer(r"^    (\w+): (.*(?:\n {8}.*)*)", section, flags=re.MULTILINE):
+            texts[match[1]] = " ".join(match[2].replace("``", "`").split())
+    return texts
+
+
 def scale_title(name: str) -> str:
     """Returns the name of a scale in records and folders: a file that is named like a packaged scale keeps its suffix.
 
@@ -95,3 +159,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = _merged(merged[key], value) if both else value
     return merged
+
+
+if __name__ == "__main__":
+    sys.stdout.write(fields_page())

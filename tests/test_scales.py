@@ -10,7 +10,7 @@ import pytest
 
 from bench import resources
 from bench.errors import BenchError
-from bench.scales import Scale, load_scale
+from bench.scales import Scale, fields_page, load_scale
 from bench.specs import EncoderSpec
 
 Write = Callable[[str, Any], str]
@@ -78,3 +78,12 @@ def test_mistakes_in_a_scale_are_named_in_one_line(write_yaml: Write, content: A
         load_scale(write_yaml("mine.yaml", content))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_page_documents_every_field() -> None:
+    """Regenerate with: python -m bench.scales > docs/scales.md."""
+    page = (Path(__file__).parents[1] / "docs" / "scales.md").read_text(encoding="utf-8")
+    assert page == fields_page()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    assert len(rows) > 50
+    assert not [row for row in rows if not row[3].strip(" |")]

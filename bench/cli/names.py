@@ -34,7 +34,7 @@ def list_names(
 
 
 def show(
-    spec: Annotated[str, typer.Argument(help="Label of a system, parts of an objective, a suite, or its YAML file.")],
+    spec: Annotated[str, typer.Argument(help="Label of a system, parts of an objective, suite, scale, or YAML file.")],
     task: Annotated[str | None, typer.Option(help="Task of a system's run [default: ptb].")] = None,
     scale: Annotated[str | None, typer.Option(help="Its scale, by name or as a YAML file [default: smoke].")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Its seed [default: 0].")] = None,
@@ -46,13 +46,17 @@ def show(
     from bench.labels import parse_call, parse_label
     from bench.objectives import OBJECTIVES, resolve_objective
     from bench.resources import SUFFIXES, names
-    from bench.scales import load_scale
+    from bench.scales import is_scale, load_scale
     from bench.suites import load_suite
     from bench.systems import SYSTEMS
 
     systems, suites, objectives = SYSTEMS.names(), names("suites"), OBJECTIVES.names()
+    scales = names("scales")
     run_options = {"--task": task, "--scale": scale, "--seed": seed}
-    if spec in suites or spec.endswith(SUFFIXES):
+    if spec in scales or is_scale(spec):
+        _reject(run_options, "a scale")
+        content = load_scale(spec).model_dump(mode="json")
+    elif spec in suites or spec.endswith(SUFFIXES):
         _reject(run_options, "a suite")
         content = load_suite(spec).model_dump(mode="json")
     elif (name := parse_call(parse_label(spec)[0])[0]) in objectives:
@@ -62,7 +66,7 @@ def show(
             text = f"{part}: {inspect.getdoc(OBJECTIVES.get(part))}"
             typer.echo(textwrap.indent(text, "# ", lambda line: True))
     elif name not in systems:
-        raise unknown_name("system, objective or suite", name, (*systems, *objectives, *suites))
+        raise unknown_name("system, objective, suite or scale", name, (*systems, *objectives, *suites, *scales))
     else:
         task, scale = task or "ptb", scale or "smoke"
         sizes = load_scale(scale).for_task(task)

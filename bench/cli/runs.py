@@ -161,7 +161,7 @@ def evaluate(
     spec = evaluation_spec(
         trained, task, seed, scale, sizes.for_task(task), "files" if data_dir else "grammar", decoding
     )
-    folder = out or Path("runs") / f"{spec.system.label}-{spec.scale}"
+    folder = out or Path("runs") / f"{trained.path.resolve().name}-{spec.scale}"
     check_folder(folder)
     with GridProgress(1) as progress:
         on_phase = progress_of_phases(partial(progress.on_progress, 0), PHASES_OF_SCORING)

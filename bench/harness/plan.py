@@ -150,7 +150,9 @@ def run_spec(
 def evaluation_spec(
     model: ModelFolder, task: str, seed: int, scale_name: str, scale: Scale, source: DataSource, decoding: str = ""
 ) -> RunSpec:
-    """Returns the spec for scoring a trained model with the sizes of a scale; its label is the name of its folder.
+    """Returns the spec for scoring a trained model with the sizes of a scale.
+
+    Its label is that of its run, or the name of its folder if it was imported.
 
     Raises:
         BenchError: an unknown name or option, or a conditional task for an unconditional model or vice versa.
@@ -160,7 +162,7 @@ def evaluation_spec(
     if definition.kind != kind:
         raise BenchError(f"the model in {model.path} is {kind}; task {task!r} is {definition.kind}.")
     return RunSpec(
-        system=spec.system.model_copy(update={"label": model.path.resolve().name}),
+        system=spec.system.model_copy(update={"label": model.path.resolve().name}) if spec.origin else spec.system,
         objective=spec.objective,
         task=_task_spec(definition, scale, source),
         scale=scale_title(scale_name),

@@ -22,6 +22,7 @@ class GridProgress:
     def __init__(self, n_runs: int, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.fractions = [0.0] * n_runs
+        self.without_work: set[int] = set()
         self.ended = 0
         self.start = time.monotonic()
         self.bar = Progress(
@@ -51,6 +52,8 @@ class GridProgress:
 
     def on_end(self, number: int, outcome: Outcome) -> None:
         """Updates the bar and prints a line with the outcome of a run."""
+        if not self.fractions[number]:
+            self.without_work.add(number)  # it was recorded already, or failed at once
         self.fractions[number] = 1.0
         self.ended += 1
         self.bar.update(self.task, completed=self.ended, left=self.time_left())
@@ -59,9 +62,13 @@ class GridProgress:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def time_left(self) -> str:
-        """Returns an estimate of the remaining time, for example ``about 2 min 10 s left``."""
-        done = sum(self.fractions)
-        if done < 0.05:
+        """Returns an estimate of the remaining time, for example ``about 2 min 10 s left``.
+
+        Runs that ended without work, such as those that were recorded before, say nothing about the others.
+        """
+        left = len(self.fractions) - sum(self.fractions)
+        done = sum(self.fractions) - len(self.without_work)
+        if left and done < 0.05:
             return "estimating the time left"
-        seconds = round((time.monotonic() - self.start) * (len(self.fractions) - done) / done)
+        seconds = round((time.monotonic() - self.start) * left / done) if left else 0
         return f"about {seconds // 60} min {seconds % 60} s left" if seconds >= 60 else f"about {seconds} s left"

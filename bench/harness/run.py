@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ from bench.seeds import named_seeds
 from bench.specs import RunSpec
 from bench.storage import file_sha256
 from bench.systems import SYSTEMS
+
+logger = logging.getLogger(__name__)
 
 
 def run(
@@ -65,6 +68,7 @@ def run(
         return recording.write("skipped", reason).record
     prepared, seeds = recording.prepared, named_seeds(spec.seed)
     system = prepared.system(seeds["init"]).to(recording.device)
+    _warn_of_frozen_weights(system, spec)
     stages = build_stages(spec.objective, spec.training.epochs)
     if (reason := unsupported_reason(stages, gradient_flow(system, prepared.texts["train"]))) is not None:
         return recording.write("skipped", reason).record
@@ -241,9 +245,21 @@ class _Recording:
         return self.store.write(record, statistics, generations, curve)
 
 
+def _warn_of_frozen_weights(system: System, spec: RunSpec) -> None:
+    """Warns if weights of random values are never trained."""
+    frozen = sum(parameter.numel() for parameter in system.parameters() if not parameter.requires_grad)
+    if frozen and spec.backbone.source == "scratch":
+        logger.warning(
+            "%s: %d parameters are frozen and, with a backbone from scratch, stay random",
+            spec.title,
+            frozen,
+        )
+
+
 def _model_facts(system: System, weights_sha256: str | None) -> ModelFacts:
     return ModelFacts(
         parameters=sum(parameter.numel() for parameter in system.parameters()),
+        trainable_parameters=sum(parameter.numel() for parameter in system.parameters() if parameter.requires_grad),
         weights_sha256=weights_sha256,
         vocabulary_size=len(system.tokenizer),
         details={"latent_groups": len(system.groups), "latent_dimensions": sum(system.groups)},

@@ -95,13 +95,15 @@ class ModelFacts(RecordPart):
     """The trained network.
 
     Attributes:
-        parameters: number of trained parameters.
+        parameters: number of parameters, frozen ones included.
+        trainable_parameters: number of those that training changes, None in records made without it.
         weights_sha256: digest of the weights that were scored, None if no weights were stored.
         vocabulary_size: number of token ids.
         details: name to value of further facts.
     """
 
     parameters: int
+    trainable_parameters: int | None = None
     weights_sha256: Sha256 | None = None
     vocabulary_size: int | None = None
     details: dict[str, Scalar] = {}

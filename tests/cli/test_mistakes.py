@@ -16,9 +16,9 @@ MINE = ("run", "mine.yaml", "--scale", "micro.yaml")
 NAMES = {
     "suite": (("run", "tabel1"), "unknown suite 'tabel1'. Did you mean 'table1'?"),
     "system": ((*MINE, "--systems", "lm,embd"), "unknown system 'embd'. Did you mean 'embed'?"),
-    "system, objective or suite": (
+    "system, objective, suite or scale": (
         ("show", "table88"),
-        "unknown system, objective or suite 'table88'. Did you mean 'table8'?",
+        "unknown system, objective, suite or scale 'table88'. Did you mean 'table8'?",
     ),
     "task": ((*MINE, "--tasks", "snil"), "unknown task 'snil'. Did you mean 'snli'?"),
     "task of a spec": (("show", "lm", "--task", "ptbb"), "unknown task 'ptbb'. Did you mean 'ptb'?"),
@@ -71,6 +71,10 @@ VALUES = {
     "scale of a suite": (
         ("show", "mine.yaml", "--scale", "small"),
         "--scale: only for the run of a system, not",
+    ),
+    "task of a scale": (
+        ("show", "micro.yaml", "--task", "snli"),
+        "--task: only for the run of a system, not for a scale.",
     ),
     "run of an objective": (
         ("show", "bow", "--task", "snli", "--seed", "0"),

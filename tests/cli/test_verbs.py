@@ -15,7 +15,7 @@ from bench.harness.model_folder import load_model
 from bench.harness.plan import run_spec
 from bench.objectives import OBJECTIVES, resolve_objective
 from bench.records.store import load_runs
-from bench.scales import load_scale
+from bench.scales import Scale, load_scale
 from bench.specs import ObjectiveSpec, RunSpec
 from bench.suites import Suite
 from bench.systems import SYSTEMS
@@ -84,6 +84,13 @@ def test_show_prints_suites_of_the_package_and_of_ones_own(della_bench: DellaBen
         assert suite.name == Path(name).stem
         assert suite.systems
         assert suite.seeds
+
+
+def test_show_prints_scales_of_the_package_and_of_ones_own(della_bench: DellaBench, workplace: Path) -> None:
+    for name in (*resources.names("scales"), "micro.yaml"):
+        shown = Scale.model_validate(yaml.safe_load(printed(della_bench("show", name))))
+        scale = load_scale(name if name in resources.names("scales") else str(workplace / name))
+        assert all(shown.for_task(task) == scale.for_task(task) for task in ("ptb", "quora"))
 
 
 def test_from_a_suite_to_its_table(della_bench: DellaBench, workplace: Path) -> None:

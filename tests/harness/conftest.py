@@ -31,6 +31,7 @@ ODD_SYSTEMS = {
     "oracle": "tests.harness.odd_systems:Oracle",
     "too-good": "tests.harness.odd_systems:TooGood",
     "nan-loss": "tests.harness.odd_systems:NaNLoss",
+    "frozen": "tests.harness.odd_systems:Frozen",
     "nan-score": "tests.harness.odd_systems:NaNScore",
     "raising": "tests.harness.odd_systems:Raising",
     "picky": "tests.harness.odd_systems:Picky",

@@ -52,6 +52,14 @@ class NaNScore(EmbedVAE):
         return super().log_likelihood(batch, path) * (float("nan") if path.n > 1 else 1.0)
 
 
+class Frozen(EmbedVAE):
+    """Never trains its random backbone."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.backbone.requires_grad_(False)
+
+
 class Raising(LanguageModel):
     """Has a bug of its own."""
 

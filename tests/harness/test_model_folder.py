@@ -16,6 +16,7 @@ from bench.harness.model_folder import ModelFolder, import_model
 from bench.harness.plan import evaluation_spec
 from bench.harness.run import run, score_model
 from bench.harness.weights import save_weights
+from bench.records.compare import compare_runs
 from bench.records.store import RecordStore, StoredRun
 from bench.scales import Scale
 from bench.specs import RunSpec
@@ -48,7 +49,11 @@ def test_a_model_has_the_scores_that_its_run_recorded(micro: MakeSpec, tmp_path:
     assert (record.spec["training"], record.training) == (None, {})
     assert RunSpec.model_validate(record.spec).run_id(record.components, record.data.sha256) == record.run_id
     assert [timing.phase for timing in record.timings] == ["data", "score", "generate", "metrics"]
-    assert record.label == model.path.name
+    assert record.label == trained.label
+    compared = compare_runs([stored(tmp_path / "run")], [stored(tmp_path / "again")])
+    assert compared[0].metric == "spec"
+    assert "spec.training (a section and None)" in compared[0].reason
+    assert {comparison.verdict for comparison in compared[1:]} == {"ok"}
     assert record.run_id != trained.run_id
     assert "train" not in record.components
     assert trained.model is not None

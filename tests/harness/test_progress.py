@@ -36,9 +36,11 @@ def test_unattended_it_writes_a_plain_line_per_run(micro: MakeSpec, clock: Clock
     written = io.StringIO()
     with GridProgress(4, Console(file=written, width=40)) as progress:
         clock.now = 60.0
+        progress.on_progress(2, 0.9)
         progress.on_end(2, Outcome(micro("lm"), error="a rather long reason that is wider than the console [0]"))
         clock.now = 120.0
         progress.on_progress(0, 0.5)
+        progress.on_progress(1, 0.5)
         progress.on_end(1, Outcome(micro("embed"), error="no"))
     assert written.getvalue().splitlines() == [
         "[1/4] snli lm seed 0: failed: a rather long reason that is wider than the console [0]; about 3 min 0 s left",
@@ -56,3 +58,17 @@ def test_the_estimate_waits_for_something_to_go_by_and_progress_never_goes_back(
     assert progress.time_left() == "about 30 s left"
     progress.on_progress(0, 0.2)  # an event that came late
     assert progress.time_left() == "about 30 s left"
+
+
+def test_recorded_runs_do_not_count_as_work(micro: MakeSpec, clock: Clock) -> None:
+    progress = GridProgress(4, Console(file=io.StringIO()))
+    clock.now = 1.0
+    for number in (0, 1):
+        progress.on_end(number, Outcome(micro("lm"), error="recorded"))
+    assert progress.time_left() == "estimating the time left"
+    clock.now = 10.0
+    progress.on_progress(2, 0.5)
+    assert progress.time_left() == "about 30 s left"
+    for number in (2, 3):
+        progress.on_end(number, Outcome(micro("lm"), error="x"))
+    assert progress.time_left() == "about 0 s left"

@@ -272,7 +272,9 @@ def test_the_importance_weighted_bound_is_above_the_elbo(trained: Callable[[str]
 
 def test_both_protocols_of_one_run_stand_side_by_side(trained: Callable[[str], StoredRun]) -> None:
     records = [trained(label).record for label in ("lm", "embed", "della")]
-    table = build_table(records, narrow_layout(load_suite("protocols").layout, records))
+    layout = load_suite("protocols").layout
+    assert layout is not None
+    table = build_table(records, narrow_layout(layout.model_copy(update={"others": True}), records))
     shown = {row.label.partition("+")[0]: row.cells for row in table.rows}
     names = [column.metric for _, column in table.columns]
     kl, released_kl = (names.index(name) for name in ("KL", "KL@della-2022"))
@@ -288,3 +290,17 @@ def test_the_bootstrap_seed_moves_intervals_and_no_score(micro: MakeSpec) -> Non
     one, other = (apply_metrics(scored, None, prepared.data, Bootstrap(50, seed)).scores for seed in (1, 2))
     assert [score.value for score in one] == [score.value for score in other]
     assert [score.interval for score in one] != [score.interval for score in other]
+
+
+def test_frozen_weights_are_counted_and_random_ones_are_warned_of(
+    micro: MakeSpec, tmp_path: Path, odd_systems: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    frozen = run(micro("frozen"), tmp_path).model
+    assert "parameters are frozen and, with a backbone from scratch, stay random" in caplog.text
+    caplog.clear()
+    whole = run(micro("embed"), tmp_path).model
+    assert frozen is not None
+    assert whole is not None
+    assert not caplog.text
+    assert frozen.parameters == whole.parameters == whole.trainable_parameters
+    assert 0 < (frozen.trainable_parameters or 0) < frozen.parameters
