@@ -109,7 +109,8 @@ def fields_page() -> str:
         for name, field in Scale.model_fields.items()
         if isinstance(model := field.annotation, type) and issubclass(model, Spec)
     }
-    for title, section in {"": Scale, **sections}.items():
+    tables: dict[str, type[Spec]] = {"": Scale, **sections}
+    for title, section in tables.items():
         lines += ["", f"## `{title}`" if title else "## Top level", "", "| field | values | default | meaning |"]
         lines += ["| --- | --- | --- | --- |"]
         texts = _field_texts(section)
