@@ -18,6 +18,13 @@ def first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
+def reason_of(error: BaseException) -> str:
+    """Returns an error of other code in one line, with its class unless that is one of a failed import."""
+    message = " ".join(str(error).split())
+    known = isinstance(error, ImportError | AttributeError | BenchError) and message
+    return message if known else f"{type(error).__name__}: {message}".removesuffix(": ")
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Returns ``" Did you mean 'x'?"`` for the nearest allowed name; nothing if none, or more than one, is nearest."""
     by_lower_case = {candidate.lower(): candidate for candidate in allowed}

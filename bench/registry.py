@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
-from bench.errors import BenchError, unknown_name
+from bench.errors import BenchError, reason_of, unknown_name
 
 T = TypeVar("T")
 
@@ -70,13 +70,16 @@ class Registry(Generic[T]):
             raise unknown_name(self.kind, name, entries)
         return cast(T, load(self.kind, name, entries[name].value))
 
-    def all(self) -> dict[str, T]:
-        """Imports and returns all components by name, sorted.
-
-        Raises:
-            BenchError: a module cannot be imported.
-        """
-        return {name: cast(T, load(self.kind, name, entry.value)) for name, entry in self.entries().items()}
+    def all(self) -> tuple[dict[str, T], dict[str, str]]:
+        """Imports all components; returns them by name, sorted, and the reasons why others cannot be imported."""
+        components: dict[str, T] = {}
+        reasons: dict[str, str] = {}
+        for name in self.names():
+            try:
+                components[name] = self.get(name)
+            except BenchError as error:
+                reasons[name] = str(error)
+        return components, reasons
 
 
 @cache
@@ -84,15 +87,15 @@ def load(kind: str, name: str, value: str) -> object:
     """Imports and returns the object that ``value`` names as ``module:attribute``.
 
     Raises:
-        BenchError: there is no such module or attribute; the message names ``kind`` and ``name``.
+        BenchError: there is no such module or attribute, or importing it fails; names ``kind`` and ``name``.
     """
     module, _, attribute = value.partition(":")
     try:
         component: object = import_module(module)
         for name_inside in attribute.split("."):
             component = getattr(component, name_inside)
-    except (ImportError, AttributeError) as error:
-        raise BenchError(f"{kind} {name!r} cannot be loaded from {value!r}: {error}") from error
+    except (Exception, SystemExit) as error:  # the module of another package may fail in any way
+        raise BenchError(f"{kind} {name!r} cannot be loaded from {value!r}: {reason_of(error)}") from error
     return component
 
 
@@ -103,7 +106,7 @@ def _summary(value: str) -> str:
         return ""
     try:
         body = ast.parse(source.read_bytes()).body
-    except SyntaxError:  # a broken package must not break the list
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OSError):  # a broken package must not break the list
         return ""
     for node, after in zip(body, [*body, None][1:], strict=True):
         match node, after:

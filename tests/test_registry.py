@@ -99,6 +99,26 @@ def test_one_component_seen_twice_is_no_conflict(install: Install) -> None:
     assert "seen" in SYSTEMS.names()
 
 
+FAILING = {
+    "angry": "raise RuntimeError('no driver,\\nno device')\n",
+    "garbled": "def f(:\n",
+    "library": "import ctypes\nctypes.CDLL('libnothere.so')\n",
+    "exits": "raise SystemExit(3)\n",
+    "quiet": "raise ImportError\n",
+}
+
+
+def test_all_components_but_the_broken(install: Install) -> None:
+    install(
+        "acme_all", {"good": "acme_all.good:Good", "bad": "acme_all.angry:Bad"}, "acme.all", good="Good = 1", **FAILING
+    )
+    components, reasons = Registry[int]("part", {}, "acme.all").all()
+    assert components == {"good": 1}
+    assert reasons == {
+        "bad": "part 'bad' cannot be loaded from 'acme_all.angry:Bad': RuntimeError: no driver, no device"
+    }
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
@@ -107,10 +127,18 @@ def test_one_component_seen_twice_is_no_conflict(install: Install) -> None:
         ("acme_gaps.models:Thing", "module 'acme_gaps.models' has no attribute 'Thing'"),
         ("acme_gaps.needy:Thing", "No module named 'acme_unknown'"),
         ("acme_gaps.models", "has no attribute ''"),
+        ("acme_gaps.angry:Thing", "RuntimeError: no driver, no device"),
+        ("acme_gaps.garbled:Thing", "SyntaxError: invalid syntax (garbled.py, line 1)"),
+        (
+            "acme_gaps.library:Thing",
+            "OSError: libnothere.so: cannot open shared object file: No such file or directory",
+        ),
+        ("acme_gaps.exits:Thing", "SystemExit: 3"),
+        ("acme_gaps.quiet:Thing", "ImportError"),
     ],
 )
 def test_what_cannot_be_loaded_is_one_line_that_says_from_where(install: Install, value: str, reason: str) -> None:
-    install("acme_gaps", {"gap": value}, models="", needy="import acme_unknown\nclass Thing: pass\n")
+    install("acme_gaps", {"gap": value}, models="", needy="import acme_unknown\nclass Thing: pass\n", **FAILING)
     assert SYSTEMS.summaries()["gap"] == ""
     with pytest.raises(BenchError, match=re.escape(f"system 'gap' cannot be loaded from {value!r}: ")) as caught:
         SYSTEMS.get("gap")

@@ -206,7 +206,9 @@ def score(
     generations: Annotated[Path, typer.Argument(help="Generated texts: .txt or .jsonl, also .gz.")],
     references: Annotated[Path | None, typer.Option(help="Texts to compare them with.")] = None,
     train: Annotated[Path | None, typer.Option(help="The training texts.")] = None,
-    metrics: Annotated[str, typer.Option(help="Text metrics, comma-separated; by default all that apply.")] = "",
+    metrics: Annotated[
+        str, typer.Option(help="Text metrics, comma-separated: name[:option=value,...]; by default all that apply.")
+    ] = "",
     pairs: Annotated[
         bool | None, typer.Option(help="Whether line i of the references belongs to line i of the generated texts.")
     ] = None,
@@ -217,14 +219,16 @@ def score(
 ) -> None:
     """Score a file of texts, made by this program or another."""
     from bench.bootstrap import Bootstrap
-    from bench.labels import split_list
+    from bench.labels import split_labels
     from bench.metrics.score_files import score_files
+    from bench.metrics.text import TEXT_METRICS
 
+    names = TEXT_METRICS.names()
     result = score_files(
         generations,
         references,
         train,
-        split_list(metrics) or None,
+        split_labels(metrics, [*names, *map(str.lower, names)]) or None,
         pairs=pairs,
         per_source=per_source,
         tokenizer=tokenizer,

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from bench.bootstrap import Array, Bootstrap
-from bench.errors import BenchError
+from bench.errors import reason_of
 from bench.metric import Metric, PerTextMetric
-from bench.metrics.model import ScoredTexts, model_metrics
+from bench.metrics.model import MODEL_METRICS, ScoredTexts, model_metrics
 from bench.metrics.probe import probe
 from bench.metrics.text import TEXT_METRICS, TextSet
 from bench.records.schema import RecordedScore, Skipped
@@ -52,7 +52,7 @@ class Measurement:
                 statistics = metric.statistics(inputs) if score and keep and isinstance(metric, PerTextMetric) else None
             except Exception as error:  # a metric may come from any package
                 logger.exception("metric %s failed", metric.name)
-                reason, score = " ".join(f"{type(error).__name__}: {error}".split()), None
+                reason, score = reason_of(error), None
             if score is not None and not math.isfinite(score.value):
                 reason = f"the value is {score.value}"
             if score is None or reason is not None:
@@ -76,6 +76,8 @@ def apply_metrics(
     """
     scored = with_truth(scored, data)
     measurement = Measurement()
+    for name, reason in MODEL_METRICS.all()[1].items():
+        measurement.skipped.append(Skipped(metric=name, reason=reason))
     measurement.apply(model_metrics(scored.groups, scored.probe_hits), scored, bootstrap, keep=True)
     apply_text_metrics(measurement, texts, bootstrap)
     return measurement
@@ -132,7 +134,7 @@ def apply_text_metrics(measurement: Measurement, texts: TextSet | None, bootstra
     for name in TEXT_METRICS.names():
         try:
             metric = TEXT_METRICS.get(name)()
-        except BenchError as error:
-            measurement.skipped.append(Skipped(metric=name, reason=str(error)))
+        except Exception as error:  # noqa: BLE001  # as above
+            measurement.skipped.append(Skipped(metric=name, reason=reason_of(error)))
         else:
             measurement.apply([metric], texts, bootstrap, keep=False)

@@ -48,7 +48,7 @@ class SelfBLEU(AmongGenerationsMetric):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_order(self.n)
+        check_order(self.n, self.limit)
 
     @override
     def fields(self, inputs: TextSet) -> Mapping[str, object]:

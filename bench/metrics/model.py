@@ -147,11 +147,13 @@ MODEL_METRICS: Registry[Callable[..., ModelMetric]] = Registry(
 def model_metrics(groups: Sequence[int] = (), factors: Iterable[str] = ()) -> list[ModelMetric]:
     """Returns all metrics of a model in the order of a record: as registered, those of packages last, then variants.
 
+    A metric that cannot be imported is left out.
+
     Args:
         groups: sizes of the latent groups; where there are several, each has its own variants.
         factors: true latent factors of the texts; each has its own variants.
     """
-    registered, factors = MODEL_METRICS.all(), tuple(factors)
+    (registered, _), factors = MODEL_METRICS.all(), tuple(factors)
     metrics = [registered[name]() for name in dict.fromkeys([*MODEL_METRICS.builtin, *registered])]
     numbers = range(1, len(groups) + 1) if len(groups) > 1 else ()
     return [*metrics, *(variant for metric in metrics for variant in metric.variants(numbers, factors))]

@@ -45,14 +45,16 @@ class NGramCounts:
         return np.maximum.reduceat(values, self.starts) if len(self.starts) else values
 
 
-def check_order(n: int) -> None:
-    """Checks an n-gram order that a user chose.
+def check_order(n: int, limit: int | None = None) -> None:
+    """Checks an n-gram order and a number of references that a user chose.
 
     Raises:
-        BenchError: it is below 1.
+        BenchError: the order is below 1, or the number below 2.
     """
     if n < 1:
         raise BenchError(f"n-gram order {n}; allowed: 1 or more")
+    if limit is not None and limit < 2:
+        raise BenchError(f"limit {limit}; allowed: 2 or more, or null")
 
 
 def count_ngrams(tokens: Tokens, max_n: int) -> Iterator[NGramCounts]:

@@ -121,7 +121,7 @@ class TexygenBLEU(PerGenerationMetric):
     limit: int | None = 500
 
     def __post_init__(self) -> None:
-        check_order(self.n)
+        check_order(self.n, self.limit)
 
     @override
     def fields(self, inputs: TextSet) -> Mapping[str, object]:

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from pydantic import create_model
+
 from bench.bootstrap import Bootstrap
-from bench.errors import BenchError
+from bench.errors import BenchError, reason_of
+from bench.labels import configure, parse_call
 from bench.metric import Score
 from bench.metrics.text import TEXT_METRICS, TextMetric, TextSet
 from bench.reading import parse_json, read_lines, text_of
+from bench.specs import Spec
 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz")
 TEXT_FIELDS = ("text", "target")
@@ -54,19 +59,29 @@ def score_files(
         generations: the generated texts.
         references: texts to compare them with.
         train: the training texts.
-        metrics: names in the table of `bench.metrics.text`; None for all that apply to the files.
+        metrics: names in the table of `bench.metrics.text`, each with ``:option=value,...`` or without; None for all
+            that apply to the files.
         pairs: whether line i of the references belongs to line i of the generations; None: yes if a named metric
             needs pairs, or if no metric is named and the files have equally many lines.
         per_source: number of consecutive lines that are generated from the same source; None without sources.
-        tokenizer: for all metrics that have a choice; None for the default of each.
+        tokenizer: for all metrics that have a choice and do not name theirs; None for the default of each.
         encoder: for MAUVE and BERTScore, see `bench.metrics.encoders.find_encoder`.
         bootstrap: resampling for the intervals; None for no intervals.
 
     Raises:
-        BenchError: a file cannot be read or is empty, pairs do not match in number, a metric is unknown, or a metric
-            that was named does not apply.
+        BenchError: a file cannot be read or is empty, pairs do not match in number, a metric or an option is unknown,
+            or a metric that was named does not apply or fails.
     """
-    chosen = _metrics_by_name(metrics, {"tokenizer": tokenizer, "encoder": encoder})
+    shared = {name: value for name, value in (("tokenizer", tokenizer), ("encoder", encoder)) if value is not None}
+    chosen: dict[str, TextMetric] = {}
+    skipped: dict[str, str] = {}
+    for call in TEXT_METRICS.names() if metrics is None else metrics:
+        try:
+            chosen[call] = _metric(call, shared)
+        except BenchError as error:
+            if metrics is not None:
+                raise
+            skipped[call] = str(error)
     texts = read_texts(generations)
     groups = read_references(references) if references else ()
     if pairs is None:
@@ -82,14 +97,20 @@ def score_files(
         train=read_texts(train) if train else (),
         per_source=per_source,
     )
-    scores, skipped = [], {}
+    scores = []
     for name, metric in chosen.items():
         if metrics is None and encoder is None and hasattr(metric, "encoder"):
             skipped[name] = "needs an encoder: name one"
         elif metrics is None and (reason := metric.supports(inputs)):
             skipped[name] = reason
         else:
-            scores.append(metric.score(inputs, bootstrap))
+            try:
+                scores.append(metric.score(inputs, bootstrap))
+            except Exception as error:  # a metric may come from any package
+                reason = reason_of(error)
+                if metrics is not None:
+                    raise BenchError(reason if isinstance(error, BenchError) else f"{name}: {reason}") from error
+                skipped[name] = reason
     return FileScores(tuple(scores), skipped)
 
 
@@ -111,16 +132,29 @@ def read_references(path: Path) -> tuple[tuple[str, ...], ...]:
     return tuple(_references(path, number, entry) for number, entry in _entries(path))
 
 
-def _metrics_by_name(names: Sequence[str] | None, options: Mapping[str, Any]) -> dict[str, TextMetric]:
-    """Returns the metrics by name, each with the options that it has and that are not None."""
-    by_lower_case = {name.lower(): name for name in TEXT_METRICS.names()}
-    chosen = {}
-    for given_name in by_lower_case.values() if names is None else names:
-        name = by_lower_case.get(given_name.lower(), given_name)
-        create = TEXT_METRICS.get(name)
-        has = vars(create()).keys()
-        chosen[name] = create(**{key: value for key, value in options.items() if key in has and value is not None})
-    return chosen
+def _metric(call: str, shared: Mapping[str, object]) -> TextMetric:
+    """Returns the metric of a call ``name[:option=value,...]``, with those of the ``shared`` options that it takes.
+
+    Raises:
+        BenchError: the metric or an option is unknown, a value is out of range, or the metric cannot be loaded.
+    """
+    typed_name, arguments = parse_call(call)
+    name = {name.lower(): name for name in TEXT_METRICS.names()}.get(typed_name.lower(), typed_name)
+    create = TEXT_METRICS.get(name)
+    try:
+        parameters = signature(create, eval_str=bool(arguments)).parameters
+        options = {key: value for key, value in shared.items() if key in parameters}
+        if arguments:
+            fields: dict[str, Any] = {
+                key: (parameter.annotation, parameter.default) for key, parameter in parameters.items()
+            }
+            typed_options = configure(create_model("Options", __base__=Spec, **fields), call, arguments)
+            options |= {key: getattr(typed_options, key) for key in typed_options.model_fields_set}
+        return create(**options)
+    except BenchError:
+        raise
+    except Exception as error:  # a metric may come from any package
+        raise BenchError(f"{name}: {reason_of(error)}") from error
 
 
 def _entries(path: Path) -> Iterator[tuple[int, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +100,70 @@ def test_named_metrics_keep_their_order_and_any_case(write: Write) -> None:
     assert [score.name for score in found.scores] == ["Self-BLEU", "Dist-1", "Length"]
     assert all("tok:whitespace" in score.signature for score in found.scores)
     assert not found.skipped
+
+
+def test_metrics_have_options(write: Write) -> None:
+    generations, references = write("g.txt", "a b c\nb c\n"), write("r.txt", "a b c\nc d\n")
+    calls = ["self-bleu:n=2", "CND:3", "CND", "ROUGE-L:stem=true", "Dist-1:tokens"]
+    found = score_files(generations, references, metrics=calls, tokenizer="whitespace", pairs=True)
+    signatures = [score.signature for score in found.scores]
+    assert signatures[0] == "Self-BLEU|n:2|refs:others-1|smooth:method1|tok:whitespace|v:1"
+    assert ["n:3" in signatures[1], "n:2" in signatures[2]] == [True, True]
+    assert "stem:yes" in signatures[3]
+    assert "tokens" in signatures[4]
+    (own,) = score_files(generations, metrics=["Length:tokenizer=13a"], tokenizer="whitespace").scores
+    assert "tok:13a" in own.signature
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("CND:m=3", "'CND:m=3': unknown key 'm'. Allowed: n, tokenizer."),
+        ("CND:n=.inf", "'CND:n=.inf': n: Input should be a finite number (got inf)."),
+        ("CND:n=0", "n-gram order 0; allowed: 1 or more"),
+        ("BLEU-texygen:limit=0", "limit 0; allowed: 2 or more, or null"),
+        ("Copy rate:n=1", "'Copy rate:n=1': unknown key 'n'. Allowed: (none)."),
+        ("CND:2,3,4", "'CND:2,3,4': takes at most 2 arguments (n, tokenizer)."),
+        ("CND:tokenizer=13", "'CND:tokenizer=13': tokenizer: Input should be a valid string (got 13)."),
+    ],
+)
+def test_wrong_options(write: Write, call: str, message: str) -> None:
+    generations, references = write("g.txt", "a b\nb c\n"), write("r.txt", "a b\nc d\n")
+    assert error_of(generations, references, metrics=[call]) == message
+
+
+def test_a_broken_metric_of_a_package_costs_only_itself(write: Write, install: Callable[..., Path]) -> None:
+    source = """
+        from bench.metrics.surface import EmptyRate
+        class Novel(EmptyRate):
+            def statistics(self, inputs):
+                return 1 / 0
+        class Strict(EmptyRate):
+            def __init__(self):
+                raise OSError
+    """
+    entries = {
+        "Novel": "acme_metric.novel:Novel",
+        "Strict": "acme_metric.novel:Strict",
+        "Lazy": "acme_metric.lazy:Lazy",
+    }
+    modules = {"novel": textwrap.dedent(source), "lazy": "raise RuntimeError('no driver')\n"}
+    install("acme_metric", entries, "della_bench.text_metrics", **modules)
+    generations = write("g.txt", "a b\nb c\n")
+    reasons = {
+        "Novel": "ZeroDivisionError: division by zero",
+        "Strict": "OSError",
+        "Lazy": "text metric 'Lazy' cannot be loaded from 'acme_metric.lazy:Lazy': RuntimeError: no driver",
+    }
+    found = score_files(generations)
+    assert {name: reason for name, reason in found.skipped.items() if name in reasons} == {
+        **reasons,
+        "Strict": "Strict: OSError",
+    }
+    assert "Self-BLEU" in {score.name for score in found.scores}
+    assert error_of(generations, metrics=["Lazy"]) == reasons["Lazy"]
+    assert error_of(generations, metrics=["novel"]) == "novel: ZeroDivisionError: division by zero"
+    assert error_of(generations, metrics=["Strict"]) == "Strict: OSError"
 
 
 def error_of(*arguments: object, **options: object) -> str:
