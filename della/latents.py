@@ -161,8 +161,9 @@ class LatentHierarchy(nn.Module):
         state = z = condition_part.new_zeros(batch, n, self.state_size)
         for group in range(len(self)):
             state = self.next_state(group, state, z)
+            q = None if posterior is None else posterior(group, state)
             p = self._gaussian(self.prior, 0, group, condition_part, state)
-            q = p if posterior is None else posterior(group, state)
+            q = q or p
             z = q.draw(draw_noise(batch, n, self.size, generator, q.mean))
             groups.append((z, q.mean, q.log_prob(z), p.log_prob(z), q.kl_dimensions(p)))
         return path_from_groups(groups)
