@@ -9,21 +9,64 @@ import pytest
 import torch
 from lstm_vae import LstmVAE, LstmVAEConfig
 from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface
 
+from bench.backbones import EncoderOnly
+from bench.backbones.injection import ATTENTION
 from bench.batch import Batch
+from bench.harness.build import build_system
 from bench.harness.plan import run_spec
 from bench.harness.run import run
+from bench.interface import Posterior
+from bench.latents import Gaussian, GaussianPosterior
 from bench.objectives.gradient_flow import GradientFlow
 from bench.scales import Scale
+from bench.specs import BackboneSpec, EncoderSpec, ModelSpec, SystemSpec
 from bench.systems import SYSTEMS
 from bench.testing import SystemConformance
-from bench.tokenizers import Tokenizer
+from bench.tokenizers import EncoderTokens, Tokenizer
 
 WIDTH, EMBEDDING, HIDDEN, LATENT = 10, 6, 8, 3
 
 
 class TestContract(SystemConformance):
     system = LstmVAE
+
+
+class BertLstmVAE(LstmVAE):
+    """BERT reads, an LSTM writes: a separate encoder, and no Transformer stack."""
+
+    encoder_kind = "bert"
+
+    def __init__(
+        self, tokenizer: Tokenizer, width: int, config: LstmVAEConfig, conditional: bool, bert: EncoderOnly
+    ) -> None:
+        super().__init__(tokenizer, width, config, conditional)
+        self.encoder = bert
+        self.parameters_of_q = nn.Linear(bert.width, 2 * config.latent_size)
+
+    def encode(self, batch: Batch) -> Posterior:
+        parameters = self.parameters_of_q(self.encoder.encode(batch).first_token_state)
+        return GaussianPosterior(Gaussian.from_parameters(parameters, mean_transform=self.posterior_mean))
+
+
+class TestContractWithSeparateEncoder(SystemConformance):
+    system = BertLstmVAE
+
+
+def test_a_separate_encoder_needs_no_backbone_built_before(
+    tokenizer: Tokenizer, encoder_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for registered in (AttentionInterface, AttentionMaskInterface):
+        if ATTENTION in registered._global_mapping:
+            monkeypatch.delitem(registered._global_mapping, ATTENTION)
+    encoder = EncoderSpec(layers=1, width=WIDTH, vocabulary_size=len(encoder_tokenizer))
+    own = tokenizer.with_encoder(EncoderTokens(encoder_tokenizer, encoder.positions))
+    spec = ModelSpec(system=SystemSpec(name="bert-lstm", label="bert-lstm"), backbone=BackboneSpec(), encoder=encoder)
+    system = build_system(BertLstmVAE, spec, own).eval()
+    batch = Batch.collate(own.encode(["a cat"]), own.pad, encoder=Batch.collate([[2, 5, 3]], 0))
+    assert system.encode(batch).sample(1, torch.Generator().manual_seed(0)).z[0].isfinite().all()
 
 
 @pytest.fixture
