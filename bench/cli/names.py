@@ -14,7 +14,7 @@ from bench.errors import BenchError, unknown_name
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="systems, tasks, objectives, metrics, suites or scales.")] = "",
+    kind: Annotated[str, typer.Argument(help="systems, tasks, objectives, metrics, suites, scales or checks.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the names of one kind."""
@@ -96,4 +96,11 @@ def _summaries() -> dict[str, Callable[[], Mapping[str, str]]]:
         "metrics": lambda: {**MODEL_METRICS.summaries(), **TEXT_METRICS.summaries()},
         "suites": lambda: {name: read("suites", name).get("title", "") for name in names("suites")},
         "scales": lambda: {name: read("scales", name).get("description", "") for name in names("scales")},
+        "checks": _checks,
     }
+
+
+def _checks() -> Mapping[str, str]:
+    from bench.testing.checks import CHECKS
+
+    return {check.name: check.title for check in CHECKS}

@@ -16,6 +16,7 @@ def check(
     system: Annotated[str, typer.Argument(help="System with its options, or module:Class of one in this folder.")],
     checks: Annotated[str, typer.Option(help="The only checks, comma-separated.")] = "",
     settings: Annotated[str, typer.Option(help="Of unconditional, conditional, encoder-decoder.")] = "",
+    failed: Annotated[bool, typer.Option("--failed", help="Print failures only.")] = False,
 ) -> int:
     """Check that a system keeps its contract, on tiny models; exit 1 if it does not."""
     sys.path.insert(0, "")  # the folder the author works in, which a console script does not search by itself
@@ -23,10 +24,14 @@ def check(
     from bench.testing import check_system, find_system
 
     statuses: Counter[str] = Counter()
+    repeated = 0
     for outcome in check_system(*find_system(system), split_list(checks), split_list(settings)):
-        typer.echo(str(outcome))
+        if not failed or outcome.status == "FAILED":
+            typer.echo(str(outcome))
         statuses[outcome.status] += 1
-    typer.echo(", ".join(f"{count} {status}" for status, count in statuses.items()))
+        repeated += outcome.repeated
+    totals = [f"{count} {status}" for status, count in statuses.items()]
+    typer.echo(", ".join(totals) + (f"; failures of the same cause: {repeated}" if repeated else ""))
     return 0 if statuses["ok"] and not statuses["FAILED"] else 1
 
 

@@ -1,4 +1,4 @@
-"""The conformance suite: checks of everything that the harness expects of a system, in seconds.
+"""The conformance suite: checks of everything that the harness expects of a system, on tiny models.
 
 ``della-bench check SYSTEM`` runs it on the command line, ``SystemConformance`` as tests of a third-party package.
 """

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+SINGLE_PRECISION = 1e-4
+"""Relative differences below this are typical of rounding in single precision."""
+
 
 class ConformanceError(AssertionError):
     """A system breaks a promise of the contract."""
@@ -14,6 +17,12 @@ class ConformanceError(AssertionError):
 
 class Inconclusive(Exception):  # noqa: N818  # not an error
     """A check gives no answer for a system; the message says why."""
+
+
+DOUBLE_PRECISION = (
+    "This check runs in double precision: every parameter is float64, and so is the default dtype. A `.float()` or a"
+    " float32 constant inside the system shows here; use the dtype of the weights instead."
+)
 
 
 def expect(condition: bool, expected: str, seen: str) -> None:
@@ -47,7 +56,11 @@ def expect_close(
         place = torch.unravel_index(excess.argmax(), excess.shape)
         where = "".join(f", {axis} {int(index)}" for axis, index in zip(axes, place, strict=True))
         seen = f"{float(actual[place]):.9g} for {float(expected[place]):.9g}{where}"
-        raise ConformanceError(f"Expected {what}, to {absolute:g}; saw {seen} ({_count(excess > 0, excess)} differ).")
+        message = f"Expected {what}, to {absolute + relative * float(expected[place].abs()):.2g}; saw {seen}"
+        message += f" ({_count(excess > 0, excess)} differ)."
+        small = bool(((actual - expected).abs() <= SINGLE_PRECISION * (1 + expected.abs())).all())
+        single = small and torch.get_default_dtype() == torch.float64
+        raise ConformanceError(f"{message} {DOUBLE_PRECISION}" if single else message)
 
 
 def _count(mask: Tensor, tensor: Tensor) -> str:

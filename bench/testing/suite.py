@@ -6,7 +6,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -26,22 +26,25 @@ Named = TypeVar("Named", Check, Setting)
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of a check, or of a whole setting that the system does not support.
+    """The result of a check, or of a whole setting that is not supported or where the system cannot be built.
 
     Attributes:
         setting: the setting.
-        check: the check; None for a setting that is not supported.
+        check: the check; None for a whole setting.
         status: ``ok``, ``FAILED`` or ``skipped``.
-        message: why it failed or was skipped.
+        message: why it failed or was skipped, or a note.
+        repeated: whether an earlier result failed for the same cause.
     """
 
     setting: Setting
     check: Check | None
     status: Status
     message: str = ""
+    repeated: bool = False
 
     def __str__(self) -> str:
-        name, title = (self.check.name, self.check.title) if self.check else ("every check", "Not supported.")
+        whole = "every check", "Cannot be built." if self.status == "FAILED" else "Not supported."
+        name, title = (self.check.name, self.check.title) if self.check else whole
         line = f"{self.status:<8}{self.setting.name:<16}{name:<28}{title}"
         return f"{line}\n{textwrap.indent(textwrap.fill(self.message, 100), ' ' * 24)}" if self.message else line
 
@@ -71,7 +74,7 @@ def find_system(label: str) -> tuple[type[System], dict[str, Any]]:
 def check_system(
     cls: type[System], options: Mapping[str, Any], checks: Sequence[str] = (), settings: Sequence[str] = ()
 ) -> Iterator[CheckResult]:
-    """Runs the checks; yields each result as soon as it is known.
+    """Runs the checks; yields each result as soon as it is known. A cause of several failures is described once.
 
     Args:
         cls: the system class.
@@ -82,11 +85,29 @@ def check_system(
     Raises:
         BenchError: an unknown check, setting or option.
     """
+    causes: dict[str, CheckResult] = {}
+    for result in _results(cls, options, checks, settings):
+        first = causes.setdefault(result.message, result) if result.status == "FAILED" else result
+        if first is result:
+            yield result
+        else:
+            place = f"{first.setting.name} {first.check.name if first.check else 'every check'}"
+            yield replace(result, message=f"The same cause as in {place}.", repeated=True)
+
+
+def _results(
+    cls: type[System], options: Mapping[str, Any], checks: Sequence[str], settings: Sequence[str]
+) -> Iterator[CheckResult]:
     chosen = _select("check", CHECKS, checks)
     for setting in _select("setting", SETTINGS, settings):
         tested = SystemUnderTest(cls, options, setting)
         if (reason := tested.unsupported()) is not None:
             yield CheckResult(setting, None, "skipped", reason)
+            continue
+        try:
+            tested.system()
+        except Exception as error:  # noqa: BLE001  # third-party code may raise anything
+            yield CheckResult(setting, None, "FAILED", _describe(error, cls))
             continue
         for check in chosen:
             if check.applies(tested):
@@ -103,14 +124,14 @@ def _select(kind: str, options: Sequence[Named], names: Sequence[str]) -> Sequen
 
 def _run(check: Check, tested: SystemUnderTest) -> CheckResult:
     try:
-        check.run(tested)
+        note = check.run(tested)
     except Inconclusive as reason:
         return CheckResult(tested.setting, check, "skipped", str(reason))
     except ConformanceError as error:
         return CheckResult(tested.setting, check, "FAILED", str(error))
     except Exception as error:  # noqa: BLE001  # third-party code may raise anything
         return CheckResult(tested.setting, check, "FAILED", _describe(error, tested.cls))
-    return CheckResult(tested.setting, check, "ok")
+    return CheckResult(tested.setting, check, "ok", note or "")
 
 
 def _describe(error: Exception, cls: type[System]) -> str:
@@ -120,4 +141,5 @@ def _describe(error: Exception, cls: type[System]) -> str:
     own = [frame for frame in frames if frame.filename == file]
     frame = (own or frames)[-1]
     what = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"Raised {what} ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})."
+    raised = f"Raised {what} ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})."
+    return " ".join([raised, *getattr(error, "__notes__", ())])

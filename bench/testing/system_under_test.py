@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 import torch
+from torch import nn
 
 from bench.batch import Batch
 from bench.harness.build import build_system
@@ -28,30 +30,34 @@ from bench.specs import (
     TokenizerSpec,
 )
 from bench.tasks import Example
+from bench.testing.expect import DOUBLE_PRECISION, ConformanceError
 from bench.tokenizers import EncoderTokens, Tokenizer, build_encoder_tokenizer, build_tokenizer
 
 TEXTS = (
-    Example("where is the cat ?", "the cat sat on the mat ."),
-    Example("what does it do", "a dog runs"),
-    Example("the fox and the lazy dog .", "the quick brown fox jumps over the lazy dog"),
-    Example("who", "no"),
+    Example("the cat sat on the mat .", "where is the cat ?"),
+    Example("a dog runs", "what does it do"),
+    Example("far away , behind the hills , a very old fox and two young dogs quarrel", "the fox and the lazy dog ."),
+    Example("no", "who"),
 )
-"""Texts and sources of different lengths; the shortest has one word."""
+"""Texts and sources of different lengths; the shortest has one word, the longest more than 50 tokens."""
+
+LONG, SHORT = 2, 1
+"""Rows of a long and of a short text."""
 
 SCALE = Scale(
-    max_tokens=48,
+    max_tokens=64,
     max_source_tokens=48,
     tokenizer=TokenizerSpec(vocabulary_size=300),
     backbone=BackboneSpec(layers=3, width=16, heads=2, positions=96, dropout=0.1),
 )
 
 DECODINGS: Mapping[str, DecodingSpec] = {
-    "sampling": DecodingSpec(max_tokens=6),
-    "top-k": DecodingSpec(max_tokens=6, top_k=5, temperature=0.7),
-    "top-p": DecodingSpec(max_tokens=6, top_p=0.8),
-    "greedy": DecodingSpec(max_tokens=6, strategy="greedy"),
-    "beam": DecodingSpec(max_tokens=6, strategy="beam", beams=3),
-    "penalty": DecodingSpec(max_tokens=6, min_tokens=4, repetition_penalty=1.2),
+    "sampling": DecodingSpec(max_tokens=16),
+    "top-k": DecodingSpec(max_tokens=16, top_k=5, temperature=0.7),
+    "top-p": DecodingSpec(max_tokens=16, top_p=0.8),
+    "greedy": DecodingSpec(max_tokens=16, strategy="greedy"),
+    "beam": DecodingSpec(max_tokens=16, strategy="beam", beams=3),
+    "penalty": DecodingSpec(max_tokens=16, min_tokens=4, repetition_penalty=1.2),
 }
 
 
@@ -91,11 +97,13 @@ class SystemUnderTest:
         cls: the system class.
         options: options that differ from the defaults.
         setting: the setting.
+        dropout: whether there is dropout in training mode.
     """
 
     cls: type[System]
     options: Mapping[str, Any] = field(default_factory=dict)
     setting: Setting = SETTINGS[0]
+    dropout: bool = True
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -129,14 +137,21 @@ class SystemUnderTest:
             BenchError: unknown or invalid options.
         """
         config = parse_as(self.cls.Config, self.options, self.cls.__name__)
+        changes: dict[str, Any] = {"kind": self.setting.kind}
+        encoder = SCALE.encoder_for(self.cls.encoder_kind)
+        if not self.dropout:
+            probabilities = {name for name, value in config if "dropout" in name and isinstance(value, float)}
+            config = config.model_copy(update=dict.fromkeys(probabilities, 0.0))
+            changes["dropout"] = 0.0
+            encoder = encoder and encoder.model_copy(update={"dropout": 0.0})
         return RunSpec(
             system=SystemSpec(name=self.cls.__name__, options=config.model_dump(mode="json"), label=self.cls.__name__),
             objective=resolve_objective(self.cls.default_objective.split("+")),
             task=TaskSpec(name=self.setting.task, conditional=self.setting.conditional),
             scale="conformance",
             tokenizer=SCALE.tokenizer,
-            backbone=SCALE.backbone.model_copy(update={"kind": self.setting.kind}),
-            encoder=SCALE.encoder_for(self.cls.encoder_kind),
+            backbone=SCALE.backbone.model_copy(update=changes),
+            encoder=encoder,
             decoding=decoding or DecodingSpec(),
         )
 
@@ -161,17 +176,41 @@ class SystemUnderTest:
         return system
 
     @contextmanager
+    def trained_without_dropout(self) -> Iterator[System]:
+        """Yields the system in float64 and in training mode, but without dropout.
+
+        Dropout is switched off in the backbone, in options of the system whose name contains "dropout", and in torch's
+        modules. Batch norm stays in evaluation mode, since in training mode it is another function.
+        """
+        with replace(self, dropout=False).in_precision(torch.float64) as system:
+            for module in system.train().modules():
+                if isinstance(module, nn.modules.dropout._DropoutNd):
+                    module.p = 0.0
+                elif isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
+                    module.dropout = 0.0
+                elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+            system.mean_norms.eval()
+            yield system
+
+    @contextmanager
     def in_precision(self, dtype: torch.dtype) -> Iterator[System]:
         """Yields the system in a precision; in float64, two orders of summation agree to about 1e-12."""
         before = torch.get_default_dtype()
         torch.set_default_dtype(dtype)
         try:
             yield self.system().to(dtype)
+        except ConformanceError:
+            raise
+        except Exception as error:
+            if dtype == torch.float64 and re.search("dtype|scalar type|same type", str(error)):
+                error.add_note(DOUBLE_PRECISION)
+            raise
         finally:
             torch.set_default_dtype(before)
 
 
-TRAINING_TEXTS = [side for example in TEXTS for side in (example.target, example.source or "")] * 3
+TRAINING_TEXTS = [side for example in TEXTS for side in (example.target[:24], example.source or "")] * 3
 
 
 @cache

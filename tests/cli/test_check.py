@@ -54,6 +54,33 @@ def test_a_broken_system_of_this_folder_fails(della_bench: DellaBench, workplace
     assert total == "1 FAILED, 1 ok, 2 skipped"
 
 
+def test_failures_only(della_bench: DellaBench, workplace: Path) -> None:
+    (workplace / "mine.py").write_text(MINE)
+    done = della_bench("check", "mine:Mine", "--checks", "first-token,shapes", "--failed")
+    assert done.code == 1
+    first, *_, total = done.out.splitlines()
+    assert first.startswith("FAILED  unconditional   first-token")
+    assert not {"ok", "skipped"} & {line.split()[0] for line in done.out.splitlines()}
+    assert total == "1 FAILED, 1 ok, 2 skipped"
+
+
+def test_a_system_that_cannot_be_built_is_described_once(della_bench: DellaBench, workplace: Path) -> None:
+    constructor = "    def __init__(self, *arguments):\n        raise ValueError('no such layer')\n\n    @classmethod\n"
+    (workplace / "mine.py").write_text(
+        MINE.replace("    @classmethod\n", constructor).replace('"has no use', 'None and "')
+    )
+    done = della_bench("check", "mine:Mine")
+    assert done.code == 1
+    assert done.out.count("ValueError: no such layer") == 1
+    assert done.out.splitlines()[-1] == "3 FAILED; failures of the same cause: 2"
+
+
+def test_checks_are_listed(della_bench: DellaBench) -> None:
+    lines = della_bench("list", "checks").out.splitlines()
+    assert [line.split()[0] for line in lines] == [check.name for check in CHECKS]
+    assert lines[0].endswith(CHECKS[0].title)
+
+
 def test_a_check_of_nothing_is_no_success(della_bench: DellaBench, workplace: Path) -> None:
     (workplace / "mine.py").write_text(MINE)
     done = della_bench("check", "mine:Mine", "--settings", "conditional")

@@ -61,7 +61,7 @@ VALUES = {
     ),
     "nothing to list": (
         ("list",),
-        "nothing to list: name one of systems, tasks, objectives, metrics, suites, scales.",
+        "nothing to list: name one of systems, tasks, objectives, metrics, suites, scales, checks.",
     ),
     "nothing beside a plus": ((*MINE, "--systems", "embed++bow"), "'embed++bow': an empty name; write system, "),
     "nothing behind the last plus": (("show", "bow+"), "'bow+': an empty name; write system, "),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.transformer_vae import EmbedVAE, TransformerVAEConfig
-from bench.backbones import Backbone, Injection
+from bench.backbones import Backbone, Injection, decode_stepwise, text_log_likelihood
 from bench.batch import Batch, Generators, Seeds
 from bench.interface import LatentPath, Posterior
 from bench.latents import Gaussian, GaussianPosterior, sample_gaussian_prior
@@ -292,3 +292,269 @@ class Raising(Sound):
 
     def encode(self, batch: Batch) -> Posterior:
         raise RuntimeError("shapes (3, 4)\nand (5, 6) do not fit")
+
+
+# Decoding that disagrees with the likelihood after the first token.
+
+
+class OwnDecoding(Sound):
+    """Decodes with its own loop, correctly; what follows breaks ``next_logits``."""
+
+    @classmethod
+    def supports(cls, spec: RunSpec) -> str | None:
+        return super().supports(spec) or ("no beam search" if spec.decoding.strategy == "beam" else None)
+
+    def next_logits(self, ids: Tensor, injection: Injection) -> Tensor:
+        """Returns the logits after token ids (N x T)."""
+        return self.read(ids, torch.arange(ids.shape[1]), injection)
+
+    def read(self, ids: Tensor, positions: Tensor, injection: Injection) -> Tensor:
+        model = self.backbone.model
+        return model(input_ids=ids, position_ids=positions[None], decoder_injection=injection).logits[:, -1]
+
+    def generate(
+        self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
+    ) -> list[list[int]]:
+        injection, rows = self.inject(path), path.n * len(path.log_q)
+        ids = torch.empty(rows, 0, dtype=torch.long)
+
+        def step(newest: Tensor) -> Tensor:
+            nonlocal ids
+            ids = torch.cat([ids, newest[:, None]], dim=1)
+            return self.next_logits(ids, injection)
+
+        return decode_stepwise(step, rows, self.tokenizer, decoding, seed, ids.device)
+
+
+class PositionZero(OwnDecoding):
+    """In decoding every token has position 0."""
+
+    def next_logits(self, ids: Tensor, injection: Injection) -> Tensor:
+        return self.read(ids, torch.zeros(ids.shape[1], dtype=torch.long), injection)
+
+
+class NewestTokenOnly(OwnDecoding):
+    """In decoding all but the newest token are forgotten."""
+
+    def next_logits(self, ids: Tensor, injection: Injection) -> Tensor:
+        return self.read(ids[:, -1:], torch.tensor([ids.shape[1] - 1]), injection)
+
+
+class LostCache(OwnDecoding):
+    """In decoding the ninth token is lost after it was read."""
+
+    def next_logits(self, ids: Tensor, injection: Injection) -> Tensor:
+        places = torch.tensor([place for place in range(ids.shape[1]) if place != 8 or ids.shape[1] == 9])
+        return self.read(ids[:, places], places, injection)
+
+
+class StateBefore(Sound):
+    """The likelihood of a token is computed from the state two tokens back; decoding is right."""
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        states, starts = self.backbone.decode(batch, self.inject(path), path.n)
+        states = torch.cat([states[:, :1], states[:, :-1]], dim=1)
+        size = self.backbone.vocabulary_size
+        return text_log_likelihood(batch, states, self.backbone.next_token_logits, size, path.n, starts)
+
+
+class OffByOne(OwnDecoding, StateBefore):
+    """Loss, scoring and decoding agree: all of them predict a token from the state two tokens back."""
+
+    def next_logits(self, ids: Tensor, injection: Injection) -> Tensor:
+        return super().next_logits(ids[:, : max(1, ids.shape[1] - 1)], injection)
+
+
+def changed_decoding(**update: object) -> type[Sound]:
+    """Returns a system that ignores an option of decoding."""
+
+    class Ignoring(Sound):
+        def generate(
+            self, path: LatentPath, condition: Batch | None, decoding: DecodingSpec, seed: Seeds
+        ) -> list[list[int]]:
+            return super().generate(path, condition, decoding.model_copy(update=update), seed)
+
+    return Ignoring
+
+
+NoTopP = changed_decoding(top_p=1.0)
+NoPenalty = changed_decoding(repetition_penalty=1.0)
+NoMinimum = changed_decoding(min_tokens=0)
+
+
+# Tokens that are not scored.
+
+
+class ChosenTokens(Sound):
+    """Scores the predicted tokens that ``scored`` chooses."""
+
+    def scored(self, length: Tensor, position: Tensor) -> Tensor:
+        """Takes for each predicted token the number of predicted tokens of its text, and its place among them."""
+        raise NotImplementedError
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        width = batch.inputs.shape[1]
+        text, position = batch.predicted // width, batch.predicted % width
+        chosen = self.scored(batch.mask.sum(1)[text] - 1, position)
+        return super().log_likelihood(replace(batch, predicted=batch.predicted[chosen]), path)
+
+
+class NoLongEnds(ChosenTokens):
+    """EOS is not scored in texts of more than 8 tokens."""
+
+    def scored(self, length: Tensor, position: Tensor) -> Tensor:
+        return (length <= 8) | (position < length - 1)
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        ends = batch.ids.gather(1, batch.mask.sum(1, keepdim=True) - 1) == self.tokenizer.eos
+        without, right = super().log_likelihood(batch, path), Sound.log_likelihood(self, batch, path)
+        return torch.where(ends, without, right)
+
+
+class FirstThirty(ChosenTokens):
+    """Only the first 30 tokens are scored."""
+
+    def scored(self, length: Tensor, position: Tensor) -> Tensor:
+        return position < 30
+
+
+# Mistakes in training mode only.
+
+
+class KLAveragedInTraining(Sound):
+    """In training mode the KL is averaged over dimensions."""
+
+    def encode(self, batch: Batch) -> Posterior:
+        size = self.config.latent_size if self.training else 1
+        return Changed(super().encode(batch), lambda path: replace(path, kl=path.kl / size))
+
+
+class EndsTwiceInTraining(Sound):
+    """In training mode EOS is weighted twice."""
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        right = super().log_likelihood(batch, path)
+        if not self.training:
+            return right
+        width = batch.inputs.shape[1]
+        last = torch.arange(len(batch)) * width + batch.mask.sum(1) - 2
+        return right + super().log_likelihood(replace(batch, predicted=last), path)
+
+
+class OtherWithGradients(Sound):
+    """Where gradients are computed, z is scaled."""
+
+    def inject(self, path: LatentPath) -> Injection:
+        return super().inject(path.mapped(lambda term: 0.9 * term) if torch.is_grad_enabled() else path)
+
+
+class Stateful(Sound):
+    """The MLPs' inputs are scaled by an attribute, which differs between encoder and decoder pass."""
+
+    def __init__(self, backbone: Backbone, config: TransformerVAEConfig, conditional: bool = False) -> None:
+        super().__init__(backbone, config, conditional)
+        self.scale = 1.0
+        for block in backbone.blocks():
+            block.mlp.register_forward_pre_hook(lambda mlp, arguments: (self.scale * arguments[0],))
+
+    def encode(self, batch: Batch) -> Posterior:
+        self.scale = 1.0
+        return super().encode(batch)
+
+    def inject(self, path: LatentPath) -> Injection:
+        self.scale = 0.5
+        return super().inject(path)
+
+
+# Latents that do not learn.
+
+
+class DetachedFromLikelihood(Sound):
+    """Only the KL trains the encoder."""
+
+    def inject(self, path: LatentPath) -> Injection:
+        return super().inject(path.detach())
+
+
+class DetachedSample(Sound):
+    """The sample is detached from the encoder."""
+
+    def encode(self, batch: Batch) -> Posterior:
+        return Changed(super().encode(batch), lambda path: replace(path, z=tuple(z.detach() for z in path.z)))
+
+
+class DetachedMean(Sound):
+    """The mean is detached from the sample, the variance is not."""
+
+    def encode(self, batch: Batch) -> Posterior:
+        return Changed(
+            super().encode(batch), lambda path: replace(path, z=(path.z[0] - path.mean[0] + path.mean[0].detach(),))
+        )
+
+
+class FrozenLatents(Sound):
+    """Posterior and projection are frozen."""
+
+    def __init__(self, backbone: Backbone, config: TransformerVAEConfig, conditional: bool = False) -> None:
+        super().__init__(backbone, config, conditional)
+        self.posterior.requires_grad_(False)
+        self.projection.requires_grad_(False)
+
+
+class Adapter(Sound):
+    """Keeps the contract: the backbone is frozen, the latents are trained."""
+
+    def __init__(self, backbone: Backbone, config: TransformerVAEConfig, conditional: bool = False) -> None:
+        super().__init__(backbone, config, conditional)
+        self.backbone.requires_grad_(False)
+
+
+# Priors whose density is not the one they are sampled from.
+
+
+def other_prior(log_variance: float) -> type[Sound]:
+    """Returns a system whose KL and log p are those of N(0, e^log_variance), samples of the prior those of N(0, 1)."""
+
+    class OtherPrior(Sound):
+        def encode(self, batch: Batch) -> Posterior:
+            right = super().encode(batch)
+            assert isinstance(right, GaussianPosterior)
+            other = torch.full_like(right.q.mean, log_variance)
+            return GaussianPosterior(right.q, Gaussian(torch.zeros_like(other), other))
+
+    return OtherPrior
+
+
+WidePrior, WiderPrior, NarrowPrior = (other_prior(log_variance) for log_variance in (0.1, 1.5, -1.5))
+
+
+class WideSamples(Sound):
+    """Samples of the prior are wider than their density, log p."""
+
+    def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
+        path = super().sample_prior(n, condition, generator)
+        return replace(path, z=(1.05 * path.z[0],))
+
+
+# Causes of many failures.
+
+
+class RaisingConstructor(Sound):
+    """Cannot be built."""
+
+    def __init__(self, backbone: Backbone, config: TransformerVAEConfig, conditional: bool = False) -> None:
+        raise ValueError("a mistake\nin the constructor")
+
+
+class SinglePrecisionInside(Sound):
+    """Converts z to single precision, which the projection refuses."""
+
+    def inject(self, path: LatentPath) -> Injection:
+        return Injection(embedding=self.projection(path.z[0].flatten(0, 1).float()))
+
+
+class RoundedInside(Sound):
+    """Rounds z to single precision."""
+
+    def inject(self, path: LatentPath) -> Injection:
+        return super().inject(replace(path, z=(path.z[0].float().to(path.z[0].dtype),)))

@@ -25,7 +25,10 @@ class TestSound(SystemConformance):
 
 
 MISTAKES = {
-    broken.FutureLeak: ({"no-peeking", "sampling-is-fair"}, "no token may depend on later tokens"),
+    broken.FutureLeak: (
+        {"no-peeking", "greedy-is-likeliest", "sampling-is-fair"},
+        "no token may depend on later tokens",
+    ),
     broken.UnmaskedPadding: (
         {"alone-as-in-a-batch", "padding-is-not-read", "scored-in-any-portion"},
         "padding must be masked",
@@ -35,7 +38,7 @@ MISTAKES = {
         "summed over the dimensions of the group, never averaged",
     ),
     broken.WrongSign: (
-        {"first-token", "no-peeking", "greedy-is-likeliest", "sampling-is-fair"},
+        {"first-token", "no-peeking", "every-token-counts", "greedy-is-likeliest", "sampling-is-fair"},
         "not the loss, their negative",
     ),
     broken.IgnoredSeed: (
@@ -58,6 +61,41 @@ def test_a_mistake_fails_the_checks_that_are_about_it(cls: type[broken.Sound]) -
     assert re.match(r"Expected .*; saw .*\. .*\.$", first)
 
 
+SILENT_MISTAKES = {
+    broken.PositionZero: {"greedy-is-likeliest", "sampling-is-fair"},
+    broken.NewestTokenOnly: {"greedy-is-likeliest", "sampling-is-fair"},
+    broken.LostCache: {"greedy-is-likeliest"},
+    broken.StateBefore: {"newest-token-is-read", "greedy-is-likeliest", "sampling-is-fair"},
+    broken.OffByOne: {"newest-token-is-read"},
+    broken.NoTopP: {"sampling-is-fair"},
+    broken.NoPenalty: {"decoding-options"},
+    broken.NoMinimum: {"decoding-options"},
+    broken.NoLongEnds: {"no-peeking", "every-token-counts", "newest-token-is-read", "greedy-is-likeliest"},
+    broken.FirstThirty: {"no-peeking", "every-token-counts", "newest-token-is-read"},
+    broken.KLAveragedInTraining: {"same-in-training"},
+    broken.EndsTwiceInTraining: {"same-in-training"},
+    broken.OtherWithGradients: {"derivatives", "same-in-training"},
+    broken.Stateful: {"activation-checkpointing"},
+    broken.DetachedFromLikelihood: {"latents-learn", "derivatives"},
+    broken.DetachedSample: {"latents-learn", "derivatives"},
+    broken.DetachedMean: {"derivatives"},
+    broken.FrozenLatents: {"latents-learn"},
+    broken.WidePrior: {"prior-moments"},
+    broken.WiderPrior: {"prior-moments"},
+    broken.NarrowPrior: {"prior-moments"},
+    broken.WideSamples: {"prior-moments"},
+    broken.OwnDecoding: set(),
+    broken.Adapter: set(),
+}
+
+
+@pytest.mark.parametrize("cls", SILENT_MISTAKES, ids=lambda cls: cls.__name__)
+def test_a_silent_mistake_fails_the_checks_that_are_about_it(cls: type[broken.Sound]) -> None:
+    results = list(check_system(cls, {"latent_size": 4}, settings=["unconditional"]))
+    assert {result.check.name for result in results if result.status == "FAILED"} == SILENT_MISTAKES[cls]
+    assert "skipped" not in {result.status for result in results}
+
+
 CAN_FAIL = {
     "declarations": broken.NoVersion,
     "shapes": broken.SummedSamples,
@@ -68,12 +106,15 @@ CAN_FAIL = {
     "own-density": broken.OtherDensity,
     "shared-samples": broken.OwnSamplesOnly,
     "prior-of-itself": broken.PriorWithoutDensity,
+    "prior-moments": broken.WidePrior,
     "one-probability": broken.TwoPriors,
     "one-encoder-pass": broken.EncodingTwice,
     "seeded-samples": broken.GlobalNoise,
     "latents-matter": broken.UnusedLatents,
     "first-token": broken.Unnormalised,
     "no-peeking": broken.FutureLeak,
+    "every-token-counts": broken.FirstThirty,
+    "newest-token-is-read": broken.OffByOne,
     "source-matters": broken.BlindToSources,
     "rising-bound": broken.AveragedKL,
     "alone-as-in-a-batch": broken.UnmaskedPadding,
@@ -85,7 +126,12 @@ CAN_FAIL = {
     "seeded-texts": broken.IgnoredSeed,
     "greedy-is-likeliest": broken.BlindDecoding,
     "sampling-is-fair": broken.NoTemperature,
+    "decoding-options": broken.NoPenalty,
     "gradients": broken.UnusedWeights,
+    "latents-learn": broken.FrozenLatents,
+    "derivatives": broken.DetachedMean,
+    "same-in-training": broken.KLAveragedInTraining,
+    "activation-checkpointing": broken.Stateful,
     "learns": broken.Unlearning,
     "saved-weights": broken.UnsavedScale,
 }
@@ -127,6 +173,34 @@ def test_an_exception_is_told_with_its_place_in_the_systems_own_file() -> None:
         "Raised RuntimeError: shapes (3, 4) and (5, 6) do not fit (broken_systems.py, line "
     )
     assert outcome.message.endswith(", in encode).")
+
+
+def test_frozen_parameters_are_named() -> None:
+    assert outcome_of(broken.FrozenLatents, "gradients").message == (
+        "Frozen parameters, which training leaves unchanged: posterior.bias, posterior.weight, projection.weight."
+    )
+    message = outcome_of(broken.FrozenLatents, "latents-learn").message
+    assert "saw posterior.bias, posterior.weight, all frozen." in message
+
+
+def test_a_system_that_cannot_be_built_fails_once() -> None:
+    (result,) = check_system(broken.RaisingConstructor, {}, settings=["unconditional"])
+    assert (result.status, result.check) == ("FAILED", None)
+    assert result.message.startswith("Raised ValueError: a mistake in the constructor (broken_systems.py, line ")
+    assert "every check                 Cannot be built." in str(result)
+
+
+def test_a_cause_is_described_once() -> None:
+    results = list(check_system(broken.SinglePrecisionInside, {}, ["shapes", "first-token", "no-peeking"]))
+    ok, first, again, *_ = results
+    assert [result.status for result in (ok, first, again)] == ["ok", "FAILED", "FAILED"]
+    assert "This check runs in double precision" in first.message
+    assert (again.message, again.repeated) == ("The same cause as in unconditional first-token.", True)
+
+
+def test_rounding_to_single_precision_is_named() -> None:
+    message = outcome_of(broken.RoundedInside, "alone-as-in-a-batch").message
+    assert "This check runs in double precision" in message
 
 
 def test_what_cannot_be_told_is_skipped() -> None:

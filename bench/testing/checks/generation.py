@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+import math
+from collections import Counter, defaultdict
 
+import torch
+from torch import Tensor
+
+from bench.batch import Batch
+from bench.interface import LatentPath, System
 from bench.specs import DecodingSpec
 from bench.testing.check import check
 from bench.testing.checks.likelihood import next_token_log_p
@@ -13,6 +19,9 @@ from bench.testing.system_under_test import SystemUnderTest
 
 MANY = 2000
 """Enough one-token texts that EOS, one of 300 tokens of similar probability, is drawn several times."""
+
+PLACES = (0, 1, 2, 3, 5, 8, 9, 10, 13, 17, 21, 29, 31, 40, 47)
+"""Positions at which greedy texts are compared with the likelihood."""
 
 
 @check(
@@ -61,35 +70,57 @@ def seeded_texts(tested: SystemUnderTest) -> None:
 @torch.no_grad()
 def greedy_is_likeliest(tested: SystemUnderTest) -> None:
     """Greedy decoding takes the most probable token at every step."""
-    decoding = DecodingSpec(strategy="greedy", max_tokens=4)
-    if (reason := tested.cls.supports(tested.spec(decoding))) is not None:
-        raise Inconclusive(reason)
+    decoding = DecodingSpec(strategy="greedy", max_tokens=48)
+    _require(tested, decoding)
+    n, tokenizer, rows = 32, tested.tokenizer, tested.rows[:2]
     with tested.in_precision(torch.float64) as system:
-        rows = tested.rows[:2]
         batch = tested.batch(rows)
-        path = system.encode(batch).sample(1, generators(rows))
+        path = system.encode(batch).sample(n, generators(rows))
         decoded = system.generate(path, batch.condition, decoding, 0)
         for row in rows:
-            text = decoded[row]
-            for place in range(decoding.max_tokens):
-                prefix = [tested.tokenizer.bos, *text[:place]]
-                likeliest = int(next_token_log_p(system, tested, samples_of_text(path, row), prefix, row).argmax())
-                if likeliest in (tested.tokenizer.pad, tested.tokenizer.bos):
+            # A decoder that repeats one token hides mistakes of its memory and of its positions.
+            number = max(range(n), key=lambda number: len(set(decoded[n * row + number])))
+            text, sample = decoded[n * row + number], samples_of_text(path, row).narrow(number, number + 1)
+            for place in PLACES:
+                if place > len(text):
+                    break
+                prefix = [tokenizer.bos, *text[:place]]
+                likeliest = int(next_token_log_p(system, tested, sample, prefix, row).argmax())
+                if likeliest in (tokenizer.pad, tokenizer.bos):
                     break  # the text omits such a token, so its continuation is unknown
-                expected = None if likeliest == tested.tokenizer.eos else likeliest
+                expected = None if likeliest == tokenizer.eos else likeliest
                 actual = text[place] if place < len(text) else None
                 expect(
                     actual == expected,
                     f"token {expected} at position {place} of text {row} (None: end)",
                     f"{actual}",
                 )
-                if expected is None:
-                    break
+
+
+@check(
+    "Check that `generate` bans EOS before `min_tokens` tokens, and applies `repetition_penalty` to the scores of"
+    " tokens that the text contains, as `bench.backbones.decode_stepwise` does."
+)
+@torch.no_grad()
+def decoding_options(tested: SystemUnderTest) -> None:
+    """No text is shorter than min_tokens, and a high repetition penalty prevents repetitions."""
+    system, batch, n = tested.system(), tested.batch(tested.rows[:1]), 400
+    path = system.encode(batch).sample(n, generator())
+    shortest = DecodingSpec(min_tokens=24, max_tokens=24, temperature=100.0)
+    if tested.cls.supports(tested.spec(shortest)) is None:
+        least = min(map(len, system.generate(path, batch.condition, shortest, 0)))
+        # A text omits BOS and PAD, each of which is sampled once in 300 tokens.
+        expect(least >= 16, "at least 16 tokens in texts of 24 tokens, BOS and PAD not counted", f"a text of {least}")
+    penalty = DecodingSpec(strategy="greedy", repetition_penalty=1e3, max_tokens=12)
+    if tested.cls.supports(tested.spec(penalty)) is None:
+        decoded = system.generate(path.narrow(0, 32), batch.condition, penalty, 0)
+        repeated = [text for text in decoded if len(set(text)) < len(text)]
+        expect(not repeated, "no token twice in 12, with a repetition penalty of 1,000", f"{[*repeated, []][0]}")
 
 
 @check(
     "Check what `generate` samples from: the logits of `log_likelihood`, divided by the temperature, then cut to the"
-    " top k, then one draw for each text, as `bench.backbones` does."
+    " top k, then to the top p, then one draw for each text, as `bench.backbones` does."
 )
 @torch.no_grad()
 def sampling_is_fair(tested: SystemUnderTest) -> None:
@@ -101,18 +132,59 @@ def sampling_is_fair(tested: SystemUnderTest) -> None:
     system, batch = tested.system(), tested.batch(tested.rows[:1])
     path = system.encode(batch).sample(1, generator())
     log_p = next_token_log_p(system, tested, path, [tokenizer.bos], row=0)
-    for decoding in (DecodingSpec(max_tokens=1), DecodingSpec(max_tokens=1, temperature=0.3, top_k=20)):
-        scores = log_p / decoding.temperature
-        if decoding.top_k:
-            scores = scores.masked_fill(scores < scores.topk(decoding.top_k).values[-1], float("-inf"))
-        counts = MANY * scores.softmax(0)
+    decodings = {"": {}, "temperature 0.3, top-k 20": {"temperature": 0.3, "top_k": 20}, "top-p 0.5": {"top_p": 0.5}}
+    for name, options in decodings.items():
+        decoding = DecodingSpec(max_tokens=1, **options)
+        counts = MANY * _probabilities(log_p, decoding)
         decoded = system.generate(repeat_sample(path, MANY), batch.condition, decoding, 0)
         actual = torch.bincount(torch.tensor([token for text in decoded for token in text]), minlength=len(counts))
         counts[[tokenizer.pad, tokenizer.bos, tokenizer.eos]] = 0.0  # these give empty texts
         excess = (actual - counts).abs() - 6 * (counts * (1 - counts / MANY)).sqrt() - 6
         token = int(excess.argmax())
-        seen = f"{int(actual[token])} (temperature {decoding.temperature}, top-k {decoding.top_k or 'off'})"
+        seen = f"{int(actual[token])} ({name or 'temperature 1'})"
         expect(bool(excess[token] <= 0), f"token {token} about {float(counts[token]):.4g} times in {MANY}", seen)
+    _expect_fair_texts(system, tested, path, batch.condition)
+
+
+def _expect_fair_texts(system: System, tested: SystemUnderTest, path: LatentPath, condition: Batch | None) -> None:
+    """Expects each of the texts of three tokens, each from the likeliest four, as often as it is probable."""
+    tokenizer, decoding = tested.tokenizer, DecodingSpec(max_tokens=3, temperature=0.7, top_k=4)
+    special = {tokenizer.pad, tokenizer.bos, tokenizer.eos}
+    expected: defaultdict[tuple[int, ...], float] = defaultdict(float)
+    begun: dict[tuple[int, ...], float] = {(tokenizer.bos,): MANY}
+    for length in range(1, 4):
+        longer: dict[tuple[int, ...], float] = {}
+        for prefix, count in begun.items():
+            probabilities = _probabilities(next_token_log_p(system, tested, path, prefix, row=0), decoding)
+            for token in probabilities.nonzero().flatten().tolist():
+                longer[*prefix, token] = count * float(probabilities[token])
+        ended = {text: count for text, count in longer.items() if length == 3 or text[-1] == tokenizer.eos}
+        for text, count in ended.items():
+            expected[tuple(token for token in text if token not in special)] += count
+        begun = {text: count for text, count in longer.items() if text not in ended}
+    actual = Counter(map(tuple, system.generate(repeat_sample(path, MANY), condition, decoding, 0)))
+    for text in sorted({*expected, *actual}):
+        count = expected[text]
+        bound = 6 * math.sqrt(count * (1 - min(count / MANY, 1))) + 6
+        seen = f"{actual[text]} (temperature 0.7, top-k 4)"
+        expect(abs(actual[text] - count) <= bound, f"text {list(text)} about {count:.4g} times in {MANY}", seen)
+
+
+def _probabilities(log_p: Tensor, decoding: DecodingSpec) -> Tensor:
+    """Returns the probabilities of the next token (V) after temperature, top-k and top-p."""
+    scores = log_p.double() / decoding.temperature
+    if decoding.top_k:
+        scores = scores.masked_fill(scores < scores.topk(decoding.top_k).values[-1], float("-inf"))
+    probabilities = scores.softmax(0)
+    if decoding.top_p < 1:
+        ordered, tokens = probabilities.sort(descending=True)
+        probabilities[tokens[ordered.cumsum(0) - ordered >= decoding.top_p]] = 0.0
+    return probabilities / probabilities.sum()
+
+
+def _require(tested: SystemUnderTest, decoding: DecodingSpec) -> None:
+    if (reason := tested.cls.supports(tested.spec(decoding))) is not None:
+        raise Inconclusive(reason)
 
 
 def _n_different(first: list[list[int]], again: list[list[int]]) -> int:

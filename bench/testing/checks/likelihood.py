@@ -17,9 +17,9 @@ from bench.metrics.likelihood import importance_bound
 from bench.metrics.model import ScoredTexts
 from bench.specs import ScoringSpec
 from bench.testing.check import check
-from bench.testing.expect import expect, expect_close
+from bench.testing.expect import Inconclusive, expect, expect_close
 from bench.testing.samples import for_every_text, generators, samples_of_text
-from bench.testing.system_under_test import TOLERANCE, SystemUnderTest
+from bench.testing.system_under_test import LONG, SHORT, TOLERANCE, SystemUnderTest
 
 
 @check(
@@ -47,11 +47,55 @@ def no_peeking(tested: SystemUnderTest) -> None:
     with tested.in_precision(torch.float64) as system:
         for row, path in _two_texts(system, tested):
             ids = tested.texts.ids[row].tolist()
-            for length in (2, len(ids) // 2, len(ids) - 1):
+            for length in sorted({2, len(ids) // 4, len(ids) // 2, len(ids) - 1} - {0, 1}):
                 every = next_token_log_p(system, tested, path, ids[:length], row).logsumexp(0)
                 alone = system.log_likelihood(tested.continuations([ids[:length]], row), path)[0, 0]
                 what = f"log p of {length - 1} tokens of text {row} equal to that summed over next tokens"
                 expect_close(what, every, alone, (), TOLERANCE)
+
+
+@check(
+    "Check what `log_likelihood` sums over: all of `batch.targets` at `batch.predicted`, in texts of any length, with"
+    " EOS at the end."
+)
+@torch.no_grad()
+def every_token_counts(tested: SystemUnderTest) -> None:
+    """Every token of a text, EOS included, makes the text less probable."""
+    with tested.in_precision(torch.float64) as system:
+        for row, path in _two_texts(system, tested):
+            ids = tested.texts.ids[row].tolist()
+            terms = token_log_p(system, tested, path, ids, row)
+            token = int(terms.argmax()) + 1
+            seen = f"{float(terms.max()):.4g} nats for token {token} of the {len(ids) - 1} of text {row}"
+            expect(bool(terms.max() < -TOLERANCE), "log p of each token below 0", seen)
+
+
+@check(
+    "Check the shift between inputs and targets: the state after reading token t, not that of an earlier token,"
+    " predicts token t + 1."
+)
+@torch.no_grad()
+def newest_token_is_read(tested: SystemUnderTest) -> None:
+    """The probability of a token depends on the token directly before it."""
+    with tested.in_precision(torch.float64) as system:
+        row, path = _two_texts(system, tested)[0]
+        ids = tested.texts.ids[row].tolist()
+        other = [ids[0], *((token + 7) % 200 + 40 for token in ids[1:])]
+        places = range(1, len(ids) - 1)
+        expected = token_log_p(system, tested, path, ids, row)[1:]
+
+        def change(prefixes: list[list[int]]) -> Tensor:
+            """Returns by how much log p of every token changes after other prefixes."""
+            longer = [[*prefix, ids[len(prefix)]] for prefix in prefixes]
+            before, after = (_each_log_likelihood(system, tested, path, texts, row) for texts in (prefixes, longer))
+            return (after - before - expected).abs()
+
+        if not bool((change([other[: place + 1] for place in places]) > 1e-6).any()):
+            raise Inconclusive("no token depends on the tokens before it")
+        least = change([[*ids[:place], other[place]] for place in places])
+        place = int(least.argmin()) + 1
+        seen = f"a change of {float(least.min()):.2g} nats of token {place + 1} for another token {place}"
+        expect(bool((least > TOLERANCE).all()), "a different log p of every token after another token", seen)
 
 
 @check("Check how `log_likelihood` and `encode` use `batch.condition`.", conditional=True)
@@ -114,6 +158,19 @@ def next_token_log_p(
     return system.log_likelihood(batch, for_every_text(path, size))[:, 0]
 
 
+def token_log_p(system: System, tested: SystemUnderTest, path: LatentPath, ids: Sequence[int], row: int) -> Tensor:
+    """Returns log p of every token of a text after BOS, given z and the tokens before it (T - 1)."""
+    prefixes = [ids[:stop] for stop in range(2, len(ids) + 1)]
+    return _each_log_likelihood(system, tested, path, prefixes, row).diff(prepend=torch.zeros(1, dtype=torch.float64))
+
+
+def _each_log_likelihood(
+    system: System, tested: SystemUnderTest, path: LatentPath, texts: Sequence[Sequence[int]], row: int
+) -> Tensor:
+    """Returns log p(x | z, c) of some texts, all with the same sample and the source of text ``row``."""
+    return system.log_likelihood(tested.continuations(texts, row), for_every_text(path, len(texts)))[:, 0].double()
+
+
 def score(system: System, texts: TokenizedTexts, k: int, batch_tokens: int = 4000) -> ScoredTexts:
     """Scores texts as the harness does."""
     scoring = ScoringSpec(n_importance_samples=k, batch_tokens=batch_tokens)
@@ -123,4 +180,4 @@ def score(system: System, texts: TokenizedTexts, k: int, batch_tokens: int = 400
 def _two_texts(system: System, tested: SystemUnderTest) -> list[tuple[int, LatentPath]]:
     """Returns the rows of a long and a short text, each with one sample of its posterior."""
     path = system.encode(tested.batch()).sample(1, generators(tested.rows))
-    return [(row, samples_of_text(path, row)) for row in (0, 1)]
+    return [(row, samples_of_text(path, row)) for row in (LONG, SHORT)]
