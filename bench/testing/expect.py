@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -25,10 +26,11 @@ DOUBLE_PRECISION = (
 )
 
 
-def expect(condition: bool, expected: str, seen: str) -> None:
-    """Raises ``ConformanceError`` unless the condition holds."""
+def expect(condition: bool, expected: str, seen: str, difference: float = math.inf) -> None:
+    """Raises ``ConformanceError`` unless the condition holds; ``difference`` is relative, if numbers were compared."""
     if not condition:
-        raise ConformanceError(f"Expected {expected}; saw {seen}.")
+        single = difference <= SINGLE_PRECISION and torch.get_default_dtype() == torch.float64
+        raise ConformanceError(f"Expected {expected}; saw {seen}.{f' {DOUBLE_PRECISION}' if single else ''}")
 
 
 def expect_shape(what: str, tensor: Tensor, shape: Iterable[int]) -> None:
@@ -56,11 +58,9 @@ def expect_close(
         place = torch.unravel_index(excess.argmax(), excess.shape)
         where = "".join(f", {axis} {int(index)}" for axis, index in zip(axes, place, strict=True))
         seen = f"{float(actual[place]):.9g} for {float(expected[place]):.9g}{where}"
-        message = f"Expected {what}, to {absolute + relative * float(expected[place].abs()):.2g}; saw {seen}"
-        message += f" ({_count(excess > 0, excess)} differ)."
-        small = bool(((actual - expected).abs() <= SINGLE_PRECISION * (1 + expected.abs())).all())
-        single = small and torch.get_default_dtype() == torch.float64
-        raise ConformanceError(f"{message} {DOUBLE_PRECISION}" if single else message)
+        bound = absolute + relative * float(expected[place].abs())
+        difference = float(((actual - expected).abs() / (1 + expected.abs())).max())
+        expect(False, f"{what}, to {bound:.2g}", f"{seen} ({_count(excess > 0, excess)} differ)", difference)
 
 
 def _count(mask: Tensor, tensor: Tensor) -> str:

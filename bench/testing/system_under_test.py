@@ -37,9 +37,9 @@ TEXTS = (
     Example("the cat sat on the mat .", "where is the cat ?"),
     Example("a dog runs", "what does it do"),
     Example("far away , behind the hills , a very old fox and two young dogs quarrel", "the fox and the lazy dog ."),
-    Example("no", "who"),
+    Example("not now", "who"),
 )
-"""Texts and sources of different lengths; the shortest has one word, the longest more than 50 tokens."""
+"""Texts and sources of different lengths; the shortest has two words, the longest more than 50 tokens."""
 
 LONG, SHORT = 2, 1
 """Rows of a long and of a short text."""

@@ -554,7 +554,7 @@ class SinglePrecisionInside(Sound):
 
 
 class RoundedInside(Sound):
-    """Rounds z to single precision."""
+    """Rounds the likelihood to single precision."""
 
-    def inject(self, path: LatentPath) -> Injection:
-        return super().inject(replace(path, z=(path.z[0].float().to(path.z[0].dtype),)))
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        return super().log_likelihood(batch, path).float().double()

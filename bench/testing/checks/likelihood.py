@@ -34,7 +34,8 @@ def first_token(tested: SystemUnderTest) -> None:
         for row, path in _two_texts(system, tested):
             total = next_token_log_p(system, tested, path, [tested.tokenizer.bos], row).logsumexp(0)
             seen = f"exp({float(total):.6g}) at text {row}"
-            expect(abs(float(total)) <= TOLERANCE, "probabilities of the first token that sum to 1", seen)
+            difference = abs(float(total))
+            expect(difference <= TOLERANCE, "probabilities of the first token that sum to 1", seen, difference)
 
 
 @check(

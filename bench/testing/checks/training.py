@@ -73,7 +73,8 @@ def latents_learn(tested: SystemUnderTest) -> None:
 
 @check(
     "Check for `detach`, `no_grad` and `.data` on the way from the parameters to z, likelihood and KL, and for factors"
-    " that only the gradient has: with the noise unchanged, back-propagation must give the derivative."
+    " that only the gradient has: with the noise unchanged, back-propagation must give the derivative. This check runs"
+    " in double precision, where rounding by a `.float()` inside the system fails it too."
 )
 def derivatives(tested: SystemUnderTest) -> None:
     """Gradients of log-likelihood and KL are their derivatives, as finite differences give them.
