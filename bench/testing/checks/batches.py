@@ -44,9 +44,7 @@ They are units of the log-likelihood, plus one nat for each token: the logits ma
 """
 
 
-@check(
-    f"{HINT} This check uses float32, and allows {ULPS} units in the last place of the log-likelihood and of each token."
-)
+@check(f"{HINT} This check uses float32, and allows {ULPS} units in the last place of the log-likelihood.")
 @torch.no_grad()
 def alone_in_single_precision(tested: SystemUnderTest) -> None:
     """In float32, a text has the same likelihood alone and in a batch, up to rounding."""
