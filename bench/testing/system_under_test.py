@@ -194,12 +194,12 @@ class SystemUnderTest:
             yield system
 
     @contextmanager
-    def in_precision(self, dtype: torch.dtype) -> Iterator[System]:
+    def in_precision(self, dtype: torch.dtype, seed: int = 0) -> Iterator[System]:
         """Yields the system in a precision; in float64, two orders of summation agree to about 1e-12."""
         before = torch.get_default_dtype()
         torch.set_default_dtype(dtype)
         try:
-            yield self.system().to(dtype)
+            yield self.system(seed).to(dtype)
         except ConformanceError:
             raise
         except Exception as error:
