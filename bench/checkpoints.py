@@ -41,7 +41,8 @@ def read_tensors(path: Path, entry: str | None = None) -> dict[str, Tensor]:
         entry: key of the state dict, if the file holds more.
 
     Raises:
-        BenchError: the file cannot be read without executing code in it, or holds no state dict.
+        BenchError: the file cannot be read without executing code in it, holds no state dict, or a tensor repeats its
+            values, whose copy could fill the memory.
     """
     try:
         with torch.serialization.safe_globals([(_Ignored, name) for name in IGNORED]):
@@ -56,6 +57,9 @@ def read_tensors(path: Path, entry: str | None = None) -> dict[str, Tensor]:
         content = content[entry]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise BenchError(f"{path}: no state dict: expected tensors by name, got {type(content).__name__}.")
+    for name, tensor in content.items():
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise BenchError(f"{path}: {name!r} has more values than the file stores for it.")
     return {str(name): tensor for name, tensor in content.items()}
 
 
@@ -73,8 +77,13 @@ def read_sizes(tensors: Mapping[str, Tensor], names: Iterable[str], code: str, w
 
 
 def number_of(names: Iterable[str], pattern: str) -> int:
-    """Returns one more than the largest number that ``pattern`` matches at the start of a name; 1 if there is none."""
-    return max((int(match[1]) + 1 for name in names if (match := re.match(pattern, name))), default=1)
+    """Returns one more than the largest number that ``pattern`` matches at the start of a name; 1 if there is none.
+
+    If numbers below it are missing, returns at most one more than there are numbers: the first that is missing is among
+    them, and a name such as ``h.999999999`` costs no memory.
+    """
+    numbers = {match[1] for name in names if (match := re.match(pattern, name))}
+    return max(1, min(len(numbers) + 1, max((int(number[:9]) + 1 for number in numbers), default=1)))
 
 
 def check_tensors(

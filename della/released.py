@@ -30,15 +30,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.checkpoints import Shapes, check_tensors, gpt2_masks, gpt2_shapes, number_of, read_sizes, read_tensors
-from bench.errors import BenchError, unknown_name
+from bench.checkpoints import (
+    Shapes,
+    check_heads,
+    check_tensors,
+    gpt2_masks,
+    gpt2_shapes,
+    number_of,
+    read_sizes,
+    read_tensors,
+)
+from bench.errors import unknown_name
 from bench.interface import ImportedModel
 from bench.reading import parse_as
 from bench.specs import BackboneSpec, ModelSpec, SystemSpec
 from della.model import Della2022Config
-
-HEAD_SIZE = 64
-"""Dimensions per attention head of every GPT-2; a state dict does not contain the number of heads."""
 
 DROPOUT = 0.1
 """Dropout of every GPT-2, for training that continues from the checkpoint."""
@@ -140,8 +146,7 @@ class Sizes:
 def import_released(path: Path, options: Mapping[str, Any], heads: int | None = None) -> ImportedModel:
     """Reads a checkpoint of the released code, unconditional or conditional.
 
-    It is an ``Importer``. Nothing in the file is executed. The only option is ``layers``; by default there is one
-    attention head per 64 dimensions, as in every GPT-2.
+    It is an ``Importer``. Nothing in the file is executed. The only option is ``layers``.
 
     Raises:
         BenchError: the file is no such checkpoint, or the options contradict it.
@@ -149,9 +154,7 @@ def import_released(path: Path, options: Mapping[str, Any], heads: int | None = 
     tensors = read_tensors(path)
     sizes = Sizes.of(tensors, path)
     check_tensors(tensors, sizes.required_shapes(), sizes.optional_names(), sizes.copies(), "a DELLA", path)
-    heads = heads or sizes.width // HEAD_SIZE
-    if not heads or sizes.width % heads:
-        raise BenchError(f"{path}: {heads or 'no'} heads do not divide a width of {sizes.width}; name another number.")
+    heads = check_heads(heads, sizes.width, path)
     if unknown := sorted(options.keys() - {"layers"}, key=str):
         raise unknown_name("option of a released checkpoint", str(unknown[0]), ["layers"])
     known: dict[str, Any] = {"latent_size": sizes.latent_size, "rank": sizes.rank}

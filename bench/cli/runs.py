@@ -182,7 +182,7 @@ def import_released(
     system: Annotated[
         str, typer.Option(help="System it becomes, for example della-2022 or optimus: name[:option=value,...].")
     ],
-    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, if not one per 64 dimensions.")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, which the file does not tell.")] = None,
     encoder_tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of the tokenizer of a separate encoder, BERT's vocab.txt.")
     ] = None,

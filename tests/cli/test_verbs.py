@@ -235,7 +235,7 @@ def test_import_released(della_bench: DellaBench, workplace: Path) -> None:
     command = ("import-released", "model.pt", "model", "--tokenizer", "gpt2")
     done = della_bench(*command, "--system", "della-2022")
     assert (done.code, done.out) == (2, "")
-    assert "model.pt: no heads do not divide a width of 16; name another number." in done.err
+    assert "model.pt: a state dict does not contain the number of attention heads; name it (--heads)." in done.err
     assert not (workplace / "model").exists()
     line = printed(della_bench(*command, "--heads", "2", "--system", "della-2022:layers=1-2"))
     assert line.startswith("model: della-2022, conditional, 3 layers x 16, from model.pt, sha256 ")

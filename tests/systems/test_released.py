@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -303,11 +304,29 @@ def test_errors_for_damaged_and_missing_files(tmp_path: Path, gpt2_files: Path) 
     assert "cannot read" in mistake(tmp_path / "nowhere.pt", tmp_path, gpt2_files)
 
 
+@pytest.mark.parametrize("number", ["3", "999999999", "9" * 5000])
+def test_a_number_that_is_too_large_costs_no_memory(tmp_path: Path, gpt2_files: Path, number: str) -> None:
+    tensors = state_dict()
+    torch.save({**tensors, f"encoder.h.{number}.x": torch.zeros(1)}, tmp_path / "x.pt")
+    tracemalloc.start()
+    complaint = mistake(tmp_path / "x.pt", tmp_path, gpt2_files)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+    assert "x.pt: the checkpoint lacks 'encoder.h.2.ln_1.weight' and " in complaint
+
+
+def test_a_tensor_that_repeats_its_values_is_refused(tmp_path: Path, gpt2_files: Path) -> None:
+    torch.save({**state_dict(), "encoder.wte.weight": torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "x.pt")
+    complaint = mistake(tmp_path / "x.pt", tmp_path, gpt2_files)
+    assert complaint.endswith("x.pt: 'encoder.wte.weight' has more values than the file stores for it.")
+
+
 @pytest.mark.parametrize(
     ("options", "heads", "complaint"),
     [
-        ({"rank": 1}, None, "unknown option of a released checkpoint 'rank'. Allowed: layers."),
-        ({"layers": "3-4"}, None, "there are no latent layers 3-4 in 2 layers."),
+        ({}, None, "x.pt: a state dict does not contain the number of attention heads; name it (--heads)."),
+        ({"rank": 1}, 1, "unknown option of a released checkpoint 'rank'. Allowed: layers."),
+        ({"layers": "3-4"}, 1, "there are no latent layers 3-4 in 2 layers."),
         ({}, 5, "5 heads do not divide a width of 64; name another number."),
     ],
 )
@@ -326,7 +345,7 @@ def test_error_for_a_different_tokenizer(tmp_path: Path, gpt2_files: Path) -> No
 
 
 def mistake(
-    path: Path, folder: Path, tokenizer: Path, options: dict[str, object] | None = None, heads: int | None = None
+    path: Path, folder: Path, tokenizer: Path, options: dict[str, object] | None = None, heads: int | None = 1
 ) -> str:
     """Returns the error of an import, which has one line and writes nothing."""
     with pytest.raises(BenchError) as caught:
