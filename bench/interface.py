@@ -204,12 +204,14 @@ class ImportedModel:
         weights: its weights by the names of the system's parameters.
         tokens: special tokens that its code adds to the tokenizer, in this order, unless they are there.
         vocabulary_size: number of token ids, with which the tokenizer must agree.
+        lossless: whether its tokenizer must give every text back; one of words gives back those whose words it knows.
     """
 
     spec: ModelSpec
     weights: Mapping[str, Tensor]
     tokens: tuple[str, ...]
     vocabulary_size: int
+    lossless: bool = True
 
 
 class Importer(Protocol):

@@ -118,7 +118,7 @@ def import_model(
     if cls.encoder_kind is None and encoder_tokenizer is not None:
         raise BenchError(f"--encoder-tokenizer: {name} has no encoder of its own.")
     imported = importer(checkpoint, options, heads)
-    own_tokenizer = load_tokenizer(tokenizer, imported.tokens)
+    own_tokenizer = load_tokenizer(tokenizer, imported.tokens, imported.lossless)
     if len(own_tokenizer) != imported.vocabulary_size:
         raise BenchError(
             f"{checkpoint}: made for {imported.vocabulary_size} tokens; the tokenizer in {tokenizer} with"

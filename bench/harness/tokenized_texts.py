@@ -180,11 +180,14 @@ def tokenize(
     sources = None
     if max_source_tokens is not None:
         sources, _ = _cut([example.source or "" for example in examples], tokenizer, max_source_tokens)
-    bytes_before = np.r_[0, tokenizer.byte_counts[ids.flat].cumsum()]
+    if (byte_counts := tokenizer.byte_counts) is None:
+        n_bytes = np.array([len(text.encode()) for text in texts])
+    else:
+        n_bytes = np.diff(np.r_[0, byte_counts[ids.flat].cumsum()][ids.offsets])
     return TokenizedTexts(
         ids,
         words=np.array([len(text.split()) for text in texts], dtype=np.float64),
-        bytes=np.diff(bytes_before[ids.offsets]).astype(np.float64),
+        bytes=n_bytes.astype(np.float64),
         sources=sources,
     )
 

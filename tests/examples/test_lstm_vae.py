@@ -132,6 +132,13 @@ def test_encoder_and_decoder_share_no_parameters(system: LstmVAE, batch: Batch) 
     assert found.decoder_only() == names["dec"]
 
 
+def test_encoder_and_decoder_may_have_different_sizes(tokenizer: Tokenizer) -> None:
+    made = LstmVAE(tokenizer, WIDTH, LstmVAEConfig(hidden_size=HIDDEN, decoder_size=5))
+    assert (made.encoder.lstm.hidden_size, made.decoder.lstm.hidden_size) == (HIDDEN, 5)
+    made = LstmVAE(tokenizer, WIDTH, LstmVAEConfig(encoder_size=5))
+    assert (made.encoder.lstm.hidden_size, made.decoder.lstm.hidden_size) == (5, WIDTH)
+
+
 @pytest.mark.usefixtures("installed")
 def test_installed_it_has_a_row_in_tables(tmp_path: Path) -> None:
     """No Transformer is built, trained or stored; unsupported tasks are skipped with a reason."""
