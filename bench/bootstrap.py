@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,20 @@ class Interval:
     high: float
     level: float = 0.95
     method: str = "bootstrap"
+
+
+def interval_of_share(share: float, n: int, level: float = 0.95) -> Interval:
+    """Returns the interval of a share of n independent texts (Wilson 1927): resamples of no hit have no spread.
+
+    Args:
+        share: between 0 and 1.
+        n: number of texts.
+        level: of the interval.
+    """
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return Interval(min(max(0.0, centre - half), share), max(min(1.0, centre + half), share), level, f"wilson:{n}")
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from typing_extensions import override
 
-from bench.bootstrap import Array
+from bench.bootstrap import Array, Bootstrap, Interval, interval_of_share
 from bench.metrics.text import PerGenerationMetric, TextSet
 
 
+class RateMetric(PerGenerationMetric):
+    """A share of the generated texts, in %; its rows are 0 or 1."""
+
+    unit = "%"
+
+    @override
+    def interval(self, inputs: TextSet, rows: Array, bootstrap: Bootstrap) -> Interval:
+        # The texts of a source may all be equal, so they count as one.
+        n = math.ceil(len(rows) / self.cluster_size(inputs))
+        share = interval_of_share(float(rows.mean()), n, bootstrap.level)
+        return replace(share, low=100.0 * share.low, high=100.0 * share.high)
+
+
 @dataclass(frozen=True)
-class CopyRate(PerGenerationMetric):
+class CopyRate(RateMetric):
     """Share of the generated texts that repeat a training text word for word; a run of whitespace is one space."""
 
     name = "Copy rate"
-    unit = "%"
     direction = "down"
     absolute_tolerance = 0.5
     needs = ("train",)
@@ -56,11 +69,10 @@ class Length(PerGenerationMetric):
 
 
 @dataclass(frozen=True)
-class EmptyRate(PerGenerationMetric):
+class EmptyRate(RateMetric):
     """Share of the generated texts that hold nothing but whitespace."""
 
     name = "Empty rate"
-    unit = "%"
     direction = "down"
     absolute_tolerance = 0.5
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from bench.bootstrap import Array, Bootstrap, Interval
 from bench.errors import BenchError
@@ -179,6 +180,20 @@ def test_equal_texts_have_no_diversity_and_disjoint_texts_have_all() -> None:
 def test_one_text_has_no_pair(metric: Jaccard | Diversity) -> None:
     with pytest.raises(BenchError, match="needs at least 2 generated texts, got 1"):
         metric.score(TextSet(("only",)))
+
+
+@pytest.mark.parametrize(("hits", "n", "per_source"), [(0, 40, 1), (1, 40, 1), (40, 40, 1), (0, 40, 4), (13, 52, 2)])
+def test_the_interval_of_a_share_is_that_of_scipy_with_a_source_as_one_text(hits: int, n: int, per_source: int) -> None:
+    """No copy among 40 texts allows a rate of 8.8 %; resamples of them would give [0, 0]."""
+    texts = TextSet(("a copy",) * hits + ("other",) * (n - hits), train=("a copy",), per_source=per_source)
+    interval = CopyRate().score(texts, Bootstrap()).interval
+    sources = n // per_source
+    exact = stats.binomtest(hits // per_source, sources).proportion_ci(0.95, "wilson")
+    assert interval is not None
+    if hits % per_source == 0:
+        assert (interval.low, interval.high) == pytest.approx((100 * exact.low, 100 * exact.high), abs=1e-9)
+    assert interval.low <= 100 * hits / n <= interval.high
+    assert (interval.level, interval.method) == (0.95, f"wilson:{sources}")
 
 
 def test_surface_metrics() -> None:
