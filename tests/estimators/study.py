@@ -21,13 +21,15 @@ from bench.bootstrap import Array, Bootstrap
 from bench.harness.scoring import score_texts
 from bench.harness.tokenized_texts import tokenize
 from bench.metrics.entropy import Excess, true_log_p
-from bench.metrics.latent import ActiveUnits, MutualInformation, count_active_units
+from bench.metrics.latent import ActiveUnits, LatentVarianceMetric, MutualInformation, count_active_units
 from bench.metrics.likelihood import ELBO, KL, LikelihoodMetric, Reconstruction
-from bench.metrics.model import ScoredTexts
+from bench.metrics.model import ScoredTexts, model_metrics
+from bench.metrics.probe import probe
 from bench.seeds import derive_seed
 from bench.specs import ScoringSpec
 from bench.tasks import Example
 from della.protocol import ReleasedPerplexity
+from tests.estimators.coverage import data_folder, intervals_of, settings
 from tests.estimators.linear_gaussian import LinearGaussian, LinearGaussianSystem, number_tokenizer, spell
 
 N_SAMPLES = (1, 2, 5, 10, 20, 30, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -42,7 +44,7 @@ class Estimate:
     """What an estimator gave in independent repetitions.
 
     Attributes:
-        study: ``bound``, ``terms``, ``information``, ``units`` or ``intervals``.
+        study: ``bound``, ``terms``, ``information``, ``units``, ``intervals`` or ``text_intervals``.
         estimator: what was estimated, and how.
         x: number of samples, of texts, or threshold; what the study varies.
         truth: the closed form.
@@ -160,17 +162,45 @@ def terms(repetitions: int = 10, n: int = 100, k: int = 100) -> Iterator[Estimat
 
 
 def intervals(repetitions: int = 200, n: int = 100, k: int = 10) -> Iterator[Estimate]:
-    """Yields how often the 95 % interval over texts holds the expectation over all texts."""
+    """Yields how often the 95 % interval of a model metric over n texts holds its expectation.
+
+    The expectation of ELBO, Rec and KL is a closed form, that of the others the mean over all repetitions.
+    """
     model = posteriors()[WRONG]
     # The mean of a quadratic function over these points is its mean over all texts.
     root = math.sqrt(len(model.loadings)) * np.linalg.cholesky(model.text_covariance).T
     points = np.concatenate([root, -root])
-    runs = [score(model, n, k, seed).texts for seed in range(repetitions)]
-    for metric, closed in _terms(model).items():
-        truth = float(closed(points).mean())
-        intervals = [metric.score(run, Bootstrap(seed=seed)).interval for seed, run in enumerate(runs)]
-        covered = [interval is not None and interval.low <= truth <= interval.high for interval in intervals]
-        yield Estimate.share("intervals", f"{metric.name}, {WRONG}", n, 0.95, covered)
+    closed = {metric.name: float(term(points).mean()) for metric, term in _terms(model).items()}
+    metrics = model_metrics(factors=["sign"])
+    counts = [metric for metric in metrics if isinstance(metric, LatentVarianceMetric)]
+    others = [metric for metric in metrics if metric not in counts]
+    # All units of the hierarchy are active in every repetition.
+    for name, of_name, measured in ((WRONG, model, others), ("six units see the text", layers(6), counts)):
+        runs = [_with_factor(score(of_name, n, k, seed)) for seed in range(repetitions)]
+        for metric in measured:
+            scores = [metric.score(run, Bootstrap(seed=seed)) for seed, run in enumerate(runs)]
+            truth = closed.get(metric.name, fmean(score.value for score in scores))
+            intervals = [score.interval for score in scores if score.interval is not None]
+            covered = [interval.low <= truth <= interval.high for interval in intervals]
+            yield Estimate.share("intervals", f"{metric.name}, {name}", n, 0.95, covered)
+
+
+def _with_factor(scored: Scored) -> ScoredTexts:
+    """Returns scored texts with a factor for the probes: the sign of a text's first number."""
+    factors = {"sign": ["below" if first < 0 else "above" for first in scored.x[:, 0]]}
+    return replace(scored.texts, probe_hits=probe(scored.texts.mean, (scored.texts.mean.shape[1],), factors))
+
+
+def text_intervals(repetitions: int = 200, n: int = 100) -> Iterator[Estimate]:
+    """Yields how often the 95 % interval of a text metric holds its expectation for n real texts.
+
+    Nothing without the folder of real texts.
+    """
+    folder = data_folder()
+    for setting in settings(folder) if folder else ():
+        for name, truth, intervals in intervals_of(setting, repetitions, n):
+            covered = [interval.low <= truth <= interval.high for interval in intervals]
+            yield Estimate.share("text_intervals", f"{name}, {setting.name}", n, 0.95, covered)
 
 
 def _terms(model: LinearGaussian) -> dict[LikelihoodMetric, Callable[[Array], Array]]:
@@ -211,7 +241,7 @@ def units(
                     yield Estimate.of("units", f"one sample of ancestors, {name}", delta, truth, released)
 
 
-STUDIES: tuple[Callable[[], Iterable[Estimate]], ...] = (bound, terms, intervals, information, units)
+STUDIES: tuple[Callable[[], Iterable[Estimate]], ...] = (bound, terms, intervals, text_intervals, information, units)
 
 
 def write_csv(estimates: Iterable[Estimate]) -> str:
@@ -236,6 +266,7 @@ COLUMNS: Mapping[str, tuple[str, tuple[float, ...]]] = {
     "bound": ("K", (1, 10, 30, 100, 1000, 5000)),
     "terms": ("K", (100,)),
     "intervals": ("texts", (100,)),
+    "text_intervals": ("texts", (100,)),
     "information": ("texts", (30, 100, 1000)),
     "units": ("delta", (0.01, 0.1, 0.2)),
 }
