@@ -49,7 +49,7 @@ class RaisingSignature(Length):
 BROKEN = {
     "Raising": ("Raising", "ZeroDivisionError: division by zero"),
     "Raising in supports": ("RaisingSupports", "KeyError: 'source'"),
-    "Raising in signature": ("RaisingSignature", "NotImplementedError:"),
+    "Raising in signature": ("RaisingSignature", "NotImplementedError"),
     "Missing": ("NoSuchMetric", f"text metric 'Missing' cannot be loaded from '{__name__}:NoSuchMetric': "),
 }
 

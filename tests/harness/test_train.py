@@ -159,7 +159,7 @@ def test_a_loss_that_is_no_number_is_noticed_at_the_next_look(
 
 def test_a_diverged_run_is_shown_as_such(diverged: Record, micro: MakeSpec, tmp_path: Path) -> None:
     finished = run(micro("embed"), tmp_path / "finished")
-    table = build_table([finished, diverged])
+    table = build_table([finished, diverged], allow_mixed=True)
     for form in ("md", "term", "csv"):
         text = render_table(table, form)
         assert "diverged" in text
