@@ -223,7 +223,7 @@ class Importer(Protocol):
         Args:
             path: the checkpoint.
             options: of the system that the checkpoint does not tell.
-            heads: attention heads, where the checkpoint does not tell and the importer's guess is wrong.
+            heads: attention heads, where the checkpoint does not contain their number.
 
         Raises:
             BenchError: the file is no such checkpoint, or the options contradict it.

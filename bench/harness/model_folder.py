@@ -105,7 +105,7 @@ def import_model(
         checkpoint: the file.
         out: the model folder.
         tokenizer: folder of the tokenizer of the checkpoint, before special tokens were added.
-        heads: attention heads, if the importer's guess is wrong.
+        heads: attention heads, if the checkpoint does not contain their number.
         encoder_tokenizer: folder of the tokenizer of the separate encoder; only for a system that has one.
 
     Raises:
