@@ -39,11 +39,6 @@ class Signature:
         """The long form, for example ``PPL|est:iw|K:500|sum:groups|den:tokens+eos|v:1``."""
         return "|".join([self.metric, *(f"{k}:{v}" for k, v in self.fields), f"v:{self.version}"])
 
-    @property
-    def short(self) -> str:
-        """The values alone, for example ``PPL|iw|500|groups|tokens+eos|1``."""
-        return "|".join([self.metric, *(v for _, v in self.fields), str(self.version)])
-
     @classmethod
     def of(cls, metric: str, version: int, fields: Mapping[str, object]) -> Signature:
         """Returns a signature; fields that are None are left out, booleans read yes or no."""
@@ -101,12 +96,6 @@ class Score:
     def as_dict(self) -> dict[str, Any]:
         """Returns the score as JSON-ready values."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Score:
-        """Reads what ``as_dict`` wrote."""
-        interval = data.get("interval")
-        return cls(**{**data, "interval": Interval(**interval) if interval else None})
 
 
 class Metric(ABC, Generic[InputT]):

@@ -110,14 +110,7 @@ def score_model(
 ) -> Record:
     """Scores and records a trained model in the way of a run, or returns the record if there is one.
 
-    Args:
-        model: the model.
-        spec: says how it is scored; see ``plan.evaluation_spec``.
-        out: folder of the records.
-        data_folder: parent of the task's folder; needed when the spec's source is ``files``.
-        on_phase: receives the progress.
-        device: ``cpu`` or ``cuda``; by default the GPU if there is one.
-        reuse: as for ``run``.
+    The spec says how the model is scored (see ``plan.evaluation_spec``); the other arguments are those of ``run``.
 
     Raises:
         BenchError: bad data, a damaged model, or a record of other code.

@@ -99,10 +99,6 @@ class RecordStore:
         atomic_write_all(files)
         return StoredRun(record, folder / RECORD)
 
-    def read_all(self) -> list[StoredRun]:
-        """Returns every complete run, sorted by the name of its folder."""
-        return load_runs([self.root]) if self.root.exists() else []
-
 
 def load_runs(paths: Iterable[Path]) -> list[StoredRun]:
     """Reads record files, and the records in folders at any depth; each file once, in the order of the paths.
@@ -117,11 +113,6 @@ def load_runs(paths: Iterable[Path]) -> list[StoredRun]:
         for file in sorted(path.rglob(RECORD)) if path.is_dir() else [path]:
             files.setdefault(file.resolve(), file)
     return [_read(file) for file in files.values()]
-
-
-def load_records(paths: Iterable[Path]) -> list[Record]:
-    """Returns the records of ``load_runs``."""
-    return [run.record for run in load_runs(paths)]
 
 
 def _read(path: Path) -> StoredRun:

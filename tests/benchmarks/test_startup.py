@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.records.schema import Record
-from bench.records.store import RecordStore
+from bench.records.store import RecordStore, load_runs
 from tests.benchmarks.figures import Beside
 
 SCRIPT = str(Path(sys.executable).with_name("della-bench"))
@@ -31,7 +31,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
             content["data"] |= {"task": task, "title": task.upper()}
             content["run_id"] = hashlib.sha256(f"{task} {label}".encode()).hexdigest()[:12]
             store.write(Record.model_validate(content))
-    assert len(store.read_all()) == 12
+    assert len(load_runs([store.root])) == 12
     return store.root
 
 

@@ -17,7 +17,7 @@ from bench.harness.plan import evaluation_spec
 from bench.harness.run import run, score_model
 from bench.harness.weights import save_weights
 from bench.records.compare import compare_runs
-from bench.records.store import RecordStore, StoredRun
+from bench.records.store import StoredRun, load_runs
 from bench.scales import Scale
 from bench.specs import RunSpec
 from tests.released_della import ReleasedDella, save_tokenizer
@@ -26,7 +26,7 @@ MakeSpec = Callable[..., RunSpec]
 
 
 def stored(out: Path) -> StoredRun:
-    (only,) = RecordStore(out).read_all()
+    (only,) = load_runs([out])
     return only
 
 

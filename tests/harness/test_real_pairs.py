@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.harness.run import run
-from bench.records.store import GENERATIONS, RecordStore
+from bench.records.store import GENERATIONS, load_runs
 from bench.specs import RunSpec
 from bench.tokenizers import load_tokenizer
 
@@ -54,7 +54,7 @@ def test_real_pairs_make_a_finished_record(
     assert {"PPL", "ELBO", "BLEU", "ROUGE-L", "Self-BLEU", "Self-BLEU[source]", "Copy rate"} <= names
     assert ("KL" in names) == (label != "lm")
 
-    (stored,) = RecordStore(tmp_path).read_all()
+    (stored,) = load_runs([tmp_path])
     generated = [json.loads(line) for line in stored.path.with_name(GENERATIONS).read_text().splitlines()]
     assert len(generated) == 6
     assert generated[0]["source"] == generated[1]["source"] != generated[2]["source"]

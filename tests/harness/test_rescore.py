@@ -15,7 +15,7 @@ from bench.harness.run import run
 from bench.metrics.encoders import TokenVectors
 from bench.metrics.text import TEXT_METRICS
 from bench.records.schema import Record
-from bench.records.store import GENERATIONS, RecordStore, StoredRun
+from bench.records.store import GENERATIONS, StoredRun, load_runs
 from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
@@ -34,7 +34,7 @@ def paraphrases(micro: MakeSpec, tmp_path: Path) -> Callable[[str], StoredRun]:
             decoding={"max_tokens": 8, "samples_per_source": 3},
         )
         run(spec, tmp_path / label)
-        (only,) = RecordStore(tmp_path / label).read_all()
+        (only,) = load_runs([tmp_path / label])
         return only
 
     return stored
@@ -66,10 +66,10 @@ def test_a_run_measures_within_sources_and_rescoring_repeats_it(
 
     before = stored.record
     stored.path.write_text(without_within(before).model_dump_json())
-    (earlier,) = RecordStore(stored.path.parent.parent).read_all()
+    (earlier,) = load_runs([stored.path.parent.parent])
     (after,) = rescore([earlier])
     assert after == before
-    assert RecordStore(stored.path.parent.parent).read_all()[0].record == before
+    assert load_runs([stored.path.parent.parent])[0].record == before
 
 
 def test_other_generations_give_other_scores_of_texts_only(paraphrases: Callable[[str], StoredRun]) -> None:
@@ -132,7 +132,7 @@ def test_other_texts_than_the_records_are_refused(paraphrases: Callable[[str], S
     stored = paraphrases("lm")
     data = stored.record.data.model_copy(update={"sha256": "0" * 64})
     stored.path.write_text(stored.record.model_copy(update={"data": data}).model_dump_json())
-    (other,) = RecordStore(stored.path.parent.parent).read_all()
+    (other,) = load_runs([stored.path.parent.parent])
     with pytest.raises(BenchError, match="its texts \\(000000000000\\) are not those here") as error:
         rescore([other])
     assert "\n" not in str(error.value)

@@ -17,7 +17,7 @@ from bench.harness import train
 from bench.harness.run import run
 from bench.harness.validation import Validation
 from bench.records.schema import Record
-from bench.records.store import CURVE, GENERATIONS, RecordStore
+from bench.records.store import CURVE, GENERATIONS, load_runs
 from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
@@ -42,7 +42,7 @@ CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "model.safetensors"
 
 def assert_same_run(first: Path, second: Path) -> None:
     """Compares everything that two folders of one run hold, except what the machine decides."""
-    (one,), (other,) = RecordStore(first).read_all(), RecordStore(second).read_all()
+    (one,), (other,) = load_runs([first]), load_runs([second])
     assert one.record.measurement() == other.record.measurement()
     assert {file.name for file in one.path.parent.iterdir()} == {file.name for file in other.path.parent.iterdir()}
     for name in (WEIGHTS, CURVE, GENERATIONS, "tokenizer.json"):

@@ -22,7 +22,7 @@ from bench.harness.run import run
 from bench.harness.scoring import score_texts
 from bench.harness.weights import load_weights
 from bench.records.schema import Record
-from bench.records.store import RecordStore, StoredRun
+from bench.records.store import StoredRun, load_runs
 from bench.report import build_table, narrow_layout, render_table
 from bench.seeds import SEED_NAMES, named_seeds
 from bench.specs import RunSpec
@@ -34,7 +34,7 @@ MakeSpec = Callable[..., RunSpec]
 
 
 def stored(out: Path) -> StoredRun:
-    (only,) = RecordStore(out).read_all()
+    (only,) = load_runs([out])
     return only
 
 
@@ -180,7 +180,7 @@ def test_a_value_that_is_no_number_never_becomes_a_score(micro: MakeSpec, tmp_pa
     assert record.reason is not None
     assert record.reason.endswith(" of 12 test texts have terms that are not finite")
     assert record.metrics == ()
-    assert RecordStore(tmp_path).read_all()[0].record == record
+    assert load_runs([tmp_path])[0].record == record
 
 
 def test_the_floor_is_withheld_where_texts_are_cut(micro: MakeSpec, tmp_path: Path) -> None:

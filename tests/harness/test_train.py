@@ -15,7 +15,7 @@ from bench.harness.run import run
 from bench.harness.validation import Validation
 from bench.harness.weights import weights
 from bench.records.schema import Record
-from bench.records.store import RecordStore
+from bench.records.store import load_runs
 from bench.report import build_table, render_table
 from bench.specs import RunSpec
 from tests.harness.learning_curves import curve
@@ -144,7 +144,7 @@ def test_a_diverged_run_is_recorded_as_such(
     assert diverged.model is not None
     assert diverged.model.weights_sha256 is None
     assert "checkpoint.safetensors" not in files_of(tmp_path)
-    (stored,) = RecordStore(tmp_path).read_all()
+    (stored,) = load_runs([tmp_path])
     assert stored.record == diverged
 
 

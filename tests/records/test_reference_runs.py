@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.records.store import GENERATIONS, StoredRun, load_records, load_runs
+from bench.records.store import GENERATIONS, StoredRun, load_runs
 from bench.report import build_table, narrow_layout, render_table
 from bench.suites import load_suite
 
@@ -33,7 +33,7 @@ def test_a_run_names_its_commit_and_contains_only_generations_and_grammar_texts(
 def test_the_tables_are_what_the_records_render_to(folder: Path, form: str) -> None:
     """Folders are named ``suite-scale``."""
     suite = folder.name.rpartition("-")[0]
-    records, layout = load_records([folder]), load_suite(suite).layout
+    records, layout = [run.record for run in load_runs([folder])], load_suite(suite).layout
     assert layout is not None
     table = build_table(records, narrow_layout(layout, records))
     command = f"della-bench table results/reference/{folder.name} --layout {suite} --format {form}"

@@ -13,7 +13,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.records.schema import Record
-from bench.records.store import RecordStore, load_records, load_runs
+from bench.records.store import RecordStore, load_runs
 from bench.storage import atomic_write
 
 HISTORIC = Path(__file__).parent / "historic" / "v1.json"
@@ -74,8 +74,7 @@ def test_loading_is_recursive_ordered_and_reads_each_file_once(
     single = RecordStore(tmp_path / "other").write(make_record(run_id="f" * 12)).path
     loaded = load_runs([single, tmp_path, tmp_path / "deep"])
     assert [run.record.run_id[-1] for run in loaded] == ["f", "1", "2", "3"]
-    assert load_records([tmp_path / "deep"]) == sorted(records, key=lambda record: record.run_id)
-    assert RecordStore(tmp_path / "nowhere").read_all() == []
+    assert [run.record for run in load_runs([tmp_path / "deep"])] == sorted(records, key=lambda record: record.run_id)
     with pytest.raises(BenchError, match="nowhere: no such"):
         load_runs([tmp_path / "nowhere"])
 
@@ -126,10 +125,10 @@ def test_a_record_is_readable_during_a_write_and_after_a_kill(tmp_path: Path) ->
                 assert child.stdout.readline() == b"ready\n"
                 deadline = time.monotonic() + 0.1 + 0.013 * attempt
                 while time.monotonic() < deadline:
-                    load_records([tmp_path])
+                    load_runs([tmp_path])
             finally:
                 child.kill()
-        (record,) = load_records([tmp_path])
+        record = load_runs([tmp_path])[0].record
         steps.add(record.training["steps"])
     assert max(map(int, steps)) > 0
 
