@@ -12,6 +12,9 @@ from pathlib import Path
 
 from bench import cli
 
+# Behind the installed packages: a forked command imports this module from here, and the command itself from there.
+sys.path.append(str(Path(__file__).parents[2]))
+
 SCRIPT = str(Path(sys.executable).with_name("della-bench"))
 """The installed command, of the interpreter that runs the tests."""
 
