@@ -28,7 +28,7 @@ from bench.metrics.probe import probe
 from bench.seeds import derive_seed
 from bench.specs import ScoringSpec
 from bench.tasks import Example
-from della.protocol import ReleasedPerplexity
+from della.protocol import ReleasedActiveUnits, ReleasedPerplexity
 from tests.estimators.coverage import data_folder, intervals_of, settings
 from tests.estimators.linear_gaussian import LinearGaussian, LinearGaussianSystem, number_tokenizer, spell
 
@@ -164,18 +164,24 @@ def terms(repetitions: int = 10, n: int = 100, k: int = 100) -> Iterator[Estimat
 def intervals(repetitions: int = 200, n: int = 100, k: int = 10) -> Iterator[Estimate]:
     """Yields how often the 95 % interval of a model metric over n texts holds its expectation.
 
-    The expectation of ELBO, Rec and KL is a closed form, that of the others the mean over all repetitions.
+    The expectation of ELBO, Rec and KL and the number of active units are closed forms; the expectation of the others
+    is the mean over all repetitions.
     """
     model = posteriors()[WRONG]
     # The mean of a quadratic function over these points is its mean over all texts.
     root = math.sqrt(len(model.loadings)) * np.linalg.cholesky(model.text_covariance).T
     points = np.concatenate([root, -root])
-    closed = {metric.name: float(term(points).mean()) for metric, term in _terms(model).items()}
+    with_units = layers(6)
+    closed = {
+        **{metric.name: float(term(points).mean()) for metric, term in _terms(model).items()},
+        **{ActiveUnits(delta).name: float((with_units.mean_variances > delta).sum()) for delta in (0.01, 0.1, 0.2)},
+        ReleasedActiveUnits().name: float((with_units.conditional_mean_variances > 0.2).sum() / 4),
+    }
     metrics = model_metrics(factors=["sign"])
     counts = [metric for metric in metrics if isinstance(metric, LatentVarianceMetric)]
     others = [metric for metric in metrics if metric not in counts]
     # All units of the hierarchy are active in every repetition.
-    for name, of_name, measured in ((WRONG, model, others), ("six units see the text", layers(6), counts)):
+    for name, of_name, measured in ((WRONG, model, others), ("six units see the text", with_units, counts)):
         runs = [_with_factor(score(of_name, n, k, seed)) for seed in range(repetitions)]
         for metric in measured:
             scores = [metric.score(run, Bootstrap(seed=seed)) for seed, run in enumerate(runs)]
