@@ -7,11 +7,13 @@ import math
 import random
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
 from bench.metrics.divergence import CND, MAUVE, LogCND
 from bench.metrics.text import TextSet
@@ -98,6 +100,24 @@ def test_mauve_says_why_it_is_skipped(tmp_path: Path, monkeypatch: pytest.Monkey
     assert MAUVE(encoder=tmp_path).supports(inputs) == f"encoder {tmp_path.name!r}: no config.json in {tmp_path}"
     with pytest.raises(BenchError, match="MAUVE: encoder 'minilm' needs its package"):
         MAUVE().score(inputs)
+
+
+def test_the_interval_of_mauve_is_one_standard_deviation_over_clusterings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Level and method tell it from a 95 % interval over texts, whatever the bootstrap."""
+    values = {25: 0.1, 26: 0.3, 27: 0.5, 28: 0.7, 29: 0.9}
+    library = SimpleNamespace(compute_mauve=lambda seed, **_: SimpleNamespace(mauve=values[seed]))
+    encoder = SimpleNamespace(signature="none", features=lambda texts: None)
+    monkeypatch.setattr("bench.metrics.divergence.find_spec", lambda name: name)
+    monkeypatch.setattr("bench.metrics.divergence.missing_encoder", lambda encoder: None)
+    monkeypatch.setattr("bench.metrics.divergence.find_encoder", lambda name: encoder)
+    monkeypatch.setattr("bench.metrics.divergence.import_module", lambda name: library)
+    samples = random_texts(30, seed=0)
+    score = MAUVE().score(TextSet(samples, corpus=samples), Bootstrap())
+    deviation = 0.1**0.5  # squared deviations of 0.4, over 4
+    assert score.interval is not None
+    assert score.value == pytest.approx(0.5)
+    assert (score.interval.low, score.interval.high) == pytest.approx((0.5 - deviation, 0.5 + deviation))
+    assert (score.interval.level, score.interval.method) == (0.6827, "sd:5-clusterings")
 
 
 def test_mauve_wants_five_clusterings() -> None:
