@@ -76,4 +76,5 @@ def _run_until_parent_ends(serve: Callable[[Connection], None], connection: Conn
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    serve(connection)
+    with suppress(EOFError, ConnectionError):  # the parent has closed its end
+        serve(connection)
