@@ -101,18 +101,20 @@ def _digests(modules: Iterable[str]) -> dict[str, str]:
             digests[module], imported = _read(file)
             waiting += imported
         else:
-            for neighbour in _neighbours(module, file):
-                digests[f"{module.partition('.')[0]}/{neighbour.name}"], imported = _read(neighbour)
+            for name, neighbour in _neighbours(module, file):
+                digests[name], imported = _read(neighbour)
                 waiting += imported
             digests[module], _ = _read(file)
     return dict(sorted(digests.items()))
 
 
-def _neighbours(module: str, file: Path) -> Iterator[Path]:
-    """Yields all modules of the top-level package of ``module``; nothing for a module without a package."""
+def _neighbours(module: str, file: Path) -> Iterator[tuple[str, Path]]:
+    """Yields path and file of all modules of the top-level package of ``module``; none for a module without one."""
     depth = module.count(".") + (file.name == "__init__.py")
     if depth:
-        yield from sorted(file.parents[depth - 1].rglob("*.py"))
+        package = file.parents[depth - 1]
+        for neighbour in sorted(package.rglob("*.py")):
+            yield neighbour.relative_to(package.parent).as_posix(), neighbour
 
 
 @cache

@@ -94,6 +94,17 @@ def test_a_record_of_other_code_is_an_error_until_the_user_chooses(
     assert run(spec, out) == again
 
 
+def test_modules_of_one_name_in_two_packages_are_told_apart(micro: MakeSpec, plug_in: Path) -> None:
+    """The later one must not stand for both."""
+    inner = plug_in / "zz_inner"
+    inner.mkdir()
+    (inner / "settings.py").write_text("SCALE = 3.0\n")
+    spec = micro("scaled")
+    before = code_of_run(spec)
+    rewrite(plug_in / "settings.py", "1.0", "2.0")
+    assert changed_code(before, code_of_run(spec)) == [f"{plug_in.name}/settings.py"]
+
+
 def test_comments_docstrings_and_layout_change_nothing(micro: MakeSpec, plug_in: Path) -> None:
     spec = micro("scaled")
     before = code_of_run(spec)
