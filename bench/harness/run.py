@@ -21,7 +21,7 @@ from bench.harness.phases import OnPhase
 from bench.harness.precision import uses_bf16
 from bench.harness.prepare import Prepared, prepare
 from bench.harness.provenance import Stopwatch, commit, environment, peak_memory
-from bench.harness.scoring import score_texts, texts_without_finite_terms
+from bench.harness.scoring import score_texts
 from bench.harness.train import Trainer, gradient_flow
 from bench.interface import System
 from bench.objectives import build_stages, unsupported_reason
@@ -182,7 +182,7 @@ class _Recording:
         test, per_source = self.prepared.texts["test"], spec.decoding.samples_per_source
         with self.stopwatch.phase("score"):
             terms = score_texts(system, test, spec.scoring, spec.precision, seeds["latent"], on_phase)
-        if (bad := texts_without_finite_terms(terms)) > 0:
+        if (bad := terms.n_not_finite) > 0:
             reason = f"{bad} of {len(terms)} test texts have terms that are not finite"
             return self.write("diverged", reason, model=model, training=training, curve=curve)
         with self.stopwatch.phase("generate"):

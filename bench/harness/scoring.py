@@ -129,13 +129,6 @@ def score_texts(
     )
 
 
-def texts_without_finite_terms(scored: ScoredTexts) -> int:
-    """Returns the number of texts that have a term which is NaN or infinite."""
-    terms = (scored.log_likelihood, scored.log_ratio, scored.kl, scored.mean, scored.log_q, scored.log_q_aggregated)
-    finite = [np.isfinite(term.reshape(len(scored), -1)).all(axis=1) for term in terms]
-    return int((~np.logical_and.reduce(finite)).sum())
-
-
 def _concatenated(means: Sequence[Tensor], batch: int, n: int) -> Array:
     """Returns the means of all groups in one array (B x n x D)."""
     return np.concatenate([np.zeros((batch, n, 0)), *(_array(mean) for mean in means)], axis=-1)

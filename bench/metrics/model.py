@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import override
 
 from bench.bootstrap import Array
@@ -71,16 +72,26 @@ class ScoredTexts:
         return self.log_likelihood.shape[1]
 
     @cached_property
+    def _infinite(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """The terms that are NaN or infinite somewhere, each with the texts (N) where it is."""
+        terms = {name: getattr(self, name).reshape(len(self), -1) for name in TERMS}
+        texts = {name: ~np.isfinite(term).all(axis=1) for name, term in terms.items()}
+        return {name: mask for name, mask in texts.items() if mask.any()}
+
+    @property
     def not_finite(self) -> str | None:
         """Says which term is NaN or infinite, and for how many texts; None if all are finite.
 
         Comparisons with NaN are false, so that counts and maxima of such terms look like those of a good model.
         """
-        for name in TERMS:
-            term = getattr(self, name)
-            if texts := int((~np.isfinite(term)).reshape(len(term), -1).any(axis=1).sum()):
-                return f"{name} is not finite for {texts} of {len(self)} texts"
+        for name, texts in self._infinite.items():
+            return f"{name} is not finite for {int(texts.sum())} of {len(self)} texts"
         return None
+
+    @property
+    def n_not_finite(self) -> int:
+        """Number of texts that have a term which is NaN or infinite."""
+        return int(np.logical_or.reduce(list(self._infinite.values())).sum()) if self._infinite else 0
 
     @property
     def variation(self) -> str | None:
