@@ -25,6 +25,11 @@ def reason_of(error: BaseException) -> str:
     return message if known else f"{type(error).__name__}: {message}".removesuffix(": ")
 
 
+def error_line(error: BaseException) -> str:
+    """Returns class and message of an error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Returns ``" Did you mean 'x'?"`` for the nearest allowed name; nothing if none, or more than one, is nearest."""
     by_lower_case = {candidate.lower(): candidate for candidate in allowed}

@@ -16,7 +16,7 @@ from bench.cli.names import list_names, show
 from bench.cli.results import audit, compare, rescore, table
 from bench.cli.runs import evaluate, import_released, run, score
 from bench.cli.systems import check, new
-from bench.errors import BenchError
+from bench.errors import BenchError, error_line
 
 DEBUG = "--debug"
 """Option, at any place, that prints the traceback of an unexpected error."""
@@ -99,8 +99,7 @@ def _exit_unexpectedly(error: BaseException, debug: bool) -> NoReturn:
         traceback.print_exception(error)
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    _exit_with(f"{text[:LONGEST_MESSAGE]} (unexpected; {DEBUG} prints the traceback)", 1)
+    _exit_with(f"{error_line(error)[:LONGEST_MESSAGE]} (unexpected; {DEBUG} prints the traceback)", 1)
 
 
 def _exit_with(message: str, code: int) -> NoReturn:

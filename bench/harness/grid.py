@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from bench.errors import BenchError
+from bench.errors import BenchError, error_line
 from bench.harness.phases import OnPhase, progress_of_phases
 from bench.harness.processes import Worker
 from bench.harness.run import run
@@ -100,7 +100,8 @@ def _run_parallel(
                 except (EOFError, ConnectionError):
                     del busy[worker.connection]
                     end(number, Outcome(specs[number], error=worker.cause_of_death()))
-                    start(Worker(serve))
+                    if waiting:
+                        start(Worker(serve))
                     continue
                 if isinstance(message, float):
                     on_progress(number, message)
@@ -128,4 +129,4 @@ def _attempt(spec: RunSpec, *, out: Path, data_folder: Path | None, reuse: bool 
         return Outcome(spec, error=str(error))
     except Exception as error:  # an error of one system must not end the runs of others
         logger.exception("%s failed", spec.title)
-        return Outcome(spec, error=" ".join(f"{type(error).__name__}: {error}".split()))
+        return Outcome(spec, error=error_line(error))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from bench.errors import BenchError, unknown_name
+from bench.errors import BenchError, error_line, unknown_name
 from bench.interface import System
 from bench.labels import configure, parse_call
 from bench.registry import load
@@ -140,6 +140,6 @@ def _describe(error: Exception, cls: type[System]) -> str:
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     own = [frame for frame in frames if frame.filename == file]
     frame = (own or frames)[-1]
-    what = " ".join(f"{type(error).__name__}: {error}".split())
+    what = error_line(error)
     raised = f"Raised {what} ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})."
     return " ".join([raised, *getattr(error, "__notes__", ())])
