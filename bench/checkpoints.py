@@ -1,4 +1,4 @@
-"""Checkpoints of other code: their tensors by name, each of which an importer accounts for."""
+"""Checkpoints of other code: their tensors by name. An importer accounts for every tensor."""
 
 from __future__ import annotations
 

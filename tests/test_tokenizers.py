@@ -252,9 +252,9 @@ def test_bytes_of_each_token(tokenizer: Tokenizer, tmp_path: Path) -> None:
     engine = Engine.from_file(str(tmp_path / "tokenizer.json"))
     engine.add_tokens(["冬 und"])
     engine.save(str(tmp_path / "tokenizer.json"))
-    for one in (tokenizer, load_tokenizer(tmp_path)):
+    for variant in (tokenizer, load_tokenizer(tmp_path)):
         for text in (*SENTENCES, "im 冬 und 冬"):
-            assert one.byte_counts[one.encode([text])[0]].sum() == len(text.encode())
+            assert variant.byte_counts[variant.encode([text])[0]].sum() == len(text.encode())
 
 
 @pytest.mark.parametrize("missing", ["vocab.json", "merges.txt"])

@@ -63,7 +63,7 @@ def table(
 
 
 def _load_runs(paths: Sequence[Path]) -> list[StoredRun]:
-    """Returns the runs recorded at the paths, of which there must be one."""
+    """Returns the runs recorded at the paths; at least one is required."""
     from bench.records.store import load_runs
 
     if not (runs := load_runs(paths)):

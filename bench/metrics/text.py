@@ -145,7 +145,7 @@ class Removals:
 
 
 class AmongGenerationsMetric(PerGenerationMetric):
-    """A mean over the generated texts, each of which is also a reference of all others.
+    """A mean over the generated texts, where every text is also a reference of all others.
 
     Another text in place of one moves the values of those it is a reference of, which a bootstrap of the values with
     fixed references does not see: its interval would be too narrow. The interval is that of a jackknife.

@@ -125,7 +125,7 @@ def decoding_options(tested: SystemUnderTest) -> None:
     shortest = DecodingSpec(min_tokens=24, max_tokens=24, temperature=100.0)
     if tested.cls.supports(tested.spec(shortest)) is None:
         least = min(map(len, system.generate(path, batch.condition, shortest, 0)))
-        # A text omits BOS and PAD, each of which is sampled once in 300 tokens.
+        # A text omits BOS and PAD; each is sampled once in 300 tokens.
         expect(least >= 16, "at least 16 tokens in texts of 24 tokens, BOS and PAD not counted", f"a text of {least}")
     penalty = DecodingSpec(strategy="greedy", repetition_penalty=1e3, max_tokens=12)
     if tested.cls.supports(tested.spec(penalty)) is None:
