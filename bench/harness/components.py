@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.harness.model_folder import ModelFolder
 from bench.harness.weights import WEIGHTS
 from bench.metrics.model import model_metrics
+from bench.objectives import Adaptation, part_types
 from bench.specs import RunSpec
 from bench.storage import file_sha256
 from bench.systems import SYSTEMS
@@ -37,6 +38,11 @@ def components(spec: RunSpec, data: TaskData, tokenizer: Tokenizer, model: Model
         "tokenizer": tokenizer.digest[:12],
         **STEPS,
         **{f"metric {metric.name}": metric.version for metric in model_metrics()},
+        **{
+            f"objective {name}": part.version
+            for name, part in part_types(spec.objective).items()
+            if model is None or issubclass(part, Adaptation)  # the others decide nothing but weights
+        },
     }
     if tokenizer.encoder is not None:
         versions["encoder tokenizer"] = tokenizer.encoder.tokenizer.digest[:12]

@@ -15,7 +15,7 @@ A label names parts, as in ``cyclical+free-bits:0.5``. ``part+then:share+part`` 
 objective; a recipe is one name for a published sequence of stages.
 """
 
-from bench.objectives.objective import Objective, apply_adaptations, build_objective
+from bench.objectives.objective import Objective, apply_adaptations, build_objective, part_types
 from bench.objectives.part import (
     OBJECTIVES,
     Adaptation,
@@ -46,6 +46,7 @@ __all__ = [
     "apply_adaptations",
     "build_objective",
     "build_stages",
+    "part_types",
     "resolve_objective",
     "stage_epochs",
     "unsupported_reason",

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from bench.interface import LatentPath, System
 
 
+DEFAULTS = ("constant", "sum-groups")
+"""Names of the parts that a stage has unless it names another one of their kinds; ``Objective`` builds the same."""
+
+
 @dataclass(frozen=True)
 class Objective:
     """The parts of a loss, by their kinds; see ``bench.objectives`` for the formula."""
@@ -74,6 +78,21 @@ def build_objective(specs: Sequence[PartSpec]) -> Objective:
     auxiliary = tuple(part for part in parts if isinstance(part, AuxiliaryLoss))
     adaptations = tuple(part for part in parts if isinstance(part, Adaptation))
     return Objective(**single, auxiliary=auxiliary, adaptations=adaptations)
+
+
+def part_types(spec: ObjectiveSpec) -> dict[str, type[Part]]:
+    """Returns the class of each part of all stages by its registered name, defaults included.
+
+    Raises:
+        BenchError: a stored part is unknown.
+    """
+    defaults = {name: OBJECTIVES.get(name) for name in DEFAULTS}
+    types: dict[str, type[Part]] = {}
+    for stage in (*spec.earlier, spec):
+        named = {part.name: OBJECTIVES.get(part.name) for part in stage.parts}
+        kinds = {part.kind for part in named.values()}
+        types |= named | {name: part for name, part in defaults.items() if part.kind not in kinds}
+    return types
 
 
 def apply_adaptations(system: System, spec: ObjectiveSpec) -> None:

@@ -43,10 +43,13 @@ class Part(Spec):
     Class attributes:
         kind: what the part is, as messages call it.
         one_per_stage: whether a stage has at most one part of the kind.
+        version: rises whenever the same options train other weights. That of a recipe or of ``then`` is no component of
+            a run, because its spec holds what they stand for.
     """
 
     kind: ClassVar[Kind]
     one_per_stage: ClassVar[bool] = True
+    version: ClassVar[int] = 1
 
     def conflict(self, others: Sequence[Part]) -> str | None:
         """Returns why the parts of a stage cannot be combined with this one, or None if they can."""

@@ -54,6 +54,7 @@ def test_a_record_says_where_every_number_comes_from(
     assert record.seeds == named_seeds(3)
     assert set(record.seeds) == set(SEED_NAMES)
     assert {"system della", "task snli", "tokenizer", "train", "evaluate", "metric PPL"} <= record.components.keys()
+    assert {"objective two-epoch-cycle", "objective sum-groups"} <= record.components.keys()
     assert record.data.sha256 == data.sha256
     assert record.data.statistics["test"]["texts"] == 12
     assert record.data.statistics["tokens"].keys() == {"train", "valid", "test"}

@@ -25,6 +25,7 @@ from bench.objectives import (
     StageStep,
     build_objective,
     build_stages,
+    part_types,
     resolve_objective,
 )
 from bench.objectives.reductions import FirstGroup, LastGroup, MeanGroups, SumGroups
@@ -275,6 +276,17 @@ def test_a_stored_objective_is_the_one_that_was_resolved() -> None:
     spec = resolve_objective(["two-epoch-cycle:1e-4", "mean-groups"])
     stored = ObjectiveSpec.model_validate_json(spec.model_dump_json())
     assert build_objective(stored.parts) == Objective(TwoEpochCycle(minimum=1e-4), reduction=MeanGroups())
+
+
+@pytest.mark.parametrize(
+    "label", ["constant", "linear+then+free-bits+mean-groups", "bow", "li-2019", "cyclical+batch-norm"]
+)
+def test_the_parts_of_a_run_are_those_that_its_stages_are_built_from(label: str) -> None:
+    spec = resolve_objective(label.split("+"))
+    built = {type(part) for stage in build_stages(spec, epochs=4) for part in stage.objective.parts}
+    types = part_types(spec)
+    assert set(types.values()) == built
+    assert {name: OBJECTIVES.get(name) for name in types} == types
 
 
 def test_the_cycle_reads_the_key_of_older_records() -> None:
