@@ -88,8 +88,8 @@ def part_types(spec: ObjectiveSpec) -> dict[str, type[Part]]:
     """
     defaults = {name: OBJECTIVES.get(name) for name in DEFAULTS}
     types: dict[str, type[Part]] = {}
-    for stage in (*spec.earlier, spec):
-        named = {part.name: OBJECTIVES.get(part.name) for part in stage.parts}
+    for parts in (*(stage.parts for stage in spec.earlier), spec.parts):
+        named = {part.name: OBJECTIVES.get(part.name) for part in parts}
         kinds = {part.kind for part in named.values()}
         types |= named | {name: part for name, part in defaults.items() if part.kind not in kinds}
     return types
