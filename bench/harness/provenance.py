@@ -7,7 +7,7 @@ import resource
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +42,18 @@ def environment(device: torch.device, precision: str) -> Environment:
         precision=precision,
         torch=torch.__version__,
         transformers=transformers.__version__,
+        processor=_processor(),
+        instruction_set=torch.backends.cpu.get_cpu_capability(),
     )
+
+
+def _processor() -> str | None:
+    """Returns the name of the processor; Linux tells it only in a file."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        return next(filter(None, names), platform.processor() or None)
+    return platform.processor() or None
 
 
 def peak_memory(device: torch.device) -> int:

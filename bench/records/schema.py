@@ -110,7 +110,19 @@ class ModelFacts(RecordPart):
 
 
 class Environment(RecordPart):
-    """The machine and the versions of libraries; they may change the last digits of a result."""
+    """The machine and the versions of libraries; they may change the last digits of a result.
+
+    Attributes:
+        python: version.
+        platform: operating system.
+        device: name of the GPU, or ``cpu``.
+        threads: number of threads of torch.
+        precision: ``fp32`` or ``bf16``.
+        torch: version.
+        transformers: version.
+        processor: name of the processor, None if not known.
+        instruction_set: the one that torch chose on this processor, for example ``AVX512``.
+    """
 
     python: str
     platform: str
@@ -119,6 +131,30 @@ class Environment(RecordPart):
     precision: str
     torch: str | None = None
     transformers: str | None = None
+    processor: str | None = None
+    instruction_set: str | None = None
+
+
+class Revision(RecordPart):
+    """A replacement of a record by a newer one in a set of reference records.
+
+    Attributes:
+        date: time of the replacement.
+        reason: why the record was replaced, in the words of the person who did it.
+        run_id: of the record that was replaced.
+        created: of the record that was replaced.
+        suite_version: of the record that was replaced.
+        commit: of the record that was replaced.
+        moved: metric to its value before and after, of those that differ; None where a record has no value.
+    """
+
+    date: AwareDatetime
+    reason: Annotated[str, Field(pattern=r"\S")]
+    run_id: Annotated[str, Field(pattern="^[0-9a-f]{12}$")]
+    created: AwareDatetime
+    suite_version: str
+    commit: str | None = None
+    moved: dict[str, tuple[float | None, float | None]] = {}
 
 
 class _System(BaseModel):
@@ -167,6 +203,7 @@ class Record(RecordPart):
         timings: seconds by phase.
         peak_memory_bytes: peak memory, if known.
         environment: machine and versions.
+        history: the records that this one replaced in its set (``compare --update``), the oldest first.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -189,6 +226,7 @@ class Record(RecordPart):
     timings: tuple[Timing, ...] = ()
     peak_memory_bytes: int | None = None
     environment: Environment
+    history: tuple[Revision, ...] = ()
 
     @property
     def _key(self) -> _TableKey:
@@ -215,10 +253,9 @@ class Record(RecordPart):
         return self._key.seed
 
     def measurement(self) -> dict[str, Any]:
-        """Returns what must be equal if the run is repeated: all but times, memory, speed, commit and machine."""
-        content = self.model_dump(
-            mode="json", exclude={"created", "commit", "dirty", "timings", "peak_memory_bytes", "environment"}
-        )
+        """Returns what must be equal if the run is repeated: all but times, memory, speed, commit, machine, history."""
+        of_repetition = {"created", "commit", "dirty", "timings", "peak_memory_bytes", "environment", "history"}
+        content = self.model_dump(mode="json", exclude=of_repetition)
         content["training"].pop(SPEED, None)
         return content
 

@@ -59,6 +59,8 @@ def test_a_record_says_where_every_number_comes_from(
     assert record.data.statistics["test"]["texts"] == 12
     assert record.data.statistics["tokens"].keys() == {"train", "valid", "test"}
     assert record.environment.torch == torch.__version__
+    assert record.environment.instruction_set == torch.backends.cpu.get_cpu_capability()
+    assert record.environment.processor is None or record.environment.processor.strip()
     assert [timing.phase for timing in record.timings] == ["data", "train", "score", "generate", "metrics"]
     assert all(timing.seconds > 0 for timing in record.timings)
     assert record.peak_memory_bytes is not None

@@ -21,6 +21,15 @@ from bench.records.store import RecordStore
 ROOT = Path(__file__).parents[2]
 HISTORIC = sorted((Path(__file__).parent / "historic").glob("*.json"))
 SCORE = Score("PPL", 21.5, "1", "down", 200, "PPL|est:iw|v:1", 0.02, Interval(20.0, 23.0))
+REVISION: dict[str, Any] = {
+    "date": "2030-01-01T00:00:00Z",
+    "reason": "the loss counts the end of the text",
+    "run_id": "0" * 12,
+    "created": "2029-01-01T00:00:00Z",
+    "suite_version": "0.1.0",
+    "commit": None,
+    "moved": {"PPL": [21.5, 20.25], "AU": [None, 3.0]},
+}
 
 
 def test_json_schema_is_current() -> None:
@@ -111,7 +120,15 @@ def test_a_recorded_score_is_the_score_and_its_split() -> None:
     assert {**vars(recorded)} == {**vars(SCORE), "split": "valid"}
 
 
-def test_measurement_ignores_only_time_machine_commit_and_speed(make_record: Callable[..., Record]) -> None:
+def test_a_history_is_read_back_and_needs_a_reason(make_record: Callable[..., Record]) -> None:
+    record = make_record(history=[REVISION])
+    assert parse_record(record.to_json(), "memory") == record
+    assert json.loads(record.to_json())["history"] == [REVISION]
+    with pytest.raises(ValidationError, match=r"history\.0\.reason"):
+        make_record(history=[{**REVISION, "reason": " \n"}])
+
+
+def test_measurement_ignores_only_time_machine_commit_speed_and_history(make_record: Callable[..., Record]) -> None:
     record = make_record()
     repeated = make_record(
         created="2031-01-01T00:00:00Z",
@@ -121,6 +138,7 @@ def test_measurement_ignores_only_time_machine_commit_and_speed(make_record: Cal
         peak_memory_bytes=None,
         environment={**record.environment.model_dump(), "device": "another", "threads": 64},
         training={**record.training, "tokens_per_second": 1.0},
+        history=[REVISION],
     )
     assert repeated != record
     assert repeated.measurement() == record.measurement()
