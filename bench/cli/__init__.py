@@ -12,14 +12,12 @@ from typing import Any, NoReturn
 
 import typer
 
+from bench.cli import options
 from bench.cli.names import list_names, show
 from bench.cli.results import audit, compare, rescore, table
 from bench.cli.runs import evaluate, import_released, run, score
 from bench.cli.systems import check, new
 from bench.errors import BenchError, error_line
-
-DEBUG = "--debug"
-"""Option, at any place, that prints the traceback of an unexpected error."""
 
 
 class UnexpectedError(Exception):
@@ -49,12 +47,10 @@ UsageError: type[Any] = typer.BadParameter.__bases__[0]
 ClickException: type[Any] = UsageError.__bases__[0]
 
 app = typer.Typer(
-    help="Compare text VAEs so that the numbers can be believed.",
-    epilog=f"{DEBUG}, after any command, prints the traceback of an unexpected error.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.callback()(options.apply)
 for verb in (run, table, compare, audit, score, import_released, evaluate, rescore, check, new):
     app.command()(_with_last_resort(verb))
 app.command(name="list")(_with_last_resort(list_names))
@@ -76,7 +72,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
             reconfigure(errors="replace")
-    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
+    if sys.platform == "win32":
+        _exit_with("Windows is not supported; use Linux, macOS or the Windows Subsystem for Linux.", 2)
+    arguments = options.move_to_front(sys.argv[1:])
     try:
         code: object = app(args=arguments or ["--help"], standalone_mode=False)
         sys.stdout.flush()
@@ -87,7 +85,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001
-        _exit_unexpectedly(error.__cause__ or error, debug=DEBUG in sys.argv)
+        _exit_unexpectedly(error.__cause__ or error, debug=options.DEBUG in sys.argv)
     if code == INTERRUPTED:
         _exit_with("interrupted; records are kept, and the same command continues from here.", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
@@ -99,7 +97,7 @@ def _exit_unexpectedly(error: BaseException, debug: bool) -> NoReturn:
         traceback.print_exception(error)
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    _exit_with(f"{error_line(error)[:LONGEST_MESSAGE]} (unexpected; {DEBUG} prints the traceback)", 1)
+    _exit_with(f"{error_line(error)[:LONGEST_MESSAGE]} (unexpected; {options.DEBUG} prints the traceback)", 1)
 
 
 def _exit_with(message: str, code: int) -> NoReturn:

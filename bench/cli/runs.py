@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,11 +14,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import bench
+from bench.cli.options import is_quiet
 from bench.errors import BenchError, unknown_name
 
 if TYPE_CHECKING:
     from bench.records.schema import Record
     from bench.suites import Layout
+
+logger = logging.getLogger(__name__)
 
 ScaleOption = Annotated[str, typer.Option(help="smoke, study, small, base, or a YAML file.")]
 DataOption = Annotated[
@@ -36,6 +43,7 @@ DecodingOption = Annotated[str, typer.Option(help="sample, greedy or beam, each 
 
 
 def run(
+    context: typer.Context,
     suite: Annotated[str, typer.Argument(help="Name of a suite, or a YAML file.")],
     scale: ScaleOption = "smoke",
     systems: Annotated[str, typer.Option(help="Labels, comma-separated: system[:option][+objective][@backbone].")] = "",
@@ -68,6 +76,7 @@ def run(
         decoding=decoding,
     )
     from bench.harness.grid import default_jobs, run_grid
+    from bench.harness.log import NAME, log_file
     from bench.harness.preflight import check_folder, check_inputs
     from bench.harness.progress import GridProgress
     from bench.report import narrow_layout
@@ -75,7 +84,8 @@ def run(
     check_inputs(specs, data_dir)
     folder = out or Path("runs") / f"{chosen.name}-{scale_title(scale)}"
     check_folder(folder)
-    with GridProgress(len(specs)) as progress:
+    with log_file(folder), GridProgress(len(specs), quiet=is_quiet(context)) as progress:
+        logger.info("della-bench %s: %s", bench.__version__, shlex.join(["della-bench", *sys.argv[1:]]))
         outcomes = run_grid(
             specs, folder, data_dir, jobs or default_jobs(len(specs)), progress.on_progress, progress.on_end, reuse
         )
@@ -85,7 +95,7 @@ def run(
         text = _write_tables(records, layout and narrow_layout(layout, records), folder, chosen.name)
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
-        typer.echo(f"della-bench: {outcome.spec.title}: {outcome.error}", err=True)
+        typer.echo(f"della-bench: {outcome.spec.title}: {outcome.error} (see {folder / NAME})", err=True)
     code = 1 if _print_audit(records, folder) or failed else 0
     if records:
         typer.echo(text)
@@ -136,6 +146,7 @@ def _print_audit(records: Sequence[Record], folder: Path) -> bool:
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="Model folder: an imported checkpoint, or the folder of a run.")],
     task: Annotated[str, typer.Option(help="Task whose test texts are scored.")],
     scale: Annotated[str, typer.Option(help="How many texts and samples: a scale, or a YAML file.")] = "smoke",
@@ -163,7 +174,7 @@ def evaluate(
     )
     folder = out or Path("runs") / f"{trained.path.resolve().name}-{spec.scale}"
     check_folder(folder)
-    with GridProgress(1) as progress:
+    with GridProgress(1, quiet=is_quiet(context)) as progress:
         on_phase = progress_of_phases(partial(progress.on_progress, 0), PHASES_OF_SCORING)
         record = score_model(trained, spec, folder, data_dir, on_phase, reuse=reuse)
         progress.on_end(0, Outcome(spec, record))

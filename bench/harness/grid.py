@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from bench.errors import BenchError, error_line
+from bench.harness.log import Sender, log_received
 from bench.harness.phases import OnPhase, progress_of_phases
 from bench.harness.processes import Worker
 from bench.harness.run import run
@@ -54,14 +55,17 @@ def run_grid(
 ) -> list[Outcome]:
     """Runs all specs, ``jobs`` at a time, and returns their outcomes in the same order.
 
-    A run that fails does not stop the others; the traceback is logged unless the error is a ``BenchError``. An
-    interrupt stops all runs; finished runs are recorded, the others resume from their checkpoints next time.
+    A run that fails does not stop the others; the traceback is logged unless the error is a ``BenchError``. Start and
+    end of each run are logged too. An interrupt stops all runs; finished runs are recorded, the others resume from
+    their checkpoints next time.
     """
     attempt = partial(_attempt, out=out, data_folder=data_folder, reuse=reuse)
     if jobs == 1:
         outcomes = []
         for number, spec in enumerate(specs):
+            _log_start(spec)
             outcomes.append(attempt(spec, on_phase=progress_of_phases(partial(on_progress, number))))
+            _log_end(outcomes[-1])
             on_end(number, outcomes[-1])
         return outcomes
     return _run_parallel(specs, attempt, jobs, on_progress, on_end)
@@ -77,6 +81,7 @@ def _run_parallel(
 
     def end(number: int, outcome: Outcome) -> None:
         outcomes[number] = outcome
+        _log_end(outcome)
         on_end(number, outcome)
 
     def start(worker: Worker) -> None:
@@ -84,6 +89,7 @@ def _run_parallel(
         if waiting:
             number, spec = waiting.popleft()
             busy[worker.connection] = worker, number
+            _log_start(spec)
             worker.connection.send(spec)
         else:
             worker.close()
@@ -105,6 +111,8 @@ def _run_parallel(
                     continue
                 if isinstance(message, float):
                     on_progress(number, message)
+                elif isinstance(message, logging.LogRecord):
+                    log_received(message)
                 else:
                     del busy[worker.connection]
                     end(number, message)
@@ -116,10 +124,25 @@ def _run_parallel(
 
 
 def _serve(connection: Connection, attempt: Callable[..., Outcome], threads: int) -> None:
-    """Runs each spec that comes from the connection; sends the fractions that are done, then the outcome."""
+    """Runs each spec that comes from the connection; sends progress and log records, then the outcome."""
     torch.set_num_threads(threads)
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    root.addHandler(Sender(connection))
     while (spec := connection.recv()) is not None:
         connection.send(attempt(spec, on_phase=progress_of_phases(connection.send)))
+
+
+def _log_start(spec: RunSpec) -> None:
+    logger.info("%s: started", spec.title)
+
+
+def _log_end(outcome: Outcome) -> None:
+    if outcome.record is None:
+        logger.info("%s: failed: %s", outcome.spec.title, outcome.error)
+    else:
+        reason = f": {outcome.record.reason}" if outcome.record.reason else ""
+        logger.info("%s: %s%s, record %s", outcome.spec.title, outcome.record.status, reason, outcome.record.run_id)
 
 
 def _attempt(spec: RunSpec, *, out: Path, data_folder: Path | None, reuse: bool | None, on_phase: OnPhase) -> Outcome:

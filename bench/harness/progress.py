@@ -17,10 +17,12 @@ class GridProgress:
     Args:
         n_runs: number of runs.
         console: output; by default standard error, because tables go to standard output.
+        quiet: whether nothing is shown.
     """
 
-    def __init__(self, n_runs: int, console: Console | None = None) -> None:
+    def __init__(self, n_runs: int, console: Console | None = None, quiet: bool = False) -> None:
         self.console = console or Console(stderr=True)
+        self.console.quiet = quiet
         self.fractions = [0.0] * n_runs
         self.without_work: set[int] = set()
         self.ended = 0
@@ -32,7 +34,7 @@ class GridProgress:
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=quiet or not self.console.is_terminal,
         )
         self.task = self.bar.add_task("runs", total=n_runs, left="")
 

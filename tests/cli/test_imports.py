@@ -37,6 +37,7 @@ LIGHT = [
     ["audit", "--rules"],
     *(["list", kind] for kind in ("systems", "tasks", "objectives", "metrics", "suites", "scales")),
     ["show", "table8"],
+    ["--version"],
     ["new", "system", "fresh"],
 ]
 
