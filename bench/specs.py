@@ -1,7 +1,7 @@
 """Frozen specifications of runs, complete before a run starts.
 
 A spec names everything that can change a number. Its canonical JSON, the versions of the components it uses and the
-checksum of its data identify the run. This module imports neither torch nor any component.
+checksums of its data identify the run. This module imports neither torch nor any component.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     BaseModel,
@@ -39,6 +39,27 @@ NO_IDENTITY = (
     ("scoring", "batch_tokens"),
 )
 """Entries of a run spec that do not identify the run: they change no result, or a digest of their content does."""
+
+SCORING_STEPS = ("evaluate", "generate")
+"""Components of a run that decide its scores, given its weights."""
+
+METRIC = "metric "
+"""How the names of the components that are metrics begin. All components but these and the steps decide the weights."""
+
+
+class Identities(NamedTuple):
+    """Digests that identify a run, 12 hex digits each.
+
+    Attributes:
+        training: of all that decides the weights.
+        scoring: of all that decides the scores, given the weights: the metrics among them.
+        run: of all but the metrics, label and scale included. Its first half is that of ``training``, so that runs that
+            share weights are found by their names.
+    """
+
+    training: str
+    scoring: str
+    run: str
 
 
 class Spec(BaseModel):
@@ -350,15 +371,32 @@ class RunSpec(Spec):
         """Name of the run in progress lines."""
         return f"{self.task.name} {self.system.label} seed {self.seed}"
 
-    def run_id(self, components: Mapping[str, int | str], data_sha256: str) -> str:
-        """Returns 12 hex digits that identify the run.
+    def identify(self, components: Mapping[str, int | str], data: Mapping[Any, str]) -> Identities:
+        """Returns what identifies the run.
 
         Args:
             components: name to version (or content digest) of all code and content that decides the result.
-            data_sha256: checksum of the texts.
+            data: checksum of the texts of each split.
         """
         spec = self.model_dump(mode="json")
         for section, key in NO_IDENTITY:
             if spec.get(section) is not None:
                 del spec[section][key]
-        return digest({"spec": spec, "components": dict(components), "data": data_sha256})[:12]
+        names = {"label": spec["system"].pop("label"), "scale": spec.pop("scale")}
+        settings = {
+            "scoring": spec.pop("scoring"),
+            "decoding": spec.pop("decoding"),
+            "limit": spec["task"]["limits"].pop("test", None),
+            "components": {name: components[name] for name in SCORING_STEPS if name in components},
+            "data": data["test"],
+        }
+        metrics = {name: version for name, version in components.items() if name.startswith(METRIC)}
+        others = {
+            name: version
+            for name, version in components.items()
+            if name not in SCORING_STEPS and not name.startswith(METRIC)
+        }
+        texts = {split: checksum for split, checksum in data.items() if split != "test"}
+        training = digest({"spec": spec, "components": others, "data": texts})[:12]
+        scoring = digest({**settings, "metrics": metrics})[:12]
+        return Identities(training, scoring, training[:6] + digest({**settings, **names, "training": training})[:6])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from bench.errors import reason_of
 from bench.metric import Metric, PerTextMetric
 from bench.metrics.model import MODEL_METRICS, ScoredTexts, model_metrics
 from bench.metrics.probe import probe
-from bench.metrics.text import TEXT_METRICS, TextSet
+from bench.metrics.text import TextSet, text_metrics
 from bench.records.schema import RecordedScore, Skipped
 from bench.specs import ScoringSpec
 from bench.tasks import TaskData
@@ -64,22 +64,36 @@ class Measurement:
 
 
 def apply_metrics(
-    scored: ScoredTexts, texts: TextSet | None, data: TaskData, bootstrap: Bootstrap | None
+    scored: ScoredTexts | None,
+    texts: TextSet | None,
+    data: TaskData,
+    bootstrap: Bootstrap | None,
+    names: Collection[str] | None = None,
 ) -> Measurement:
-    """Applies every metric to a run.
+    """Applies metrics to a run; one that cannot be loaded is skipped.
 
     Args:
-        scored: terms of the test texts.
-        texts: the generations with their references; None if there are none.
+        scored: terms of the test texts, for the metrics of a model; None leaves these out.
+        texts: the generations with their references, for the metrics of texts; None leaves these out.
         data: the texts of the task.
         bootstrap: of the intervals; None for no intervals.
+        names: of the metrics, whose variants are applied too; None for all.
     """
-    scored = with_truth(scored, data)
     measurement = Measurement()
-    for name, reason in MODEL_METRICS.all()[1].items():
-        measurement.skipped.append(Skipped(metric=name, reason=reason))
-    measurement.apply(model_metrics(scored.groups, scored.probe_hits), scored, bootstrap, keep=True)
-    apply_text_metrics(measurement, texts, bootstrap)
+
+    def skip(reasons: Mapping[str, str]) -> None:
+        chosen = {name: reason for name, reason in reasons.items() if names is None or name in names}
+        measurement.skipped.extend(Skipped(metric=name, reason=reason) for name, reason in chosen.items())
+
+    if scored is not None:
+        scored = with_truth(scored, data)
+        skip(MODEL_METRICS.all()[1])
+        measurement.apply(model_metrics(scored.groups, scored.probe_hits, names), scored, bootstrap, keep=True)
+    if texts is not None:
+        metrics, reasons = text_metrics()
+        skip(reasons)
+        chosen = [metric for metric in metrics if names is None or metric.name in names]
+        measurement.apply(chosen, texts, bootstrap, keep=False)
     return measurement
 
 
@@ -125,16 +139,3 @@ def text_set(texts: Sequence[str], data: TaskData, per_source: int) -> TextSet |
         train=train,
         per_source=per_source if conditional else None,
     )
-
-
-def apply_text_metrics(measurement: Measurement, texts: TextSet | None, bootstrap: Bootstrap | None) -> None:
-    """Applies every text metric to generated texts, if there are any; one that cannot be loaded is skipped."""
-    if texts is None:
-        return
-    for name in TEXT_METRICS.names():
-        try:
-            metric = TEXT_METRICS.get(name)()
-        except Exception as error:  # noqa: BLE001  # as above
-            measurement.skipped.append(Skipped(metric=name, reason=reason_of(error)))
-        else:
-            measurement.apply([metric], texts, bootstrap, keep=False)

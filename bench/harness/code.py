@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.errors import BenchError
 from bench.metrics.model import MODEL_METRICS
@@ -27,37 +28,43 @@ OURS = frozenset({"bench", "della", "baselines"})
 
 CHOICE = "Choose: --reuse accepts it, --no-reuse ignores it and runs anew."
 
-RUN = "bench.harness.run"
-"""The module that every run executes; with its imports, it holds preparation, training, scoring and generation."""
+TRAINING = ("bench.harness.prepare", "bench.harness.train")
+"""The modules that every training executes; their imports hold tasks, tokenizers, backbones, objectives."""
+
+SCORING = ("bench.harness.scoring", "bench.harness.generate", "bench.harness.apply_metrics")
+"""The modules that every scoring executes."""
 
 WITHOUT_NUMBERS = (
     *("bench.errors", "bench.reading", "bench.records", "bench.registry", "bench.resources", "bench.storage"),
-    *("bench.harness.code", "bench.harness.phases", "bench.harness.provenance"),
+    *("bench.harness.code", "bench.harness.components", "bench.harness.phases", "bench.harness.provenance"),
 )
 """Modules and packages that read, write and report, but compute no number of a record."""
 
 
-def code_of_run(spec: RunSpec) -> dict[str, str]:
-    """Returns the digest of each module that decides the result of a run, by the name of the module.
+class Code(NamedTuple):
+    """Digest of each module that decides the result of a run, by the name of the module.
 
     Of this distribution, they are the modules that the harness, the system, the objective and the metrics import,
     directly or not. Of another distribution, they are all modules beside the component.
+
+    Attributes:
+        training: modules that decide the weights.
+        scoring: further modules that decide the scores.
     """
+
+    training: Mapping[str, str]
+    scoring: Mapping[str, str]
+
+
+def code_of_run(spec: RunSpec) -> Code:
+    """Returns the present code of a run."""
     parts = [part for stage in spec.objective.earlier for part in stage.parts] + list(spec.objective.parts)
     objectives = OBJECTIVES.entries()
     components = [SYSTEMS.entries()[spec.system.name], *(objectives[part.name] for part in parts)]
-    components += MODEL_METRICS.entries().values()
-    return _digests({RUN, *(entry.module for entry in components), *_text_metrics()})
-
-
-def code_of_text_metrics() -> dict[str, str]:
-    """Returns the digest of each module that decides text metrics and nothing else of a run."""
-    rest = _digests({RUN, *(entry.module for entry in MODEL_METRICS.entries().values())})
-    return {name: digest for name, digest in _digests(_text_metrics()).items() if name not in rest}
-
-
-def _text_metrics() -> set[str]:
-    return {entry.module for entry in TEXT_METRICS.entries().values()}
+    training = _digests({*TRAINING, *(entry.module for entry in components)})
+    metrics = (entry.module for registry in (MODEL_METRICS, TEXT_METRICS) for entry in registry.entries().values())
+    scoring = _digests({*SCORING, *metrics})
+    return Code(training, {name: digest for name, digest in scoring.items() if name not in training})
 
 
 def changed_code(recorded: Mapping[str, str], present: Mapping[str, str]) -> list[str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bench.harness.model_folder import ModelFolder
 from bench.harness.weights import WEIGHTS
+from bench.metric import Metric
 from bench.metrics.model import model_metrics
+from bench.metrics.text import text_metrics
 from bench.objectives import Adaptation, part_types
-from bench.specs import RunSpec
+from bench.specs import METRIC, RunSpec
 from bench.storage import file_sha256
 from bench.systems import SYSTEMS
 from bench.tasks import TaskData
@@ -37,7 +41,7 @@ def components(spec: RunSpec, data: TaskData, tokenizer: Tokenizer, model: Model
         f"task {data.task}": data.version,
         "tokenizer": tokenizer.digest[:12],
         **STEPS,
-        **{f"metric {metric.name}": metric.version for metric in model_metrics()},
+        **{f"{METRIC}{name}": version for name, version in metric_versions().items()},
         **{
             f"objective {name}": part.version
             for name, part in part_types(spec.objective).items()
@@ -53,3 +57,9 @@ def components(spec: RunSpec, data: TaskData, tokenizer: Tokenizer, model: Model
         del versions["train"]
         versions["weights"] = model.digest()[:12]
     return versions
+
+
+def metric_versions() -> dict[str, int]:
+    """Returns the version of each metric that can be computed here, by its name."""
+    metrics: list[Metric[Any]] = [*model_metrics(), *text_metrics()[0]]
+    return {metric.name: metric.version for metric in metrics}

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,11 @@ class ModelFolder:
     spec: ModelSpec
     tokenizer: Tokenizer
 
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Returns whether a folder has weights."""
+        return (folder / WEIGHTS).is_file()
+
     @classmethod
     def read(cls, folder: Path) -> ModelFolder:
         """Reads a folder.
@@ -77,6 +83,26 @@ class ModelFolder:
         system = build_system(SYSTEMS.get(self.spec.system.name), self.spec, self.tokenizer)
         load_weights(system, self.path / WEIGHTS)
         return system.eval()
+
+
+def share_model(source: Path, target: Path) -> None:
+    """Gives the folder ``target`` the model of the folder ``source``, as links where the file system has them.
+
+    Raises:
+        BenchError: a file cannot be read or written.
+    """
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (WEIGHTS, ENCODER_TOKENIZER, TOKENIZER, MODEL):
+            (target / name).unlink(missing_ok=True)
+            try:
+                (target / name).hardlink_to(source / name)
+            except FileNotFoundError:
+                continue  # there is no separate encoder
+            except OSError:
+                shutil.copyfile(source / name, target / name)
+    except OSError as error:
+        raise BenchError(f"cannot write to {target}: {error.strerror or error}") from error
 
 
 def load_model(folder: Path) -> System:

@@ -12,13 +12,13 @@ from bench.backbones import check_backbone, check_encoder
 from bench.cache import cached_arrays
 from bench.errors import BenchError
 from bench.harness.build import build_system
-from bench.harness.code import code_of_run
+from bench.harness.code import Code, code_of_run
 from bench.harness.components import components
 from bench.harness.model_folder import ModelFolder
 from bench.harness.tokenized_texts import VERSION, TokenizedTexts, tokenize
 from bench.interface import System
 from bench.records.schema import DataFacts
-from bench.specs import RunSpec
+from bench.specs import Identities, RunSpec
 from bench.systems import SYSTEMS
 from bench.tasks import TASKS, Split, TaskData, load_texts
 from bench.tokenizers import EncoderTokens, Tokenizer, build_encoder_tokenizer, build_tokenizer
@@ -34,7 +34,7 @@ class Prepared:
         tokenizer: its tokenizer, with the tokens of the separate encoder if the system has one.
         texts: the texts as token ids.
         components: version or content digest of each component.
-        code: digest of each module that decides the result.
+        code: the modules that decide the result.
     """
 
     spec: RunSpec
@@ -42,12 +42,12 @@ class Prepared:
     tokenizer: Tokenizer
     texts: Mapping[Split, TokenizedTexts]
     components: Mapping[str, int | str]
-    code: Mapping[str, str]
+    code: Code
 
     @property
-    def run_id(self) -> str:
-        """The identity of the run, 12 hex digits."""
-        return self.spec.run_id(self.components, self.data.sha256)
+    def identities(self) -> Identities:
+        """What identifies the run."""
+        return self.spec.identify(self.components, self.data.split_sha256)
 
     def data_facts(self) -> DataFacts:
         """Returns the facts about the texts for the record."""
@@ -65,6 +65,7 @@ class Prepared:
             source=self.data.source,
             version=self.data.version,
             sha256=self.data.sha256,
+            split_sha256=dict(self.data.split_sha256),
             statistics={**self.data.statistics(), "tokens": tokens},
             notes=(*self.data.notes, *notes),
         )

@@ -1,59 +1,147 @@
-"""Recomputes the text metrics of recorded runs from their generations, without training."""
+"""Scores of recorded runs, computed again or for the first time, without training."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import torch
+
 from bench.errors import BenchError
-from bench.harness.apply_metrics import Measurement, apply_text_metrics, bootstrap_of, text_set
-from bench.harness.code import code_of_text_metrics
+from bench.harness.apply_metrics import apply_metrics, bootstrap_of, text_set
+from bench.harness.code import code_of_run
+from bench.harness.components import metric_versions
+from bench.harness.model_folder import ModelFolder
+from bench.harness.phases import OnPhase
+from bench.harness.prepare import text_limits, tokenize_splits
+from bench.harness.scoring import score_texts
+from bench.metrics.model import MODEL_METRICS, ScoredTexts
 from bench.metrics.score_files import read_texts
-from bench.metrics.text import TEXT_METRICS
 from bench.reading import parse_as
 from bench.records.schema import Record
 from bench.records.store import GENERATIONS, RecordStore, StoredRun
-from bench.specs import RunSpec
-from bench.tasks import load_texts
+from bench.specs import METRIC, RunSpec
+from bench.tasks import TaskData, load_texts
+
+logger = logging.getLogger(__name__)
+
+GENERATION = "bench.harness.generate"
+"""The module whose results are read from the file of generations."""
 
 
 def rescore(runs: Sequence[StoredRun], data_folder: Path | None = None) -> list[Record]:
-    """Replaces the text metrics of finished runs and writes their records; everything else in them stays.
+    """Computes the scores of finished runs again and writes their records; everything else in them stays.
+
+    Metrics of texts are computed from the generations, metrics of models from the weights. Of a run without one of
+    these files, the scores that need it stay as they are. Sources and references come from the data of the task.
 
     Args:
-        runs: recorded runs; those without a file of generations stay as they are. Sources and references come from
-            the data of the task, not from that file.
+        runs: recorded runs.
         data_folder: parent of the task folders, for runs on texts from files.
 
     Raises:
-        BenchError: the data differ from those of the record, or a file cannot be read or written.
+        BenchError: the data or the weights differ from those of the record, or a file cannot be read or written.
     """
     rescored = []
     for run in runs:
-        path = run.path.with_name(GENERATIONS)
-        if run.record.status == "finished" and path.exists() and path.stat().st_size:
-            rescored.append(_rescore(run, read_texts(path), data_folder))
+        record = run.record
+        if record.status != "finished":
+            continue
+        data = load_texts(_spec(run).task, data_folder)
+        if data.sha256 != record.data.sha256:
+            raise BenchError(
+                f"{run.path}: its texts ({record.data.sha256[:12]}) are not those here ({data.sha256[:12]})."
+            )
+        again = score_recorded(run, data, kept_model(run))
+        if again is not record:
+            rescored.append(again)
     return rescored
 
 
-def _rescore(run: StoredRun, generations: Sequence[str], data_folder: Path | None) -> Record:
-    spec = parse_as(RunSpec, run.record.spec, str(run.path))
-    data = load_texts(spec.task, data_folder)
-    if data.sha256 != run.record.data.sha256:
-        raise BenchError(
-            f"{run.path}: its texts ({run.record.data.sha256[:12]}) are not those here ({data.sha256[:12]})."
-        )
+def kept_model(run: StoredRun) -> ModelFolder | None:
+    """Returns the model that a run left in its folder; None if its weights were not kept.
+
+    Raises:
+        BenchError: the model is damaged, or its weights are not those that were scored.
+    """
+    if run.record.model is None or not ModelFolder.is_in(run.path.parent):
+        return None
+    model = ModelFolder.read(run.path.parent)
+    if model.digest() != run.record.model.weights_sha256:
+        raise BenchError(f"{model.path}: its weights are not those of its record; they were changed or damaged.")
+    return model
+
+
+def score_recorded(
+    run: StoredRun,
+    data: TaskData,
+    model: ModelFolder | None,
+    names: Collection[str] | None = None,
+    on_phase: OnPhase = lambda phase, fraction: None,
+    device: torch.device | None = None,
+) -> Record:
+    """Computes scores of a recorded run from its weights and generations, and writes its record.
+
+    Args:
+        run: a finished run.
+        data: the texts of its task.
+        model: its weights; None if they were not kept, then the metrics of a model are left as they are.
+        names: of the metrics; None for all.
+        on_phase: receives the progress.
+        device: of the model; the CPU by default.
+
+    Returns:
+        The new record; the old one if there is nothing to compute scores from.
+
+    Raises:
+        BenchError: a file cannot be read or written.
+    """
+    record, spec = run.record, _spec(run)
+    wanted = set(metric_versions()) if names is None else set(names)
+    of_model = wanted & set(MODEL_METRICS.names())
+    if model is None and of_model:
+        wanted -= of_model
+        logger.info("%s: without its weights, %d metrics are left as they are", run.path.parent, len(of_model))
+    terms = _terms(spec, data, model, record, on_phase, device) if model is not None and of_model else None
+    path = run.path.with_name(GENERATIONS)
+    generations = read_texts(path) if path.exists() and path.stat().st_size else ()
+    if terms is None and not generations:
+        return record
     texts = text_set(generations, data, spec.decoding.samples_per_source)
-    measurement = Measurement()
-    apply_text_metrics(measurement, texts, bootstrap_of(spec.scoring, run.record.seeds["bootstrap"]))
-    replaced = set(TEXT_METRICS.names())
-    metrics = [score for score in run.record.metrics if score.name not in replaced]
-    skipped = [metric for metric in run.record.skipped if metric.metric not in replaced]
-    record = run.record.model_copy(
+    measurement = apply_metrics(terms, texts, data, bootstrap_of(spec.scoring, record.seeds["bootstrap"]), wanted)
+    new = {score.name for score in measurement.scores} | {skipped.metric for skipped in measurement.skipped}
+    versions = {f"{METRIC}{name}": version for name, version in metric_versions().items() if name in wanted}
+    components = {**record.components, **versions}
+    code = dict(code_of_run(spec).scoring)
+    code.pop(GENERATION, None)
+    splits = record.data.split_sha256
+    updated = record.model_copy(
         update={
-            "metrics": (*metrics, *measurement.scores),
-            "skipped": (*skipped, *measurement.skipped),
-            "code": run.record.code and {**run.record.code, **code_of_text_metrics()},
+            "scoring_id": spec.identify(components, splits).scoring if splits else None,
+            "components": components,
+            "scoring_code": {**record.scoring_code, **code} if record.scoring_code else {},
+            "metrics": (*(score for score in record.metrics if score.name not in new), *measurement.scores),
+            "skipped": (*(skipped for skipped in record.skipped if skipped.metric not in new), *measurement.skipped),
         }
     )
-    return RecordStore(run.path.parent.parent).write(record).record
+    statistics = {**run.statistics(), **measurement.statistics} if measurement.statistics else None
+    return RecordStore(run.path.parent.parent).write(updated, statistics).record
+
+
+def _terms(
+    spec: RunSpec,
+    data: TaskData,
+    model: ModelFolder,
+    record: Record,
+    on_phase: OnPhase,
+    device: torch.device | None,
+) -> ScoredTexts:
+    """Returns the terms of the test texts, as the run itself computed them."""
+    texts = tokenize_splits(data, model.tokenizer, text_limits(spec))["test"]
+    system = model.load().to(device or torch.device("cpu"))
+    return score_texts(system, texts, spec.scoring, spec.precision, record.seeds["latent"], on_phase)
+
+
+def _spec(run: StoredRun) -> RunSpec:
+    return parse_as(RunSpec, run.record.spec, str(run.path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -155,16 +155,20 @@ MODEL_METRICS: Registry[Callable[..., ModelMetric]] = Registry(
 """The metrics of a model by name; each is a class or function that is called without arguments."""
 
 
-def model_metrics(groups: Sequence[int] = (), factors: Iterable[str] = ()) -> list[ModelMetric]:
-    """Returns all metrics of a model in the order of a record: as registered, those of packages last, then variants.
+def model_metrics(
+    groups: Sequence[int] = (), factors: Iterable[str] = (), names: Collection[str] | None = None
+) -> list[ModelMetric]:
+    """Returns metrics of a model in the order of a record: as registered, those of packages last, then variants.
 
     A metric that cannot be imported is left out.
 
     Args:
         groups: sizes of the latent groups; where there are several, each has its own variants.
         factors: true latent factors of the texts; each has its own variants.
+        names: of the metrics; None for all.
     """
     (registered, _), factors = MODEL_METRICS.all(), tuple(factors)
-    metrics = [registered[name]() for name in dict.fromkeys([*MODEL_METRICS.builtin, *registered])]
+    ordered = [name for name in dict.fromkeys([*MODEL_METRICS.builtin, *registered]) if names is None or name in names]
+    metrics = [registered[name]() for name in ordered]
     numbers = range(1, len(groups) + 1) if len(groups) > 1 else ()
     return [*metrics, *(variant for metric in metrics for variant in metric.variants(numbers, factors))]

@@ -12,7 +12,7 @@ import numpy as np
 from typing_extensions import override
 
 from bench.bootstrap import Array, Bootstrap, Interval
-from bench.errors import BenchError
+from bench.errors import BenchError, reason_of
 from bench.metric import Metric, PerTextMetric
 from bench.metrics.tokens import Ints, Tokens, load_tokenizer
 from bench.registry import Registry
@@ -206,3 +206,15 @@ TEXT_METRICS: Registry[Callable[..., TextMetric]] = Registry(
     "della_bench.text_metrics",
 )
 """The metrics of generated texts by name; each is a class or function that is called with options or without."""
+
+
+def text_metrics() -> tuple[list[TextMetric], dict[str, str]]:
+    """Returns all text metrics, sorted by name, and the reasons why others cannot be used here."""
+    metrics: list[TextMetric] = []
+    reasons: dict[str, str] = {}
+    for name in TEXT_METRICS.names():
+        try:
+            metrics.append(TEXT_METRICS.get(name)())
+        except Exception as error:  # noqa: BLE001  # a metric may come from any package
+            reasons[name] = reason_of(error)
+    return metrics, reasons

@@ -26,6 +26,7 @@ SPEED = "tokens_per_second"
 Scalar = str | int | float | bool | None
 Status = Literal["finished", "diverged", "skipped"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Id = Annotated[str, Field(pattern="^[0-9a-f]{12}$")]
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 
 UPGRADES: Mapping[int, Upgrade] = {}
@@ -77,6 +78,7 @@ class DataFacts(RecordPart):
         source: origin of the data, for example ``grammar`` or ``files``.
         version: version of the task's data.
         sha256: checksum of all splits.
+        split_sha256: checksum of each split; empty in records made without it.
         statistics: for example sizes and lengths.
         notes: caveats, for example texts that occur in two splits.
     """
@@ -87,6 +89,7 @@ class DataFacts(RecordPart):
     source: str
     version: str | int
     sha256: Sha256
+    split_sha256: dict[str, Sha256] = {}
     statistics: dict[str, JsonValue] = {}
     notes: tuple[str, ...] = ()
 
@@ -184,7 +187,10 @@ class Record(RecordPart):
 
     Attributes:
         schema_version: version of this schema.
-        run_id: 12 hex digits that identify spec, components and data.
+        run_id: 12 hex digits that identify spec, components without metrics, and data.
+        training_id: 12 hex digits that identify what decides the weights; None in records made without it.
+        scoring_id: 12 hex digits that identify what decides the scores, given the weights; None in records made without
+            it.
         created: time at which the record was made (UTC).
         suite_version: version of the package.
         commit: git commit of the code, if known.
@@ -193,7 +199,9 @@ class Record(RecordPart):
         reason: why the run is not finished.
         spec: the resolved run spec; ``system.label``, ``task.name``, ``scale`` and ``seed`` determine its table cells.
         components: name to version or digest of the code and files that determine the result.
-        code: digest of each module that computed the result, by its name; empty in records made without it.
+        code: digest of each module that decides the weights, by its name; empty in records made without it. In records
+            without ``scoring_code`` it holds those modules too.
+        scoring_code: digest of each module that decides the scores, given the weights.
         seeds: named seeds, derived from the seed of the run.
         data: the texts.
         model: the network, None if the run was skipped.
@@ -207,7 +215,9 @@ class Record(RecordPart):
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    run_id: Annotated[str, Field(pattern="^[0-9a-f]{12}$")]
+    run_id: Id
+    training_id: Id | None = None
+    scoring_id: Id | None = None
     created: AwareDatetime
     suite_version: str
     commit: str | None = None
@@ -217,6 +227,7 @@ class Record(RecordPart):
     spec: Annotated[dict[str, JsonValue], AfterValidator(_with_table_key)]
     components: dict[str, int | str] = {}
     code: dict[str, str] = {}
+    scoring_code: dict[str, str] = {}
     seeds: dict[str, int] = {}
     data: DataFacts
     model: ModelFacts | None = None

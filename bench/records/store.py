@@ -10,7 +10,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,16 @@ class RecordStore:
         """
         paths = sorted(self.root.glob(f"*.{run_id}/{RECORD}"))
         return _read(paths[0]) if paths else None
+
+    def with_training(self, training_id: str) -> Iterator[StoredRun]:
+        """Yields the runs that were trained in the same way, whatever their labels and scores.
+
+        Raises:
+            BenchError: a record is unreadable.
+        """
+        for path in sorted(self.root.glob(f"*.{training_id[:6]}??????/{RECORD}")):
+            if (stored := _read(path)).record.training_id == training_id:
+                yield stored
 
     def write(
         self,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any, Literal, get_args
 
@@ -56,6 +57,11 @@ class TaskData:
     log_p: LogP | None
     notes: tuple[str, ...]
 
+    @cached_property
+    def split_sha256(self) -> dict[Split, str]:
+        """Checksum of the examples of each split."""
+        return {split: _sha256(_lines(split, examples)) for split, examples in self.splits.items()}
+
     def statistics(self) -> dict[str, Any]:
         """Returns JSON-ready figures by split: texts, words (split at white space), counts of factor values."""
         figures: dict[str, Any] = {}
@@ -77,11 +83,19 @@ def checksum(splits: Mapping[Split, Sequence[Example]]) -> str:
     Each split contributes a line with its name and size, then a line ``[source, target]`` of ASCII JSON per example.
     So a change of a text, of the order, or of a text's split changes the sum.
     """
+    return _sha256(line for split in SPLITS for line in _lines(split, splits[split]))
+
+
+def _lines(split: Split, examples: Sequence[Example]) -> Iterator[bytes]:
+    yield f"{split} {len(examples)}\n".encode()
+    for example in examples:
+        yield json.dumps([example.source, example.target]).encode() + b"\n"
+
+
+def _sha256(lines: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
-    for split in SPLITS:
-        digest.update(f"{split} {len(splits[split])}\n".encode())
-        for example in splits[split]:
-            digest.update(json.dumps([example.source, example.target]).encode() + b"\n")
+    for line in lines:
+        digest.update(line)
     return digest.hexdigest()
 
 
