@@ -21,12 +21,12 @@ from bench.specs import (
 RUN = RunSpec(
     system=SystemSpec(name="embed", options={"latent_size": 32, "representation": "first_token"}, label="embed"),
     objective=ObjectiveSpec(parts=(PartSpec(name="cyclical", options={"cycles": 4, "ratio": 0.5}),)),
-    task=TaskSpec(name="snli", limits={"train": 2000, "valid": 100}),
+    task=TaskSpec(name="snli", limits={"train": 2000, "valid": 100, "test": 100}),
     scale="smoke",
 )
-COMPONENTS = {"system embed": 1, "train": 1, "tokenizer": "5eb63bbb"}
-DATA = "ab" * 32
-SAME = RUN.run_id(COMPONENTS, DATA)
+COMPONENTS = {"system embed": 1, "train": 1, "tokenizer": "5eb63bbb", "evaluate": 1, "metric PPL": 1}
+DATA = {"train": "ab" * 32, "valid": "cd" * 32, "test": "ef" * 32}
+SAME = RUN.identify(COMPONENTS, DATA)
 
 # Every field of a run with another value than RUN's. A field that is missing here fails the test below it.
 OTHERS: dict[str, Any] = {
@@ -39,6 +39,7 @@ OTHERS: dict[str, Any] = {
     "task.source": "files",
     "task.limits.train": 2001,
     "task.limits.valid": 101,
+    "task.limits.test": 101,
     "task.max_tokens": 128,
     "task.max_source_tokens": 128,
     "task.conditional": True,
@@ -87,6 +88,8 @@ NO_IDENTITY = {
     "training.checkpoint_seconds",
     "scoring.batch_tokens",
 }
+NAMES = {"system.label", "scale"}
+"""Name a run and decide no number."""
 
 # A run of a system with an encoder of its own.
 ENCODING = RUN.model_copy(update={"encoder": EncoderSpec()})
@@ -124,32 +127,48 @@ def changed(path: str, value: Any, run: RunSpec = RUN) -> RunSpec:
     return parse_as(RunSpec, data, "test")
 
 
-def test_run_id_holds_on_every_machine() -> None:
-    """Moves only when the spec gains or loses a field; then no record that exists is found again."""
-    assert SAME == "acb31ad2985d"
+def test_identities_hold_on_every_machine() -> None:
+    """They move only when the spec gains or loses a field; then no record that exists is found again."""
+    assert SAME == ("35c31c9827df", "87edef095a0b", "35c31cb65955")
 
 
-def test_run_id_forgets_the_order_of_keys() -> None:
+def test_identities_forget_the_order_of_keys() -> None:
     again = parse_as(RunSpec, dict(reversed(RUN.model_dump(mode="json").items())), "test")
-    assert again.run_id(dict(reversed(COMPONENTS.items())), DATA) == SAME
+    assert again.identify(dict(reversed(COMPONENTS.items())), dict(reversed(DATA.items()))) == SAME
 
 
-def test_run_id_of_a_stored_spec_is_that_of_the_spec() -> None:
-    assert RunSpec.model_validate_json(RUN.model_dump_json()).run_id(COMPONENTS, DATA) == SAME
+def test_identities_of_a_stored_spec_are_those_of_the_spec() -> None:
+    assert RunSpec.model_validate_json(RUN.model_dump_json()).identify(COMPONENTS, DATA) == SAME
 
 
 def test_every_field_of_a_run_is_tried() -> None:
     assert leaves(RUN.model_dump(mode="json")) == set(OTHERS)
 
 
-@pytest.mark.parametrize("path", sorted(OTHERS.keys() - NO_IDENTITY))
+def is_scoring(path: str) -> bool:
+    return path.startswith(("scoring.", "decoding.")) or path == "task.limits.test"
+
+
+@pytest.mark.parametrize("path", sorted(OTHERS.keys() - NO_IDENTITY - NAMES))
 def test_every_other_value_is_another_run(path: str) -> None:
-    assert changed(path, OTHERS[path]).run_id(COMPONENTS, DATA) != SAME
+    """It is another training, or the same one scored in another way, which the name of the run shows."""
+    other = changed(path, OTHERS[path]).identify(COMPONENTS, DATA)
+    assert other.run != SAME.run
+    assert (other.training == SAME.training) == is_scoring(path)
+    assert (other.scoring == SAME.scoring) != is_scoring(path)
+    assert (other.run[:6] == SAME.run[:6]) == is_scoring(path)
+
+
+@pytest.mark.parametrize("path", sorted(NAMES))
+def test_names_are_part_of_the_run_alone(path: str) -> None:
+    other = changed(path, OTHERS[path]).identify(COMPONENTS, DATA)
+    assert (other.training, other.scoring) == (SAME.training, SAME.scoring)
+    assert other.run != SAME.run
 
 
 @pytest.mark.parametrize("path", sorted(NO_IDENTITY))
 def test_places_pauses_and_portions_are_no_part_of_a_run(path: str) -> None:
-    assert changed(path, OTHERS[path]).run_id(COMPONENTS, DATA) == SAME
+    assert changed(path, OTHERS[path]).identify(COMPONENTS, DATA) == SAME
 
 
 @pytest.mark.parametrize(("path", "value"), [("training.micro_batch_tokens", 512), ("training.compile", True)])
@@ -158,7 +177,7 @@ def test_what_training_is_rarely_told_is_part_of_a_run_that_is_told(path: str, v
     assert path not in leaves(RUN.model_dump(mode="json"))
     told = changed(path, value)
     assert path in leaves(told.model_dump(mode="json"))
-    assert told.run_id(COMPONENTS, DATA) != SAME
+    assert told.identify(COMPONENTS, DATA).training != SAME.training
     assert RunSpec.model_validate_json(told.model_dump_json()) == told
 
 
@@ -168,23 +187,41 @@ def test_an_encoder_is_part_of_a_run_that_has_one() -> None:
     assert RunSpec.model_validate_json(ENCODING.model_dump_json()) == ENCODING
     every = leaves(ENCODING.model_dump(mode="json")) - leaves(RUN.model_dump(mode="json"))
     assert every == {*OTHER_ENCODERS, "encoder.kind"}  # there is one kind
-    same = ENCODING.run_id(COMPONENTS, DATA)
-    assert same != SAME
+    same = ENCODING.identify(COMPONENTS, DATA)
+    assert same.training != SAME.training
     for path, value in OTHER_ENCODERS.items():
-        other = changed(path, value, ENCODING).run_id(COMPONENTS, DATA)
-        assert (other == same) == (path == "encoder.path"), path
+        other = changed(path, value, ENCODING).identify(COMPONENTS, DATA)
+        assert (other.training == same.training) == (path == "encoder.path"), path
 
 
 @pytest.mark.parametrize(
     "components",
     [{**COMPONENTS, "train": 2}, {**COMPONENTS, "tokenizer": "5eb63bbc"}, {**COMPONENTS, "new": 1}, {}],
 )
-def test_other_components_are_another_run(components: dict[str, int | str]) -> None:
-    assert RUN.run_id(components, DATA) != SAME
+def test_other_components_are_another_training(components: dict[str, int | str]) -> None:
+    other = RUN.identify(components, DATA)
+    assert other.training != SAME.training
+    assert other.run != SAME.run
 
 
-def test_other_texts_are_another_run() -> None:
-    assert RUN.run_id(COMPONENTS, "ba" * 32) != SAME
+def test_a_step_of_scoring_is_part_of_the_run_and_a_metric_of_its_scores() -> None:
+    """A record keeps its place when it gains a metric."""
+    step, metric, more = (
+        RUN.identify({**COMPONENTS, **change}, DATA)
+        for change in ({"evaluate": 2}, {"metric PPL": 2}, {"metric KL": 1})
+    )
+    assert step.training == metric.training == more.training == SAME.training
+    assert len({SAME.scoring, step.scoring, metric.scoring, more.scoring}) == 4
+    assert step.run != SAME.run
+    assert metric.run == more.run == SAME.run
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+def test_other_texts_are_another_run(split: str) -> None:
+    other = RUN.identify(COMPONENTS, {**DATA, split: "ba" * 32})
+    assert other.run != SAME.run
+    assert (other.training == SAME.training) == (split == "test")
+    assert (other.scoring == SAME.scoring) == (split != "test")
 
 
 def test_options_are_part_of_a_run_at_any_depth() -> None:
@@ -192,7 +229,7 @@ def test_options_are_part_of_a_run_at_any_depth() -> None:
     other = RUN.model_copy(
         update={"objective": ObjectiveSpec(parts=(part.model_copy(update={"options": {"cycles": 4, "ratio": 0.25}}),))}
     )
-    assert other.run_id(COMPONENTS, DATA) != SAME
+    assert other.identify(COMPONENTS, DATA).training != SAME.training
 
 
 @pytest.mark.parametrize("part", ["system", "objective", "task", "tokenizer", "backbone", "training", "scoring"])
@@ -213,7 +250,7 @@ def test_defaults_are_not_shared() -> None:
 
 def test_the_scoring_of_a_trained_model_is_another_run_than_its_training() -> None:
     scored = RUN.model_copy(update={"training": None})
-    assert scored.run_id(COMPONENTS, DATA) != SAME
+    assert scored.identify(COMPONENTS, DATA).training != SAME.training
     assert RunSpec.model_validate_json(scored.model_dump_json()) == scored
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.harness.apply_metrics import Measurement, apply_text_metrics
+from bench.harness.apply_metrics import apply_metrics
+from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.metric import Score, Signature
 from bench.metrics.surface import Length
@@ -65,9 +66,8 @@ def broken_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Registry, "entries", with_broken)
 
 
-def test_a_broken_metric_is_skipped_with_its_reason(broken_metrics: None) -> None:
-    measurement = Measurement()
-    apply_text_metrics(measurement, TextSet(("a b", "c d")), None)
+def test_a_broken_metric_is_skipped_with_its_reason(broken_metrics: None, micro: MakeSpec) -> None:
+    measurement = apply_metrics(None, TextSet(("a b", "c d")), prepare(micro("lm")).data, None)
     reasons = {skipped.metric: skipped.reason for skipped in measurement.skipped}
     for name, (_, reason) in BROKEN.items():
         assert reasons[name].startswith(reason)

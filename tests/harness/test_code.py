@@ -13,7 +13,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.harness import code as module
-from bench.harness.code import changed_code, check_code, code_of_run, code_of_text_metrics
+from bench.harness.code import changed_code, check_code, code_of_run
 from bench.harness.rescore import rescore
 from bench.harness.run import run
 from bench.records.store import RecordStore, load_runs
@@ -102,7 +102,8 @@ def test_modules_of_one_name_in_two_packages_are_told_apart(micro: MakeSpec, plu
     spec = micro("scaled")
     before = code_of_run(spec)
     rewrite(plug_in / "settings.py", "1.0", "2.0")
-    assert changed_code(before, code_of_run(spec)) == [f"{plug_in.name}/settings.py"]
+    assert code_of_run(spec).scoring == before.scoring
+    assert changed_code(before.training, code_of_run(spec).training) == [f"{plug_in.name}/settings.py"]
 
 
 def test_comments_docstrings_and_layout_change_nothing(micro: MakeSpec, plug_in: Path) -> None:
@@ -142,7 +143,7 @@ def test_a_record_without_code_is_not_taken_for_one_of_this_code(micro: MakeSpec
 
 
 def test_the_modules_of_a_run_are_those_it_imports(micro: MakeSpec) -> None:
-    embed, della, lm = (code_of_run(micro(label)) for label in ("embed", "della+free-bits", "lm"))
+    embed, della, lm = (code_of_run(micro(label)).training for label in ("embed", "della+free-bits", "lm"))
     assert {
         "baselines.transformer_vae",
         "bench.harness.train",
@@ -152,6 +153,11 @@ def test_the_modules_of_a_run_are_those_it_imports(micro: MakeSpec) -> None:
     assert {"della.model", "della.latents", "bench.objectives.free_bits"} <= della.keys() - embed.keys()
     assert not {name for name in lm if name.startswith(("bench.report", "bench.cli", "bench.records", "bench.audit"))}
     assert "baselines.transformer_vae" not in lm
+    assert not {name for name in lm if name.startswith("bench.metric")}
+    scoring = code_of_run(micro("lm")).scoring
+    assert not lm.keys() & scoring.keys()
+    of_scoring = {"bench.harness.scoring", "bench.harness.generate", "bench.metric", "bench.metrics.likelihood"}
+    assert {*of_scoring, "bench.metrics.diversity", "della.protocol"} <= scoring.keys()
 
 
 def test_digests_declared_equivalent_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -169,12 +175,12 @@ def test_many_changed_modules_are_counted() -> None:
 
 
 def test_rescored_metrics_have_the_present_code(micro: MakeSpec, tmp_path: Path) -> None:
+    """All but the code that generated the texts, which stay."""
     run(micro("lm", training={"epochs": 1}, scoring={"n_generations": 4}), tmp_path)
-    names = code_of_text_metrics().keys()
-    assert "bench.metrics.diversity" in names
-    assert not names & {"bench.metrics.likelihood", "bench.metrics.text", "bench.metric"}
     (stored,) = load_runs([tmp_path])
-    old = {**stored.record.code, "bench.metrics.diversity": "0" * 12, "bench.seeds": "0" * 12}
-    RecordStore(tmp_path).write(stored.record.model_copy(update={"code": old}))
+    old = {"bench.metrics.diversity": "0" * 12, "bench.harness.generate": "1" * 12}
+    changes = {"scoring_code": {**stored.record.scoring_code, **old}, "code": {"bench.seeds": "2" * 12}}
+    RecordStore(tmp_path).write(stored.record.model_copy(update=changes))
     (rescored,) = rescore(load_runs([tmp_path]))
-    assert rescored.code == {**stored.record.code, "bench.seeds": "0" * 12}
+    assert rescored.scoring_code == {**stored.record.scoring_code, "bench.harness.generate": "1" * 12}
+    assert rescored.code == {"bench.seeds": "2" * 12}

@@ -47,7 +47,8 @@ def test_a_model_has_the_scores_that_its_run_recorded(micro: MakeSpec, tmp_path:
     assert record.skipped == trained.skipped
     assert record.model == trained.model
     assert (record.spec["training"], record.training) == (None, {})
-    assert RunSpec.model_validate(record.spec).run_id(record.components, record.data.sha256) == record.run_id
+    identities = RunSpec.model_validate(record.spec).identify(record.components, record.data.split_sha256)
+    assert identities == (record.training_id, record.scoring_id, record.run_id)
     assert [timing.phase for timing in record.timings] == ["data", "score", "generate", "metrics"]
     assert record.label == trained.label
     compared = compare_runs([stored(tmp_path / "run")], [stored(tmp_path / "again")])

@@ -47,7 +47,7 @@ def test_other_systems_know_nothing_of_it(micro: MakeSpec) -> None:
     plain, told = micro("embed"), micro("embed", encoder={"layers": 5})
     assert plain == told
     assert plain.encoder is None
-    assert prepare(plain).run_id == prepare(told).run_id
+    assert prepare(plain).identities.run == prepare(told).identities.run
     assert prepare(plain).tokenizer.encoder is None
 
 
@@ -58,7 +58,7 @@ def test_it_is_as_the_backbone_of_the_row(micro: MakeSpec) -> None:
 
 
 def test_another_size_is_another_run(micro: MakeSpec) -> None:
-    ids = {prepare(micro("optimus", encoder=changes)).run_id for changes in ({}, {"layers": 1}, {"layers": 2})}
+    ids = {prepare(micro("optimus", encoder=changes)).identities.run for changes in ({}, {"layers": 1}, {"layers": 2})}
     assert len(ids) == 2  # two layers are what the backbone has
 
 
@@ -76,7 +76,7 @@ def test_the_same_encoder_elsewhere_is_the_same_run(micro: MakeSpec, tmp_path: P
     settings = (cased / "tokenizer.json").read_text()
     (cased / "tokenizer.json").write_text(settings.replace('"lowercase": true', '"lowercase": false'))
     assert (cased / "tokenizer.json").read_text() != settings
-    ids = [prepare(on_folder(micro, folder)).run_id for folder in (here, there, other, cased)]
+    ids = [prepare(on_folder(micro, folder)).identities.run for folder in (here, there, other, cased)]
     assert ids[0] == ids[1]
     assert len(set(ids)) == 3
 

@@ -29,7 +29,7 @@ def content(texts: TokenizedTexts) -> dict[str, object]:
 
 
 def content_of(prepared: Prepared) -> list[object]:
-    return [prepared.run_id, prepared.data_facts(), *map(content, prepared.texts.values())]
+    return [prepared.identities, prepared.data_facts(), *map(content, prepared.texts.values())]
 
 
 @pytest.mark.parametrize(("label", "task"), [("embed", "snli"), ("della", "quora"), ("optimus", "writingprompts")])

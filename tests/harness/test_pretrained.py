@@ -77,7 +77,7 @@ def test_the_same_weights_elsewhere_are_the_same_run(micro: MakeSpec, tmp_path: 
     here, there = save("encoder-decoder", tmp_path / "here"), tmp_path / "there"
     shutil.copytree(here, there)
     other = save("encoder-decoder", tmp_path / "other", vocab_size=259)
-    ids = [prepare(on_folder(micro, "lm", "quora", folder)).run_id for folder in (here, there, other)]
+    ids = [prepare(on_folder(micro, "lm", "quora", folder)).identities.run for folder in (here, there, other)]
     assert len(set(ids)) == 2
     assert ids[0] == ids[1]
 
