@@ -156,7 +156,7 @@ def rescore(
     records: Annotated[list[Path], typer.Argument(help="Record files, or folders of records.")],
     data_dir: DataOption = None,
 ) -> None:
-    """Compute the text metrics of recorded runs again, from the texts that they generated."""
+    """Compute the scores of recorded runs again, from their texts and the weights that were kept."""
     from bench.harness.rescore import rescore as rescore_runs
 
     for record in rescore_runs(_load_runs(records), data_dir):
