@@ -24,7 +24,13 @@ RUN = RunSpec(
     task=TaskSpec(name="snli", limits={"train": 2000, "valid": 100, "test": 100}),
     scale="smoke",
 )
-COMPONENTS = {"system embed": 1, "train": 1, "tokenizer": "5eb63bbb", "evaluate": 1, "metric PPL": 1}
+COMPONENTS: dict[str, int | str] = {
+    "system embed": 1,
+    "train": 1,
+    "tokenizer": "5eb63bbb",
+    "evaluate": 1,
+    "metric PPL": 1,
+}
 DATA = {"train": "ab" * 32, "valid": "cd" * 32, "test": "ef" * 32}
 SAME = RUN.identify(COMPONENTS, DATA)
 
@@ -206,10 +212,8 @@ def test_other_components_are_another_training(components: dict[str, int | str])
 
 def test_a_step_of_scoring_is_part_of_the_run_and_a_metric_of_its_scores() -> None:
     """A record keeps its place when it gains a metric."""
-    step, metric, more = (
-        RUN.identify({**COMPONENTS, **change}, DATA)
-        for change in ({"evaluate": 2}, {"metric PPL": 2}, {"metric KL": 1})
-    )
+    changes: list[dict[str, int | str]] = [{"evaluate": 2}, {"metric PPL": 2}, {"metric KL": 1}]
+    step, metric, more = (RUN.identify({**COMPONENTS, **change}, DATA) for change in changes)
     assert step.training == metric.training == more.training == SAME.training
     assert len({SAME.scoring, step.scoring, metric.scoring, more.scoring}) == 4
     assert step.run != SAME.run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def add_metrics(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 @pytest.fixture
-def no_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+def no_training(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Makes training impossible from the call on."""
     return lambda: monkeypatch.delattr(run_module, "Trainer")
 
@@ -126,14 +126,18 @@ def test_a_metric_of_texts_needs_no_weights(
 
 @pytest.mark.parametrize("kind", [ELBO, Length])
 def test_a_metric_of_a_new_version_is_computed_again(
-    micro: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_training: Callable[[], None], kind: type
+    micro: MakeSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_training: Callable[[], None],
+    kind: type[ELBO | Length],
 ) -> None:
     spec = micro("della", **FAST)
     before = run(spec, tmp_path)
     monkeypatch.setattr(kind, "version", kind.version + 1)
     no_training()
     after = run(spec, tmp_path)
-    name = kind.name
+    name = str(kind.name)
     old, new = ({score.name: score for score in record.metrics} for record in (before, after))
     assert new[name].signature == old[name].signature.replace(f"v:{kind.version - 1}", f"v:{kind.version}")
     assert without(after, name) == without(before, name)
