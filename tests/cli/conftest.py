@@ -9,16 +9,7 @@ import yaml
 
 from tests.cli.cli_process import Finished, run_forked
 
-SCALE: dict[str, Any] = {
-    "description": "seconds",
-    "limits": {"train": 24, "valid": 8, "test": 12},
-    "max_tokens": 128,
-    "tokenizer": {"vocabulary_size": 280},
-    "backbone": {"layers": 1, "width": 16, "heads": 2, "positions": 128, "dropout": 0.1},
-    "training": {"epochs": 1, "batch_tokens": 256},
-    "scoring": {"n_importance_samples": 2, "batch_tokens": 512, "bootstrap_samples": 20, "n_generations": 2},
-    "decoding": {"max_tokens": 8},
-}
+SCALE = Path(__file__).with_name("micro.yaml")
 SUITE: dict[str, Any] = {"title": "Two systems on captions", "systems": ["lm", "embed"], "tasks": ["snli"]}
 
 
@@ -28,7 +19,7 @@ def workplace(tmp_path: Path) -> Path:
     folder = tmp_path / "work"
     folder.mkdir()
     (folder / "mine.yaml").write_text(yaml.safe_dump(SUITE))
-    (folder / "micro.yaml").write_text(yaml.safe_dump(SCALE))
+    (folder / "micro.yaml").write_bytes(SCALE.read_bytes())
     return folder
 
 

@@ -15,8 +15,9 @@ import bench.report
 from bench import cli
 from bench.records.store import load_runs
 from tests.cli.cli_process import SCRIPT, Finished
+from tests.reference_records import REFERENCE, needs_reference
 
-REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "table8-small"
+RECORDS = REFERENCE / "table8-small"
 UNEXPECTED = {
     "EOFError": EOFError(),
     "a broken pipe of another process": BrokenPipeError(errno.EPIPE, "Broken pipe"),
@@ -37,7 +38,7 @@ def test_an_unexpected_error_is_one_line(
 
     monkeypatch.setattr(bench.report, "build_table", fail)
     monkeypatch.setattr(os, "dup2", lambda *descriptors: None)  # standard output is pytest's
-    monkeypatch.setattr(sys, "argv", ["della-bench", "table", str(REFERENCE), *(["--debug"] if debug else [])])
+    monkeypatch.setattr(sys, "argv", ["della-bench", "table", str(RECORDS), *(["--debug"] if debug else [])])
     with pytest.raises(SystemExit) as caught:
         cli.main()
     lines = capfd.readouterr().err.splitlines()
@@ -54,18 +55,20 @@ def run_into(path: str, *arguments: str) -> tuple[int, list[str]]:
     return done.returncode, done.stderr.splitlines()
 
 
-@pytest.mark.parametrize("arguments", [("table", str(REFERENCE), "--format", "csv"), ("list", "suites")])
+@needs_reference
+@pytest.mark.parametrize("arguments", [("table", str(RECORDS), "--format", "csv"), ("list", "suites")])
 def test_a_full_disk_is_one_line(arguments: tuple[str, ...]) -> None:
     code, (line,) = run_into("/dev/full", *arguments)
     assert code == 1
     assert line.startswith("della-bench: OSError: [Errno 28] No space left on device")
 
 
+@needs_reference
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "ascii"])
 @pytest.mark.parametrize("table_format", ["term", "md", "html", "latex", "csv"])
 def test_characters_that_an_output_lacks_are_replaced(encoding: str, table_format: str) -> None:
     done = subprocess.run(  # noqa: S603
-        [SCRIPT, "table", str(REFERENCE), "--layout", "table8", "--format", table_format],
+        [SCRIPT, "table", str(RECORDS), "--layout", "table8", "--format", table_format],
         env={**os.environ, "PYTHONIOENCODING": encoding},
         capture_output=True,
         check=False,
