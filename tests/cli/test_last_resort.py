@@ -28,6 +28,7 @@ UNEXPECTED = {
 }
 
 
+@needs_reference
 @pytest.mark.parametrize("error", UNEXPECTED.values(), ids=UNEXPECTED)
 @pytest.mark.parametrize("debug", [False, True])
 def test_an_unexpected_error_is_one_line(
