@@ -132,11 +132,20 @@ def aggregated_posterior(posteriors: Sequence[Posterior], samples: Sequence[Late
     Returns:
         log q(z | x), and log q(z), where q(z) is the average over all texts x of q(z | x); in nats, text by text.
     """
-    own: list[Array] = []
-    aggregated: list[Array] = []
-    n_texts = sum(len(path.log_q) for path in samples)
+    own = np.concatenate([path.log_q.double().sum(-1)[:, 0].cpu().numpy() for path in samples])
+    return own, log_sum_of_posteriors(posteriors, samples) - np.log(len(own))
+
+
+def log_sum_of_posteriors(posteriors: Sequence[Posterior], samples: Sequence[LatentPath]) -> Array:
+    """Returns log of the sum of q(z | x) over the texts x of all posteriors, for one sample z per text of ``samples``.
+
+    Args:
+        posteriors: posterior of each batch of texts.
+        samples: one sample per text, for each batch; of these or other texts.
+    """
+    sums = []
     for path in samples:
-        under_all = [posterior.log_prob(path.shared()).double().sum(-1).logsumexp(0) for posterior in posteriors]
-        own.append(path.log_q.double().sum(-1)[:, 0].cpu().numpy())
-        aggregated.append(torch.stack(under_all).logsumexp(0).cpu().numpy() - np.log(n_texts))
-    return np.concatenate(own), np.concatenate(aggregated)
+        under_each = [posterior.log_prob(path.shared()).double().sum(-1).logsumexp(0) for posterior in posteriors]
+        nothing = torch.full((len(path.log_q),), -math.inf, dtype=torch.float64)
+        sums.append((torch.stack(under_each).logsumexp(0) if under_each else nothing).cpu().numpy())
+    return np.concatenate(sums)

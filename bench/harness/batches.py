@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 
 from bench.batch import Batch, divided
+from bench.harness.process_group import ALONE, ProcessGroup
 from bench.harness.tokenized_texts import TokenizedTexts
 
 InputT = TypeVar("InputT")
@@ -37,11 +38,20 @@ def batches_on_device(
 
 
 def micro_batches_on_device(
-    texts: TokenizedTexts, batches: Iterable[Sequence[int]], micro_batch_tokens: int | None, device: torch.device
+    texts: TokenizedTexts,
+    batches: Iterable[Sequence[int]],
+    micro_batch_tokens: int | None,
+    device: torch.device,
+    processes: ProcessGroup = ALONE,
 ) -> Generator[list[Batch], None, None]:
-    """Yields the micro-batches of each batch; without ``micro_batch_tokens`` a batch is its only micro-batch."""
+    """Yields this process's micro-batches of each batch.
+
+    Without ``micro_batch_tokens`` a batch is its only micro-batch.
+    """
     divisions, same_divisions = tee(
-        [indices] if micro_batch_tokens is None else divided(indices, texts.lengths, micro_batch_tokens)
+        processes.share(
+            [indices] if micro_batch_tokens is None else divided(indices, texts.lengths, micro_batch_tokens)
+        )
         for indices in batches
     )
     with closing(batches_on_device(texts, chain.from_iterable(divisions), device)) as micro_batches:

@@ -14,9 +14,10 @@ from bench.bootstrap import Array
 from bench.harness.batches import batches_on_device
 from bench.harness.phases import OnPhase
 from bench.harness.precision import autocast
+from bench.harness.process_group import ALONE, ProcessGroup
 from bench.harness.tokenized_texts import TokenizedTexts
 from bench.interface import LatentPath, Posterior, System
-from bench.latents import aggregated_posterior
+from bench.latents import log_sum_of_posteriors
 from bench.metrics.model import ScoredTexts
 from bench.seeds import derive_seed
 from bench.specs import Precision, ScoringSpec
@@ -55,6 +56,7 @@ def score_texts(
     precision: Precision,
     latent_seed: int,
     on_phase: OnPhase = lambda phase, fraction: None,
+    processes: ProcessGroup = ALONE,
 ) -> ScoredTexts:
     """Returns the terms of all texts, in the order of ``texts``.
 
@@ -67,12 +69,13 @@ def score_texts(
         precision: of the passes.
         latent_seed: seed of the posterior samples.
         on_phase: receives the progress.
+        processes: that score the texts together; each returns the terms of all texts.
     """
     system.eval()
     device = next(system.parameters()).device
     # Without latent variables all samples are equal, so one is scored for K.
     n_samples = scoring.n_importance_samples if system.groups else 1
-    batches = batches_of_similar_length(texts.lengths, scoring.batch_tokens)
+    batches = processes.share(batches_of_similar_length(texts.lengths, scoring.batch_tokens))
     order = [index for indices in batches for index in indices]
     columns = defaultdict[str, list[Array]](list)
     posteriors: list[Posterior] = []
@@ -106,9 +109,16 @@ def score_texts(
         columns["mean"].append(means.mean)
         columns["mean_noise"].append(means.variance / n_samples)
         on_phase("score", (done + 1) / len(batches))
-    log_q, log_q_aggregated = aggregated_posterior(posteriors, first_samples)
-    original_order = np.argsort(order)
-    ordered = {name: np.concatenate(parts)[original_order] for name, parts in columns.items()}
+        columns["log_q"].append(_array(first_samples[-1].log_q.double().sum(-1))[:, 0])
+    gathered = processes.gather([path.mapped(Tensor.cpu) for path in first_samples])
+    samples = [path.mapped(lambda tensor: tensor.to(device)) for paths in gathered for path in paths]
+    log_sums = processes.gather(log_sum_of_posteriors(posteriors, samples))
+    shares = processes.gather((order, {name: np.concatenate(parts) for name, parts in columns.items()}))
+    original_order = np.argsort([index for indices, _ in shares for index in indices])
+    ordered = {
+        name: np.concatenate([share[name] for _, share in shares if share])[original_order] for name in shares[0][1]
+    }
+    log_q_aggregated = np.logaddexp.reduce(log_sums)[original_order] - np.log(len(texts))
     repeats = scoring.n_importance_samples // n_samples
     return ScoredTexts(
         groups=system.groups,
@@ -122,8 +132,8 @@ def score_texts(
         mean=ordered["mean"],
         mean_noise=ordered["mean_noise"],
         first_mean=ordered["first_mean"],
-        log_q=log_q[original_order],
-        log_q_aggregated=log_q_aggregated[original_order],
+        log_q=ordered["log_q"],
+        log_q_aggregated=log_q_aggregated,
         conditional=bool(texts.sources),
         cut=int(texts.ids.cut.sum()),
     )

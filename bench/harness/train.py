@@ -19,10 +19,12 @@ from torch import Tensor, nn
 
 from bench.backbones import TransformerStack, compiled
 from bench.batch import Batch, batches_of_similar_length
+from bench.errors import BenchError
 from bench.harness.batches import micro_batches_on_device
 from bench.harness.checkpoint import AUXILIARY, Checkpoint, Progress
 from bench.harness.phases import OnPhase
 from bench.harness.precision import autocast
+from bench.harness.process_group import ALONE, ProcessGroup
 from bench.harness.tokenized_texts import TokenizedTexts
 from bench.harness.validation import Validation
 from bench.harness.weights import WEIGHTS, load_weights, save_weights
@@ -49,6 +51,10 @@ class Trainer:
         folder: of the checkpoint and the best weights.
         on_phase: receives the progress.
         code: digest of each module that trains, for the checkpoint.
+        processes: that train the run together.
+
+    Raises:
+        BenchError: the run cannot be trained by several processes.
     """
 
     def __init__(
@@ -61,11 +67,15 @@ class Trainer:
         folder: Path,
         on_phase: OnPhase,
         code: Mapping[str, str] | None = None,
+        processes: ProcessGroup = ALONE,
     ) -> None:
+        self.processes = processes
         self.system, self.texts, self.stages, self.spec, self.seeds = system, texts, stages, spec, seeds
         self.best_weights, self.on_phase = folder / WEIGHTS, on_phase
         self.device = next(system.parameters()).device
-        self.validation = Validation(system, texts["valid"], spec.batch_tokens, spec.precision, seeds["latent"])
+        self.validation = Validation(
+            system, texts["valid"], spec.batch_tokens, spec.precision, seeds["latent"], processes
+        )
         self.steps_per_epoch = len(batches_of_similar_length(texts["train"].lengths, spec.batch_tokens))
         self.total_steps = self.steps_per_epoch * spec.epochs
         self.networks = self._auxiliary_networks()
@@ -90,6 +100,22 @@ class Trainer:
             folder / "checkpoint.safetensors", system, self.networks, self.parameters, self.optimizer, code or {}
         )
         self.progress = Progress()
+        if processes.size > 1:
+            self._check_division()
+
+    def _check_division(self) -> None:
+        """Raises if several processes would not train the weights that one process trains."""
+        size = self.processes.size
+        if (self.spec.micro_batch_tokens or math.inf) > self.spec.batch_tokens / size:
+            raise BenchError(
+                f"{size} processes share the micro-batches of a batch: set training.micro_batch_tokens to"
+                f" {self.spec.batch_tokens // size} or less (training.batch_tokens / processes)."
+            )
+        for objective in (stage.objective for stage in self.stages):
+            if objective.inner_loop or objective.adaptations:
+                raise BenchError(
+                    "an inner loop or an adaptation, such as batch norm, cannot be trained by several processes."
+                )
 
     def _auxiliary_networks(self) -> nn.ModuleDict:
         """Returns the parameters of the auxiliary losses; a loss that several stages name has one set for all."""
@@ -124,7 +150,9 @@ class Trainer:
                 if self.spec.compile:
                     settings.enter_context(compiled(stack.blocks()))
             self.progress = self.checkpoint.load()
+            self.processes.wait()  # until all have read it
             self._train()
+        self.processes.wait()  # until the best weights are written
         if not self.progress.diverged:
             load_weights(self.system, self.best_weights)
         return self.progress
@@ -143,34 +171,42 @@ class Trainer:
                     self.take_steps(islice(batches, 1 if self.progress.inner_loop else STEPS_BETWEEN_SUMS))
                     self.on_phase("train", self.progress.step / self.total_steps)
                     if time.monotonic() - saved_at > self.spec.checkpoint_seconds and not self.progress.diverged:
-                        self.checkpoint.save(self.progress)
+                        self._save()
                         saved_at = time.monotonic()
             if not self.progress.diverged:
                 self._end_epoch(epoch + 1)
             if self.progress.diverged:
                 return
-            self.checkpoint.save(self.progress)
+            self._save()
             saved_at = time.monotonic()
 
+    def _save(self) -> None:
+        if self.processes.leads:
+            self.checkpoint.save(self.progress)
+
     def _micro_batches(self, batches: Iterable[Sequence[int]]) -> Generator[list[Batch], None, None]:
-        return micro_batches_on_device(self.texts["train"], batches, self.spec.micro_batch_tokens, self.device)
+        spec = self.spec
+        return micro_batches_on_device(
+            self.texts["train"], batches, spec.micro_batch_tokens, self.device, self.processes
+        )
 
     def take_steps(self, batches: Iterable[Sequence[Batch]]) -> None:
         """Takes a step on each batch, which comes as its micro-batches, and adds up what the steps logged."""
         start = time.perf_counter()
         self.system.train()
         logged: list[Tensor] = []
-        texts = 0
+        texts = tokens = 0
         for batch in batches:
             logged.append(self.step(batch, self.progress.step + len(logged)))
             texts += sum(len(part) for part in batch)
-            self.progress.tokens += _predicted_tokens(batch)
-        totals = torch.stack(logged).sum(0).tolist()
+            tokens += _predicted_tokens(batch)
+        counts = torch.tensor([texts, tokens], dtype=torch.float64, device=self.device)
+        *totals, texts, tokens = self.processes.sum(torch.cat([torch.stack(logged).sum(0).double(), counts])).tolist()
         groups = [f"kl[{group}]" for group in range(1, len(self.system.groups) + 1)]
-        names = ["loss", "rec", "kl", *groups, *(part.name for part in self.stage.objective.auxiliary)]
-        for name, total in zip(names, totals, strict=True):
+        names = ["loss", "rec", "kl", *groups, *(part.name for part in self.stage.objective.auxiliary), "texts"]
+        for name, total in zip(names, [*totals, texts], strict=True):
             self.progress.sums[name] = self.progress.sums.get(name, 0.0) + total
-        self.progress.sums["texts"] = self.progress.sums.get("texts", 0.0) + texts
+        self.progress.tokens += int(tokens)
         self.progress.step += len(logged)
         self.progress.batch += len(logged)
         self.progress.diverged = not all(map(math.isfinite, totals))
@@ -190,11 +226,14 @@ class Trainer:
 
     def _update(self, batch: Sequence[Batch], step: int, *draw: int, frozen: Sequence[nn.Parameter] = ()) -> Tensor:
         """Updates all parameters except ``frozen``; ``draw`` gives each update of one step its own random draws."""
-        torch.manual_seed(derive_seed(self.seeds["dropout"], step, *draw))
-        noise = torch.Generator().manual_seed(derive_seed(self.seeds["latent"], step, *draw))
         for group in self.optimizer.param_groups:
             group["lr"] = self.spec.learning_rate * min(1.0, (step + 1) / max(1.0, self.spec.warmup * self.total_steps))
-        logged = torch.stack([self._accumulate(part, step, noise) for part in batch]).sum(0)
+        logged = torch.zeros(3 + len(self.system.groups) + len(self.stage.objective.auxiliary), device=self.device)
+        for index, part in enumerate(batch):
+            logged = logged + self._accumulate(
+                part, step, *draw, number=self.processes.rank + index * self.processes.size
+            )
+        self.processes.sum_gradients(self.parameters.values())
         if self.spec.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.spec.clip_norm)
         for parameter in frozen:
@@ -203,9 +242,13 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         return logged
 
-    def _accumulate(self, batch: Batch, step: int, noise: torch.Generator) -> Tensor:
-        """Adds the gradients of a micro-batch to the present ones; returns the same sums as ``step``."""
+    def _accumulate(self, batch: Batch, step: int, *draw: int, number: int) -> Tensor:
+        """Adds the gradients of micro-batch ``number`` to the present ones; returns the same sums as ``step``."""
         objective = self.stage.objective
+        # Each micro-batch has its own random draws, whichever process computes it.
+        names: tuple[str | int, ...] = (*draw, "micro-batch", number) if number else draw
+        torch.manual_seed(derive_seed(self.seeds["dropout"], step, *names))
+        noise = torch.Generator().manual_seed(derive_seed(self.seeds["latent"], step, *names))
         with autocast(self.spec.precision, self.device):
             path = self.system.encode(batch).sample(1, noise)
             log_likelihood = self.system.log_likelihood(batch, path)
@@ -273,7 +316,8 @@ class Trainer:
         # earlier stage could be the best, although its weights are not a result.
         if stage is self.stages[-1] and rec + kl < self.progress.best:
             self.progress.best, self.progress.best_epoch = rec + kl, epoch
-            save_weights(self.system, self.best_weights)
+            if self.processes.leads:
+                save_weights(self.system, self.best_weights)
         self.progress.batch, self.progress.sums, self.progress.inner_updates = 0, {}, 0
 
     def _end_epoch_of_inner_loop(self) -> dict[str, float]:
