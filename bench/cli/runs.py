@@ -78,17 +78,22 @@ def run(
     from bench.harness.grid import default_jobs, run_grid
     from bench.harness.log import NAME, log_file
     from bench.harness.preflight import check_folder, check_inputs
+    from bench.harness.process_group import process_group
     from bench.harness.progress import GridProgress
+    from bench.harness.run import assist
     from bench.report import narrow_layout
 
     check_inputs(specs, data_dir)
     folder = out or Path("runs") / f"{chosen.name}-{scale_title(scale)}"
     check_folder(folder)
-    with log_file(folder), GridProgress(len(specs), quiet=is_quiet(context)) as progress:
+    processes = process_group()
+    if not processes.leads:
+        assist(processes)
+        return 0
+    with log_file(folder), processes.leading(), GridProgress(len(specs), quiet=is_quiet(context)) as progress:
         logger.info("della-bench %s: %s", bench.__version__, shlex.join(["della-bench", *sys.argv[1:]]))
-        outcomes = run_grid(
-            specs, folder, data_dir, jobs or default_jobs(len(specs)), progress.on_progress, progress.on_end, reuse
-        )
+        n_jobs, on_progress, on_end = jobs or default_jobs(len(specs)), progress.on_progress, progress.on_end
+        outcomes = run_grid(specs, folder, data_dir, n_jobs, on_progress, on_end, reuse, processes)
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
     if records:
         layout = chosen.layout and chosen.layout.model_copy(update={"others": True})

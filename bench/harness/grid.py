@@ -16,6 +16,7 @@ import torch
 from bench.errors import BenchError, error_line
 from bench.harness.log import Sender, log_received
 from bench.harness.phases import OnPhase, progress_of_phases
+from bench.harness.process_group import ALONE, ProcessGroup
 from bench.harness.processes import Worker
 from bench.harness.run import run
 from bench.records.schema import Record
@@ -52,14 +53,19 @@ def run_grid(
     on_progress: OnProgress = lambda number, fraction: None,
     on_end: OnEnd = lambda number, outcome: None,
     reuse: bool | None = None,
+    processes: ProcessGroup = ALONE,
 ) -> list[Outcome]:
     """Runs all specs, ``jobs`` at a time, and returns their outcomes in the same order.
 
     A run that fails does not stop the others; the traceback is logged unless the error is a ``BenchError``. Start and
     end of each run are logged too. An interrupt stops all runs; finished runs are recorded, the others resume from
     their checkpoints next time.
+
+    Several ``processes`` do one run at a time together; this one leads.
     """
     attempt = partial(_attempt, out=out, data_folder=data_folder, reuse=reuse)
+    if processes.size > 1:
+        jobs, attempt = 1, partial(attempt, processes=processes)
     if jobs == 1:
         outcomes = []
         for number, spec in enumerate(specs):
@@ -145,9 +151,17 @@ def _log_end(outcome: Outcome) -> None:
         logger.info("%s: %s%s, record %s", outcome.spec.title, outcome.record.status, reason, outcome.record.run_id)
 
 
-def _attempt(spec: RunSpec, *, out: Path, data_folder: Path | None, reuse: bool | None, on_phase: OnPhase) -> Outcome:
+def _attempt(
+    spec: RunSpec,
+    *,
+    out: Path,
+    data_folder: Path | None,
+    reuse: bool | None,
+    on_phase: OnPhase,
+    processes: ProcessGroup = ALONE,
+) -> Outcome:
     try:
-        return Outcome(spec, run(spec, out, data_folder, on_phase, reuse=reuse))
+        return Outcome(spec, run(spec, out, data_folder, on_phase, processes.device, reuse, processes))
     except BenchError as error:
         return Outcome(spec, error=str(error))
     except Exception as error:  # an error of one system must not end the runs of others

@@ -7,8 +7,10 @@ process, so that the number of processes changes a result only by rounding.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,6 +18,8 @@ import torch
 from torch import Tensor, distributed, nn
 
 from bench.errors import BenchError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -45,6 +49,29 @@ class ProcessGroup:
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """Returns the items of this process: every ``size``-th from ``rank`` on, so that each has one process."""
         return items[self.rank :: self.size]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Ends this process at once if the block fails in one of several: the others wait for messages of the block.
+
+        The launcher then ends the others; what the leader has written stays.
+        """
+        try:
+            yield
+        except BaseException:
+            if self.size == 1:
+                raise
+            logger.exception("process %d of %d failed", self.rank, self.size)
+            logging.shutdown()
+            os._exit(1)
+
+    @contextmanager
+    def leading(self) -> Iterator[None]:
+        """Tells the other processes at the end of the block that there is nothing more to run."""
+        try:
+            yield
+        finally:
+            self.broadcast(None)
 
     def wait(self) -> None:
         """Waits until every process has come here."""
@@ -112,7 +139,7 @@ def process_group() -> ProcessGroup:
     return ProcessGroup(state.process_index, state.num_processes, str(state.device))
 
 
-def _buckets(tensors: Iterable[Tensor]) -> Iterable[list[Tensor]]:
+def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     """Yields tensors in groups of one data type with at most `BUCKET` numbers, or one tensor."""
     bucket: list[Tensor] = []
     for tensor in tensors:

@@ -17,6 +17,7 @@ from bench.harness.model_folder import ModelFolder
 from bench.harness.phases import OnPhase
 from bench.harness.precision import uses_bf16
 from bench.harness.prepare import Prepared, prepare
+from bench.harness.process_group import ALONE, ProcessGroup
 from bench.harness.provenance import Stopwatch, commit, environment, peak_memory
 from bench.harness.scoring import score_texts
 from bench.interface import System
@@ -88,12 +89,13 @@ class Recording:
         on_phase: OnPhase,
         training: Mapping[str, Scalar] | None = None,
         curve: Sequence[Mapping[str, Any]] | None = None,
+        processes: ProcessGroup = ALONE,
     ) -> StoredRun:
         """Scores a trained system, applies all metrics and writes the record."""
         data, spec, seeds = self.prepared.data, self.prepared.spec, named_seeds(self.prepared.spec.seed)
         test, per_source = self.prepared.texts["test"], spec.decoding.samples_per_source
-        with self.stopwatch.phase("score"):
-            terms = score_texts(system, test, spec.scoring, spec.precision, seeds["latent"], on_phase)
+        with self.stopwatch.phase("score"), processes.together():
+            terms = score_texts(system, test, spec.scoring, spec.precision, seeds["latent"], on_phase, processes)
         if (bad := terms.n_not_finite) > 0:
             reason = f"{bad} of {len(terms)} test texts have terms that are not finite"
             return self.write("diverged", reason, model=model, training=training, curve=curve)

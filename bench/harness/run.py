@@ -8,8 +8,11 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.harness.model_folder import ModelFolder, save_description
 from bench.harness.phases import OnPhase
+from bench.harness.prepare import prepare
+from bench.harness.process_group import ALONE, ProcessGroup
 from bench.harness.recording import Recording, model_facts
 from bench.harness.reuse import recorded
+from bench.harness.scoring import score_texts
 from bench.harness.train import Trainer, gradient_flow
 from bench.interface import System
 from bench.objectives import build_stages, unsupported_reason
@@ -29,6 +32,7 @@ def run(
     on_phase: OnPhase = lambda phase, fraction: None,
     device: str | None = None,
     reuse: bool | None = None,
+    processes: ProcessGroup = ALONE,
 ) -> Record:
     """Trains, scores and records one run, or does what is missing of it (see `bench.harness.reuse`).
 
@@ -42,6 +46,7 @@ def run(
         device: ``cpu`` or ``cuda``; by default the GPU if there is one.
         reuse: whether a record or checkpoint is used: by default only one of the present code, which else is an error;
             True for one of any code, False for none.
+        processes: that train and score the run together; this one leads, the others call ``assist``.
 
     Raises:
         BenchError: bad data, a spec without training, or a record or checkpoint of other code.
@@ -64,12 +69,14 @@ def run(
     save_description(folder, spec.model, prepared.tokenizer)
     with recording.stopwatch.phase("train"):
         code = prepared.code.training
-        trainer = Trainer(system, prepared.texts, stages, spec.training, seeds, folder, on_phase, code)
+        trainer = Trainer(system, prepared.texts, stages, spec.training, seeds, folder, on_phase, code, processes)
         if reuse is False:
             trainer.checkpoint.delete()
         elif not reuse:
             trainer.checkpoint.check_code()
-        progress = trainer.run()
+        processes.broadcast((spec, data_folder, folder))
+        with processes.together():
+            progress = trainer.run()
     training: dict[str, Scalar] = {
         "steps": progress.step,
         "epochs": len(progress.curve),
@@ -82,9 +89,24 @@ def run(
         stored = recording.write("diverged", reason, model=model, training=training, curve=progress.curve)
     else:
         model = model_facts(system, file_sha256(trainer.best_weights))
-        stored = recording.score(system, model, on_phase, training, progress.curve)
+        stored = recording.score(system, model, on_phase, training, progress.curve, processes)
     trainer.checkpoint.delete()
     return stored.record
+
+
+def assist(processes: ProcessGroup) -> None:
+    """Trains and scores, as another process of the group, what its leader runs, until the leader broadcasts None."""
+    while (order := processes.broadcast(None)) is not None:
+        spec, data_folder, folder = order
+        prepared, seeds = prepare(spec, data_folder), named_seeds(spec.seed)
+        system = prepared.system(seeds["init"]).to(processes.device)
+        stages = build_stages(spec.objective, spec.training.epochs)
+        trainer = Trainer(
+            system, prepared.texts, stages, spec.training, seeds, folder, lambda phase, fraction: None, {}, processes
+        )
+        if not trainer.run().diverged:
+            test = prepared.texts["test"]
+            score_texts(system, test, spec.scoring, spec.precision, seeds["latent"], processes=processes)
 
 
 def score_model(
