@@ -1,0 +1,54 @@
+"""``python -m tests.faults``: kills and full disks; prints what happened and fails if anything was lost.
+
+It needs Linux; full disks need root, else they are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.storage import atomic_write
+from tests.faults.disk import fill_disks
+from tests.faults.kills import kill_grids
+
+
+HEADING = "## Measured\n"
+"""The last section of the page, which ``--into`` writes anew."""
+
+
+def main() -> int:
+    """Runs all faults."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--into", type=Path, help="page whose last section receives the figures")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch).resolve()
+        os.environ["DELLA_BENCH_CACHE"] = str(folder / "cache")
+        report = kill_grids(folder / "kills", arguments.kills, arguments.seed)
+        problems, lines = report.problems, list(report.lines(arguments.seed))
+        left = sorted(path.name for path in (folder / "cache").glob(".*"))
+        problems += [f"{name} is left in the cache" for name in left]
+        if os.geteuid() == 0:
+            disks = fill_disks(folder / "disks")
+            problems += [line for line in disks if not line.startswith("ok")]
+            lines += disks
+        else:
+            lines.append("full disks: not tried, since mounting needs root")
+    text = "\n".join([*(f"- {line}" for line in lines), "", f"Problems: {len(problems)}.", *problems, ""])
+    sys.stdout.write(text)
+    if arguments.into:
+        page = arguments.into.read_text(encoding="utf-8").partition(HEADING)[0]
+        command = f"python -m tests.faults --kills {arguments.kills} --seed {arguments.seed} --into {arguments.into}"
+        content = f"{page}{HEADING}\n`{command}` (`python -m tox -e faults`):\n\n{text}"
+        atomic_write(arguments.into, content.encode())
+    return int(bool(problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
