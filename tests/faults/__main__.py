@@ -15,7 +15,6 @@ from bench.storage import atomic_write
 from tests.faults.disk import fill_disks
 from tests.faults.kills import kill_grids
 
-
 HEADING = "## Measured\n"
 """The last section of the page, which ``--into`` writes anew."""
 

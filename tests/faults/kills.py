@@ -114,13 +114,11 @@ class Grid:
 
     def processes(self) -> list[int]:
         """Returns the processes that work in the folder."""
-        return [
-            process for process in map(int, filter(str.isdecimal, os.listdir("/proc"))) if self._works_here(process)
-        ]
+        return [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if self._works_here(entry)]
 
-    def _works_here(self, process: int) -> bool:
+    def _works_here(self, process: Path) -> bool:
         try:
-            return Path(f"/proc/{process}/cwd").readlink() == self.folder
+            return (process / "cwd").readlink() == self.folder
         except OSError:  # it ended, or is another user's
             return False
 
