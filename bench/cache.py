@@ -6,7 +6,11 @@ import hashlib
 import json
 import logging
 import os
+import re
+import shutil
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.identity import digest
-from bench.storage import file_sha256
+from bench.storage import ABANDONED_AFTER, file_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +28,10 @@ AnyArray = npt.NDArray[Any]
 
 DIGESTS = "sha256.json"
 """Beside the arrays of an entry: SHA-256 of each file, by the name of its array."""
+
+
+_SCRATCH = re.compile(r"\.[a-z]+-[0-9a-f]{32}\..+")
+"""Name of the temporary folder in which an entry is written."""
 
 
 def cache_folder() -> Path | None:
@@ -79,6 +87,7 @@ def _write(entry: Path, arrays: Mapping[str, AnyArray]) -> None:
     """Writes the arrays of an entry, all or none, unless another process wrote it first."""
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(entry.parent)
         with TemporaryDirectory(prefix=f".{entry.name}.", dir=entry.parent) as scratch:
             complete = Path(scratch, "complete")
             complete.mkdir()
@@ -95,3 +104,12 @@ def _write(entry: Path, arrays: Mapping[str, AnyArray]) -> None:
             complete.rename(entry)
     except OSError as error:
         logger.info("%s is not cached: %s", entry, error)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes the temporary folders of processes that were killed while they wrote an entry."""
+    for scratch in folder.glob(".*"):
+        if _SCRATCH.fullmatch(scratch.name):
+            with suppress(OSError):  # another process removed it, or another user owns it
+                if time.time() - scratch.stat().st_mtime > ABANDONED_AFTER:
+                    shutil.rmtree(scratch)

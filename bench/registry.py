@@ -7,9 +7,11 @@ when it is requested by name.
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -34,6 +36,9 @@ class Registry(Generic[T]):
     kind: str
     builtin: Mapping[str, str]
     group: str
+    _merged: list[tuple[tuple[EntryPoint, ...], dict[str, EntryPoint]]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     def entries(self) -> dict[str, EntryPoint]:
         """Returns the entry point of every name; imports nothing.
@@ -41,15 +46,19 @@ class Registry(Generic[T]):
         Raises:
             BenchError: two packages offer different components under one name.
         """
+        installed = _installed(self.group)
+        if self._merged and self._merged[0][0] is installed:
+            return dict(self._merged[0][1])
         entries = {name: EntryPoint(name, value, self.group) for name, value in self.builtin.items()}
-        for entry in entry_points(group=self.group):
+        for entry in installed:
             if entry.name in entries and entries[entry.name].value != entry.value:
                 raise BenchError(
                     f"two {self.kind}s are called {entry.name!r}: {entries[entry.name].value} and {entry.value}."
                     " Uninstall or rename one."
                 )
             entries[entry.name] = entry
-        return dict(sorted(entries.items()))
+        self._merged[:] = [(installed, dict(sorted(entries.items())))]
+        return dict(self._merged[0][1])
 
     def names(self) -> tuple[str, ...]:
         """Returns the registered names, sorted."""
@@ -74,12 +83,32 @@ class Registry(Generic[T]):
         """Imports all components; returns them by name, sorted, and the reasons why others cannot be imported."""
         components: dict[str, T] = {}
         reasons: dict[str, str] = {}
-        for name in self.names():
+        for name, entry in self.entries().items():
             try:
-                components[name] = self.get(name)
+                components[name] = cast(T, load(self.kind, name, entry.value))
             except BenchError as error:
                 reasons[name] = str(error)
         return components, reasons
+
+
+def _installed(group: str) -> tuple[EntryPoint, ...]:
+    """Returns the entry points of a group; the folders of packages are searched again only after one has changed."""
+    return _search(entry_points, group, tuple((folder, _changed(folder)) for folder in sys.path))
+
+
+@lru_cache(maxsize=64)
+def _search(
+    search: Callable[..., Iterable[EntryPoint]], group: str, folders: tuple[tuple[str, int], ...]
+) -> tuple[EntryPoint, ...]:
+    return tuple(search(group=group))
+
+
+def _changed(folder: str) -> int:
+    """Returns when a folder was last changed, 0 if there is none."""
+    try:
+        return os.stat(folder or ".").st_mtime_ns  # noqa: PTH116  # a Path takes longer to make than all the rest
+    except OSError:
+        return 0
 
 
 @cache

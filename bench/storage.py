@@ -52,7 +52,7 @@ def atomic_write_all(files: Mapping[Path, bytes]) -> None:
     staged: dict[Path, Path] = {}
     folders = {path.parent for path in files}
     for folder in folders:
-        _remove_abandoned(folder)
+        remove_abandoned(folder)
     try:
         for path, data in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def _temporary(path: Path) -> Path:
 _TEMPORARY = re.compile(r"\..+\.(?P<process>[0-9]+)@(?P<machine>.*)\.[0-9a-f]{8}\.tmp")
 
 
-def _remove_abandoned(folder: Path) -> None:
+def remove_abandoned(folder: Path) -> None:
     """Removes temporary files of processes that ended; of those on other machines, the old files."""
     for temporary in folder.glob(".*.tmp"):
         if (writer := _TEMPORARY.fullmatch(temporary.name)) is None:

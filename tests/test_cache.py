@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -272,3 +274,14 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pwd, "getpwuid", nobody)
     assert cache_folder() is None
     assert cached_arrays("texts", CONTENT, once()) is ARRAYS
+
+
+def test_what_killed_processes_left_is_swept_once_it_is_old(folder: Path) -> None:
+    name = f".texts-{'0' * 32}.abc"
+    kept = [folder / f".texts-{'1' * 32}.abc", folder / ".ssh"]
+    for scratch in (folder / name, *kept):
+        (scratch / "complete").mkdir(parents=True)
+    for old in (folder / name, folder / ".ssh"):
+        os.utime(old, (time.time() - 4000,) * 2)
+    assert is_right(cached_arrays("texts", CONTENT, once()))
+    assert sorted(path for path in folder.iterdir() if path.name.startswith(".")) == sorted(kept)

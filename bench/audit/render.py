@@ -39,8 +39,9 @@ def summary(findings: Sequence[Finding], rows: Sequence[AuditRow] | None) -> str
 
 
 def findings_as_text(findings: Sequence[Finding], rows: Sequence[AuditRow] | None) -> str:
-    """Returns two lines per finding and a summary."""
+    """Returns two lines per finding, a line per run without figures, and a summary."""
     lines = [f"{f.severity} ({f.rule}) {f.location}\n    {f.figures}: {f.reason}" for f in findings]
+    lines += [f"no figures {row.location}\n    {row.lost}" for row in rows or () if row.lost]
     return "\n".join([*lines, summary(findings, rows)]) + "\n"
 
 
@@ -60,6 +61,8 @@ def findings_as_markdown(findings: Sequence[Finding], rows: Sequence[AuditRow] |
 
 def _markdown_lines(findings: Sequence[Finding], rows: Sequence[AuditRow] | None) -> Iterator[str]:
     yield f"{summary(findings, rows)}."
+    if lost := [row for row in rows or () if row.lost]:
+        yield from ("", *(f"- No figures: {row.location}: {row.lost}" for row in lost))
     for severity, of_severity in groupby(findings, key=lambda finding: finding.severity):
         yield from ("", f"### {severity.capitalize()}")
         for (source, table), of_table in groupby(of_severity, key=lambda f: (f.location.source, f.location.table)):

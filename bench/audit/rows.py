@@ -80,6 +80,7 @@ class AuditRow:
         per_text: metric to nats per text (n), all of the same texts, where they were stored.
         cites: the row from which the paper quotes this row.
         unread: figures that are no numbers, as printed, for example ``100k``; no rule looks at them.
+        lost: why a run that diverged or failed has no figures.
     """
 
     location: Location
@@ -95,6 +96,7 @@ class AuditRow:
     per_text: Mapping[str, Array] = field(default_factory=dict)
     cites: Location | None = None
     unread: tuple[str, ...] = ()
+    lost: str = ""
 
     def figures_text(self, *names: str) -> str:
         """Returns figures as printed, for example ``MI 16.58, KL 5.86``."""

@@ -96,12 +96,15 @@ def _cited_location(citation: Citation, dataset: str) -> Location:
 
 
 def rows_of_runs(runs: Iterable[StoredRun]) -> list[AuditRow]:
-    """Returns a row for each finished run; other runs have no figures."""
-    return [_row(run) for run in runs if run.record.status == "finished"]
+    """Returns a row for each run that the system supports; only those of finished runs have figures."""
+    return [_row(run) for run in runs if run.record.status != "skipped"]
 
 
 def _row(run: StoredRun) -> AuditRow:
     record = run.record
+    location = Location("records", record.scale, record.task, f"{record.label} seed {record.seed} ({record.run_id})")
+    if record.status != "finished":
+        return AuditRow(location, {}, from_record=True, lost=f"{record.status}: {record.reason}")
     scores = {score.name: score for score in record.metrics if score.split == "test"}
     figures = {name: _figure(score) for name, score in scores.items()}
     for perplexity, likelihood in LIKELIHOODS.items():
@@ -110,7 +113,7 @@ def _row(run: StoredRun) -> AuditRow:
     details = record.model.details if record.model else {}
     ppl = scores.get("PPL")
     return AuditRow(
-        location=Location("records", record.scale, record.task, f"{record.label} seed {record.seed} ({record.run_id})"),
+        location=location,
         figures=figures,
         n_texts=ppl.n if ppl else None,
         latent_size=_optional_int(details.get("latent_dimensions")),

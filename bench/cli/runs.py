@@ -7,6 +7,7 @@ import logging
 import re
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from bench.cli.options import is_quiet
 from bench.errors import BenchError, unknown_name
 
 if TYPE_CHECKING:
-    from bench.records.schema import Record
+    from bench.records.schema import Record, Status
     from bench.suites import Layout
 
 logger = logging.getLogger(__name__)
@@ -54,10 +55,15 @@ def run(
     decoding: DecodingOption = "",
     jobs: Annotated[int, typer.Option(min=0, help="Parallel runs; 0: as many as the machine allows.")] = 0,
     reuse: ReuseOption = None,
+    retry: Annotated[
+        str, typer.Option(help="Run again what is recorded as failed, diverged or both, comma-separated.")
+    ] = "",
 ) -> int:
     """Train and score every system on every task, print the table, and audit it.
 
-    A run that is already recorded is not repeated; one that was interrupted continues from its checkpoint.
+    A run that is already recorded is not repeated; one that was interrupted continues from its checkpoint. Several
+    commands, also of several machines, can share a folder of records: each run is done once. The exit code is 1 if a
+    run failed, if no run finished and one diverged, or if the audit found a figure that is impossible.
     """
     from bench.harness.plan import plan
     from bench.labels import split_labels, split_list
@@ -66,6 +72,7 @@ def run(
     from bench.systems import SYSTEMS
 
     chosen = load_suite(suite)
+    again = _statuses(split_list(retry))
     specs = plan(
         chosen,
         scale,
@@ -92,8 +99,18 @@ def run(
         return 0
     with log_file(folder), processes.leading(), GridProgress(len(specs), quiet=is_quiet(context)) as progress:
         logger.info("della-bench %s: %s", bench.__version__, shlex.join(["della-bench", *sys.argv[1:]]))
-        n_jobs, on_progress, on_end = jobs or default_jobs(len(specs)), progress.on_progress, progress.on_end
-        outcomes = run_grid(specs, folder, data_dir, n_jobs, on_progress, on_end, reuse, processes)
+        outcomes = run_grid(
+            specs,
+            folder,
+            data_dir,
+            jobs or default_jobs(len(specs)),
+            progress.on_progress,
+            progress.on_end,
+            reuse,
+            processes,
+            again,
+            progress.on_wait,
+        )
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
     if records:
         layout = chosen.layout and chosen.layout.model_copy(update={"others": True})
@@ -101,10 +118,25 @@ def run(
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
         typer.echo(f"della-bench: {outcome.spec.title}: {outcome.error} (see {folder / NAME})", err=True)
-    code = 1 if _print_audit(records, folder) or failed else 0
+    statuses = {record.status for record in records}
+    nothing_learnt = "diverged" in statuses and "finished" not in statuses
+    code = 1 if _print_audit(records, folder) or failed or nothing_learnt else 0
     if records:
         typer.echo(text)
     return code
+
+
+def _statuses(names: Sequence[str]) -> tuple[Status, ...]:
+    """Returns the statuses of records whose runs are run again.
+
+    Raises:
+        BenchError: a name is not such a status.
+    """
+    allowed: dict[str, Status] = {"failed": "failed", "diverged": "diverged"}
+    for name in names:
+        if name not in allowed:
+            raise unknown_name("status to --retry", name, allowed)
+    return tuple(allowed[name] for name in names)
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -139,7 +171,8 @@ def _print_audit(records: Sequence[Record], folder: Path) -> bool:
     from bench.records.store import RecordStore
 
     store = RecordStore(folder)
-    rows = rows_of_runs(filter(None, (store.find(record.run_id) for record in records)))
+    stored = (store.find(record.run_id, store.path(record.spec, record.run_id)) for record in records)
+    rows = rows_of_runs(filter(None, stored))
     findings = audit(rows)
     if findings:
         typer.echo(
@@ -166,7 +199,8 @@ def evaluate(
     from bench.scales import load_scale
 
     sizes = load_scale(scale)
-    from bench.harness.grid import Outcome
+    from bench.harness.grid import POLL, Outcome
+    from bench.harness.lock import LockedError
     from bench.harness.model_folder import ModelFolder
     from bench.harness.phases import PHASES_OF_SCORING, progress_of_phases
     from bench.harness.preflight import check_folder
@@ -181,12 +215,37 @@ def evaluate(
     check_folder(folder)
     with GridProgress(1, quiet=is_quiet(context)) as progress:
         on_phase = progress_of_phases(partial(progress.on_progress, 0), PHASES_OF_SCORING)
-        record = score_model(trained, spec, folder, data_dir, on_phase, reuse=reuse)
+        while True:
+            try:
+                record = score_model(trained, spec, folder, data_dir, on_phase, reuse=reuse)
+                break
+            except LockedError as error:
+                progress.on_wait([error.owner])
+                time.sleep(POLL)
         progress.on_end(0, Outcome(spec, record))
     text = _write_tables([record], None, folder, re.sub(r"[^\w.+-]", "_", f"{record.label}-{record.task}"))
     code = int(_print_audit([record], folder))
     typer.echo(text)
     return code
+
+
+def status(
+    folder: Annotated[Path, typer.Argument(help="Folder of records, of which some may be still to come.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the runs of a folder: running with progress and process, waiting, failed with reason, done."""
+    from collections import Counter
+
+    from bench.harness.status import states
+
+    runs = states(folder)
+    counts = Counter(run.state for run in runs)
+    if as_json:
+        typer.echo(json.dumps({"counts": counts, "runs": [run.as_dict() for run in runs]}, ensure_ascii=False))
+        return
+    for run in runs:
+        typer.echo(str(run))
+    typer.echo(", ".join(f"{count} {state}" for state, count in counts.items()) or "no runs")
 
 
 def import_released(

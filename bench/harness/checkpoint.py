@@ -39,7 +39,8 @@ class Progress:
         inner_loop: whether the inner loop of the stage is still active.
         inner_updates: updates of the inner loop in the current epoch.
         mutual_information: of the validation texts after the last epoch with an inner loop, in nats.
-        diverged: whether a loss was not finite.
+        last_terms: means of the terms over the texts of the last step whose terms were finite, in nats.
+        diverged: which loss was not finite; empty if all were.
     """
 
     step: int = 0
@@ -53,7 +54,8 @@ class Progress:
     inner_loop: bool = False
     inner_updates: int = 0
     mutual_information: float = -math.inf
-    diverged: bool = False
+    last_terms: dict[str, float] = field(default_factory=dict)
+    diverged: str = ""
 
 
 @dataclass(frozen=True)

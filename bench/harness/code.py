@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -97,7 +98,12 @@ def check_code(what: str, recorded: Mapping[str, str], present: Mapping[str, str
         raise BenchError(f"{what} by other code: {', '.join(changed[:3])}{others}. {CHOICE}")
 
 
-def _digests(modules: Iterable[str]) -> dict[str, str]:
+def _digests(modules: Iterable[str]) -> Mapping[str, str]:
+    return _digests_below(frozenset(modules), tuple(sys.path))
+
+
+@lru_cache(maxsize=1024)
+def _digests_below(modules: frozenset[str], search_path: tuple[str, ...]) -> Mapping[str, str]:
     digests: dict[str, str] = {}
     waiting = list(modules)
     while waiting:

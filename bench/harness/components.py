@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from bench.harness.model_folder import ModelFolder
@@ -10,6 +12,7 @@ from bench.metric import Metric
 from bench.metrics.model import model_metrics
 from bench.metrics.text import text_metrics
 from bench.objectives import Adaptation, part_types
+from bench.reading import unreadable
 from bench.specs import METRIC, RunSpec
 from bench.storage import file_sha256
 from bench.systems import SYSTEMS
@@ -52,11 +55,25 @@ def components(spec: RunSpec, data: TaskData, tokenizer: Tokenizer, model: Model
         versions["encoder tokenizer"] = tokenizer.encoder.tokenizer.digest[:12]
     for section, stack in (("backbone", spec.backbone), ("encoder", spec.encoder)):
         if stack is not None and stack.path is not None:
-            versions[section] = file_sha256(stack.path / WEIGHTS)[:12]
+            versions[section] = _digest_of(stack.path / WEIGHTS)[:12]
     if model is not None:
         del versions["train"]
         versions["weights"] = model.digest()[:12]
     return versions
+
+
+def _digest_of(path: Path) -> str:
+    """Returns the SHA-256 of a file, which a process reads once unless it changes; a grid has many runs with it."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return _digest_of_state(path, state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+@lru_cache(maxsize=64)
+def _digest_of_state(path: Path, changed: int, size: int, number: int) -> str:
+    return file_sha256(path)
 
 
 def metric_versions() -> dict[str, int]:

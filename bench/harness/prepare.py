@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import tokenizers
@@ -18,9 +19,9 @@ from bench.harness.model_folder import ModelFolder
 from bench.harness.tokenized_texts import VERSION, TokenizedTexts, tokenize
 from bench.interface import System
 from bench.records.schema import DataFacts
-from bench.specs import Identities, RunSpec
+from bench.specs import EncoderSpec, Identities, RunSpec, TokenizerSpec
 from bench.systems import SYSTEMS
-from bench.tasks import TASKS, Split, TaskData, load_texts
+from bench.tasks import TASKS, Example, Split, TaskData, load_texts
 from bench.tokenizers import EncoderTokens, Tokenizer, build_encoder_tokenizer, build_tokenizer
 
 
@@ -32,7 +33,7 @@ class Prepared:
         spec: its spec.
         data: the texts of its task, and facts about them.
         tokenizer: its tokenizer, with the tokens of the separate encoder if the system has one.
-        texts: the texts as token ids.
+        limits: the largest number of tokens of a text, and of a source (None on unconditional tasks).
         components: version or content digest of each component.
         code: the modules that decide the result.
     """
@@ -40,11 +41,16 @@ class Prepared:
     spec: RunSpec
     data: TaskData
     tokenizer: Tokenizer
-    texts: Mapping[Split, TokenizedTexts]
+    limits: tuple[int, int | None]
     components: Mapping[str, int | str]
     code: Code
 
-    @property
+    @cached_property
+    def texts(self) -> Mapping[Split, TokenizedTexts]:
+        """The texts as token ids, made when they are needed: a run that is recorded needs none."""
+        return tokenize_splits(self.data, self.tokenizer, self.limits)
+
+    @cached_property
     def identities(self) -> Identities:
         """What identifies the run."""
         return self.spec.identify(self.components, self.data.split_sha256)
@@ -88,19 +94,43 @@ def prepare(spec: RunSpec, data_folder: Path | None = None, model: ModelFolder |
     """
     data = load_texts(spec.task, data_folder)
     tokenizer = model.tokenizer if model else _tokenizer(spec, data)
-    texts = tokenize_splits(data, tokenizer, text_limits(spec))
-    return Prepared(spec, data, tokenizer, texts, components(spec, data, tokenizer, model), code_of_run(spec))
+    return Prepared(
+        spec, data, tokenizer, text_limits(spec), components(spec, data, tokenizer, model), code_of_run(spec)
+    )
 
 
 def _tokenizer(spec: RunSpec, data: TaskData) -> Tokenizer:
-    """Returns the tokenizer of a run; one that is trained sees texts and sources of the training split."""
-    examples = data.splits["train"]
+    """Returns the tokenizer of a run; a process builds that of many runs once, unless its files change."""
+    folders = [part.path for part in (spec.tokenizer, spec.encoder) if part is not None and part.path is not None]
+    files = [file for folder in folders for file in folder.glob("*")]
+    states = sorted((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
+    training = _TrainingTexts(data.split_sha256["train"], data.splits["train"])
+    return _build_tokenizer(spec.tokenizer, spec.encoder, training, tuple(states))
+
+
+@dataclass(frozen=True)
+class _TrainingTexts:
+    """The training texts, which are equal if their checksums are."""
+
+    sha256: str
+    examples: Sequence[Example] = field(compare=False)
+
+
+@lru_cache(maxsize=16)
+def _build_tokenizer(
+    spec: TokenizerSpec,
+    encoder: EncoderSpec | None,
+    training: _TrainingTexts,
+    file_states: tuple[tuple[str, int, int], ...],
+) -> Tokenizer:
+    """Builds a tokenizer; one that is trained sees texts and sources of the training split."""
+    examples = training.examples
     texts = [example.target for example in examples] + [example.source for example in examples if example.source]
-    tokenizer = build_tokenizer(spec.tokenizer, texts)
-    if spec.encoder is None:
+    tokenizer = build_tokenizer(spec, texts)
+    if encoder is None:
         return tokenizer
-    wordpiece = build_encoder_tokenizer(spec.encoder, texts)
-    return tokenizer.with_encoder(EncoderTokens(wordpiece, check_encoder(spec.encoder).positions))
+    wordpiece = build_encoder_tokenizer(encoder, texts)
+    return tokenizer.with_encoder(EncoderTokens(wordpiece, check_encoder(encoder).positions))
 
 
 def tokenize_splits(

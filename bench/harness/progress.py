@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -25,6 +26,7 @@ class GridProgress:
         self.console.quiet = quiet
         self.fractions = [0.0] * n_runs
         self.without_work: set[int] = set()
+        self.owners: Sequence[str] = ()
         self.ended = 0
         self.start = time.monotonic()
         self.bar = Progress(
@@ -59,9 +61,16 @@ class GridProgress:
         self.fractions[number] = 1.0
         self.ended += 1
         self.bar.update(self.task, completed=self.ended, left=self.time_left())
-        status = f"failed: {outcome.error}" if outcome.record is None else outcome.record.status
+        status = outcome.record.status if outcome.record and not outcome.error else f"failed: {outcome.error}"
         line = f"[{self.ended}/{len(self.fractions)}] {outcome.spec.title}: {status}; {self.time_left()}"
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def on_wait(self, owners: Sequence[str]) -> None:
+        """Tells, once for the same owners, that the remaining runs are done by other processes."""
+        if owners and owners != self.owners:
+            line = f"the remaining runs are those of {', '.join(owners)}; waits for them"
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.owners = owners
 
     def time_left(self) -> str:
         """Returns an estimate of the remaining time, for example ``about 2 min 10 s left``.

@@ -27,10 +27,15 @@ class Stopwatch:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Measures the time of the block."""
+        """Measures the time of the block; the blocks of a phase add up."""
         start = time.perf_counter()
         yield
-        self.timings.append(Timing(phase=name, seconds=time.perf_counter() - start))
+        seconds = time.perf_counter() - start
+        for number, timing in enumerate(self.timings):
+            if timing.phase == name:
+                self.timings[number] = Timing(phase=name, seconds=timing.seconds + seconds)
+                return
+        self.timings.append(Timing(phase=name, seconds=seconds))
 
 
 def environment(device: torch.device, precision: str) -> Environment:

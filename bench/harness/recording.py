@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import torch
 
 import bench
+from bench.errors import BenchError
 from bench.harness.apply_metrics import Measurement, apply_metrics, bootstrap_of, generation_rows, text_set
 from bench.harness.generate import generate_texts
+from bench.harness.lock import acquire, lock_of
 from bench.harness.model_folder import ModelFolder
 from bench.harness.phases import OnPhase
 from bench.harness.precision import uses_bf16
@@ -22,9 +25,10 @@ from bench.harness.provenance import Stopwatch, commit, environment, peak_memory
 from bench.harness.scoring import score_texts
 from bench.interface import System
 from bench.records.schema import ModelFacts, Record, Scalar, Status
-from bench.records.store import RecordStore, StoredRun
+from bench.records.store import CHECKPOINT, RecordStore, StoredRun
 from bench.seeds import named_seeds
 from bench.specs import Identities, RunSpec
+from bench.storage import remove_abandoned
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Recording:
         store: receives the record.
         device: of the run.
         stopwatch: seconds by phase.
+        check: called before each write; raises if another process has taken the run over.
     """
 
     prepared: Prepared
@@ -44,6 +49,7 @@ class Recording:
     store: RecordStore
     device: torch.device
     stopwatch: Stopwatch
+    check: Callable[[], None] = lambda: None
 
     @classmethod
     def begin(
@@ -81,6 +87,19 @@ class Recording:
     def folder(self) -> Path:
         """The folder of the run."""
         return self.store.path(self.spec_as_json, self.identities.run)
+
+    @property
+    def lock(self) -> Path:
+        """The lock of the run, which runs that share weights share: one of them trains, the others score."""
+        return lock_of(self.store.root, self.identities.training)
+
+    def stored(self) -> StoredRun | None:
+        """Returns the run as it is recorded, if it is.
+
+        Raises:
+            BenchError: its record is unreadable.
+        """
+        return self.store.find(self.identities.run, self.folder)
 
     def score(
         self,
@@ -123,8 +142,13 @@ class Recording:
         measurement: Measurement | None = None,
         generations: Sequence[Mapping[str, str]] | None = None,
         curve: Sequence[Mapping[str, Any]] | None = None,
+        failure: str | None = None,
     ) -> StoredRun:
-        """Writes the record; a run that was not trained has no timings."""
+        """Writes the record; a run that was not trained has no timings.
+
+        Raises:
+            BenchError: a file cannot be written, or another process has taken the run over.
+        """
         spec, prepared = self.prepared.spec, self.prepared
         revision = commit()
         record = Record(
@@ -152,7 +176,36 @@ class Recording:
             environment=environment(self.device, "bf16" if uses_bf16(spec.precision, self.device) else "fp32"),
         )
         statistics = measurement.statistics if measurement else None
-        return self.store.write(record, statistics, generations, curve)
+        self.check()
+        return self.store.write(record, statistics, generations, curve, failure)
+
+    def fail(self, reason: str, trace: str) -> Record | None:
+        """Records that the run failed; a finished record stays, and None is returned."""
+        if (stored := self.stored()) is not None and stored.record.status == "finished":
+            return None
+        return self.write("failed", reason, failure=trace).record
+
+    def sweep(self) -> None:
+        """Removes what killed processes left of a recorded run: its checkpoint and temporary files."""
+        with suppress(OSError):
+            remove_abandoned(self.folder)
+        if (checkpoint := self.folder / CHECKPOINT).exists():
+            with suppress(BenchError, OSError), acquire(self.lock, self.folder.name):  # unless it is run again just now
+                checkpoint.unlink(missing_ok=True)
+
+
+def record_failure(spec: RunSpec, out: Path, data_folder: Path | None, reason: str) -> Record | None:
+    """Records, from outside of the process of a run, that the run failed.
+
+    Returns:
+        None if nothing was recorded: the run is recorded as finished, another process works on it by now, or the run
+        cannot be identified.
+    """
+    with suppress(BenchError):
+        recording = Recording.begin(spec, out, data_folder)
+        with acquire(recording.lock, recording.folder.name) as lock:
+            return replace(recording, check=lock.check).fail(reason, f"{reason}\n")
+    return None
 
 
 def model_facts(system: System, weights_sha256: str | None) -> ModelFacts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from bench.errors import BenchError
 from bench.harness.apply_metrics import apply_metrics, bootstrap_of, text_set
 from bench.harness.code import code_of_run
 from bench.harness.components import metric_versions
+from bench.harness.lock import acquire, lock_of
 from bench.harness.model_folder import ModelFolder
 from bench.harness.phases import OnPhase
 from bench.harness.prepare import text_limits, tokenize_splits
@@ -53,7 +54,10 @@ def rescore(runs: Sequence[StoredRun], data_folder: Path | None = None) -> list[
             raise BenchError(
                 f"{run.path}: its texts ({record.data.sha256[:12]}) are not those here ({data.sha256[:12]})."
             )
-        again = score_recorded(run, data, kept_model(run))
+        with acquire(
+            lock_of(run.path.parent.parent, record.training_id or record.run_id), run.path.parent.name
+        ) as lock:
+            again = score_recorded(run, data, kept_model(run), check=lock.check)
         if again is not record:
             rescored.append(again)
     return rescored
@@ -80,6 +84,7 @@ def score_recorded(
     names: Collection[str] | None = None,
     on_phase: OnPhase = lambda phase, fraction: None,
     device: torch.device | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Record:
     """Computes scores of a recorded run from its weights and generations, and writes its record.
 
@@ -90,6 +95,7 @@ def score_recorded(
         names: of the metrics; None for all.
         on_phase: receives the progress.
         device: of the model; the CPU by default.
+        check: called before the record is written; raises if another process has taken the run over.
 
     Returns:
         The new record; the old one if there is nothing to compute scores from.
@@ -126,6 +132,7 @@ def score_recorded(
         }
     )
     statistics = {**run.statistics(), **measurement.statistics} if measurement.statistics else None
+    check()
     return RecordStore(run.path.parent.parent).write(updated, statistics).record
 
 

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from bench.harness.code import Code, changed_code, check_code
 from bench.harness.model_folder import ModelFolder, share_model
 from bench.harness.phases import OnPhase
 from bench.harness.recording import Recording, model_facts
 from bench.harness.rescore import kept_model, score_recorded
-from bench.records.schema import Record
-from bench.records.store import CURVE, StoredRun
+from bench.records.schema import Record, Status
+from bench.records.store import CHECKPOINT, CURVE, StoredRun
 from bench.specs import METRIC
 from bench.storage import atomic_write
 
 logger = logging.getLogger(__name__)
 
 
+def complete(recording: Recording, any_code: bool = False, retry: Collection[Status] = ()) -> Record | None:
+    """Returns the record of a run if nothing is left to do; only this record is read, and nothing is written.
+
+    Args:
+        recording: the run.
+        any_code: whether a record of other code counts.
+        retry: statuses of records that do not count. A failed record of other code never counts, unless ``any_code``.
+
+    Raises:
+        BenchError: the record is one of other code, or is damaged.
+    """
+    stored = recording.stored()
+    return _State.of(recording, stored, any_code, retry).complete() if stored is not None else None
+
+
 def recorded(
-    recording: Recording, on_phase: OnPhase, any_code: bool = False, model: ModelFolder | None = None
+    recording: Recording,
+    on_phase: OnPhase,
+    any_code: bool = False,
+    model: ModelFolder | None = None,
+    retry: Collection[Status] = (),
 ) -> Record | None:
     """Returns the record of a run without training it, if that is possible.
 
@@ -31,6 +52,7 @@ def recorded(
         on_phase: receives the progress.
         any_code: whether records of other code count.
         model: the trained model, for a run that only scores.
+        retry: see ``complete``.
 
     Returns:
         None if the run must be trained.
@@ -38,11 +60,16 @@ def recorded(
     Raises:
         BenchError: the record is one of other code, or a file is damaged.
     """
-    prepared, identities = recording.prepared, recording.identities
+    prepared = recording.prepared
     title = prepared.spec.title
-    if (stored := recording.store.find(identities.run)) is not None:
-        return _completed(recording, stored, on_phase, any_code, model)
-    for other in recording.store.with_training(identities.training):
+    if (stored := recording.stored()) is not None:
+        state = _State.of(recording, stored, any_code, retry)
+        if state.again:
+            if state.moved:  # the checkpoint of a failed run is of other code, too
+                (recording.folder / CHECKPOINT).unlink(missing_ok=True)
+            return None
+        return state.complete() or _completed(recording, state, on_phase, model)
+    for other in recording.store.with_training(recording.identities.training):
         if other.record.status == "finished" and (kept := kept_model(other)) is not None:
             if not any_code:
                 check_code(f"{title}: trained", _recorded_code(recording, other).training, prepared.code.training)
@@ -54,31 +81,67 @@ def recorded(
     return None
 
 
-def _completed(
-    recording: Recording, stored: StoredRun, on_phase: OnPhase, any_code: bool, model: ModelFolder | None
-) -> Record:
+@dataclass(frozen=True)
+class _State:
+    """What a record lacks.
+
+    Attributes:
+        stored: the record.
+        again: whether the run is run again as if there were none.
+        moved: modules that have changed: those that score, of a failed run all.
+        missing: names of the metrics that are new or of a new version.
+    """
+
+    stored: StoredRun
+    again: bool = False
+    moved: Sequence[str] = ()
+    missing: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, recording: Recording, stored: StoredRun, any_code: bool, retry: Collection[Status]) -> _State:
+        """Compares a record with the run.
+
+        Raises:
+            BenchError: the record is one of other code.
+        """
+        record, prepared = stored.record, recording.prepared
+        old, new = _recorded_code(recording, stored), prepared.code
+        both = old.scoring.keys() & new.scoring.keys()
+        moved = () if any_code else changed_code(*({name: code[name] for name in both} for code in (old[1], new[1])))
+        if record.status == "failed":
+            moved = () if any_code else [*moved, *changed_code(old.training, new.training)]
+            return cls(stored, again=bool(moved) or "failed" in retry, moved=moved)
+        if record.status in retry:
+            return cls(stored, again=True)
+        if not any_code:
+            check_code(f"{prepared.spec.title}: recorded", old.training, new.training)
+        if record.status != "finished":
+            return cls(stored)
+        missing = [
+            name.removeprefix(METRIC)
+            for name, version in prepared.components.items()
+            if name.startswith(METRIC) and record.components.get(name) != version
+        ]
+        return cls(stored, moved=moved, missing=missing)
+
+    def complete(self) -> Record | None:
+        return None if self.again or self.moved or self.missing else self.stored.record
+
+
+def _completed(recording: Recording, state: _State, on_phase: OnPhase, model: ModelFolder | None) -> Record:
     """Returns the stored record, after computing the scores that it lacks."""
-    record, prepared = stored.record, recording.prepared
-    old, new = _recorded_code(recording, stored), prepared.code
-    what = f"{prepared.spec.title}: recorded"
-    if not any_code:
-        check_code(what, old.training, new.training)
-    if record.status != "finished":
-        return record
+    stored, prepared = state.stored, recording.prepared
     kept = model or kept_model(stored)
-    both = old.scoring.keys() & new.scoring.keys()
-    moved = changed_code(*({name: code[name] for name in both} for code in (old.scoring, new.scoring)))
-    if moved and not any_code:
+    if state.moved:
+        title = prepared.spec.title
         if kept is not None:
-            logger.info("%s: scored again, since %s changed", prepared.spec.title, ", ".join(moved))
-            return _scored(recording, record, kept, on_phase)
-        check_code(what, old.scoring, new.scoring)
-    missing = [
-        name.removeprefix(METRIC)
-        for name, version in prepared.components.items()
-        if name.startswith(METRIC) and record.components.get(name) != version
-    ]
-    return score_recorded(stored, prepared.data, kept, missing, on_phase, recording.device) if missing else record
+            logger.info("%s: scored again, since %s changed", title, ", ".join(state.moved))
+            return _scored(recording, stored.record, kept, on_phase)
+        check_code(f"{title}: recorded", _recorded_code(recording, stored).scoring, prepared.code.scoring)
+    if not state.missing:
+        return stored.record
+    device, check = recording.device, recording.check
+    return score_recorded(stored, prepared.data, kept, state.missing, on_phase, device, check)
 
 
 def _scored(recording: Recording, record: Record, model: ModelFolder, on_phase: OnPhase) -> Record:

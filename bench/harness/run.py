@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import logging
+import traceback
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from bench.errors import BenchError
+import torch
+
+from bench.errors import BenchError, error_line
+from bench.harness.lock import Lock, acquire
 from bench.harness.model_folder import ModelFolder, save_description
 from bench.harness.phases import OnPhase
 from bench.harness.prepare import prepare
 from bench.harness.process_group import ALONE, ProcessGroup
 from bench.harness.recording import Recording, model_facts
-from bench.harness.reuse import recorded
+from bench.harness.reuse import complete, recorded
 from bench.harness.scoring import score_texts
 from bench.harness.train import Trainer, gradient_flow
 from bench.interface import System
 from bench.objectives import build_stages, unsupported_reason
-from bench.records.schema import SPEED, Record, Scalar
+from bench.records.schema import SPEED, Record, Scalar, Status
 from bench.seeds import named_seeds
-from bench.specs import RunSpec
+from bench.specs import RunSpec, TrainingSpec
 from bench.storage import file_sha256
 from bench.systems import SYSTEMS
 
@@ -33,10 +40,12 @@ def run(
     device: str | None = None,
     reuse: bool | None = None,
     processes: ProcessGroup = ALONE,
+    retry: Collection[Status] = (),
 ) -> Record:
     """Trains, scores and records one run, or does what is missing of it (see `bench.harness.reuse`).
 
-    A run that was killed resumes from its last checkpoint in the same folder.
+    A run that was killed resumes from its last checkpoint in the same folder. An error that is not a ``BenchError`` is
+    raised, and recorded too: the next call returns the failed record.
 
     Args:
         spec: the resolved spec.
@@ -47,51 +56,135 @@ def run(
         reuse: whether a record or checkpoint is used: by default only one of the present code, which else is an error;
             True for one of any code, False for none.
         processes: that train and score the run together; this one leads, the others call ``assist``.
+        retry: statuses of records that do not count: such a run is run again.
 
     Raises:
+        LockedError: another process works on the run, or on one with the same weights.
         BenchError: bad data, a spec without training, or a record or checkpoint of other code.
     """
     if spec.training is None:
         raise BenchError(f"{spec.title}: spec.training is None; only a trained model can be scored without training.")
     recording = Recording.begin(spec, out, data_folder, device)
-    if reuse is not False and (record := recorded(recording, on_phase, bool(reuse))) is not None:
+    if reuse is not False and (record := complete(recording, bool(reuse), retry)) is not None:
         return record
+    with acquire(recording.lock, recording.folder.name) as lock:
+        recording = replace(recording, check=lock.check)
+        try:
+            on_phase = _reported(on_phase, lock)
+            if reuse is not False and (record := recorded(recording, on_phase, bool(reuse), retry=retry)) is not None:
+                return record
+            return _train_and_score(recording, spec.training, data_folder, on_phase, reuse, processes)
+        except BenchError:
+            raise
+        except Exception as error:
+            with suppress(BenchError):  # such as a full disk: the first error is the one to tell
+                recording.fail(error_line(error), traceback.format_exc())
+            raise
+
+
+def _reported(on_phase: OnPhase, lock: Lock) -> OnPhase:
+    """Returns a callback that also tells the lock how far the run is."""
+
+    def both(phase: str, fraction: float) -> None:
+        lock.report(phase, fraction)
+        on_phase(phase, fraction)
+
+    return both
+
+
+def _train_and_score(
+    recording: Recording,
+    training: TrainingSpec,
+    data_folder: Path | None,
+    on_phase: OnPhase,
+    reuse: bool | None,
+    processes: ProcessGroup,
+) -> Record:
+    """Trains, scores and records a run that this process has locked."""
+    prepared, spec = recording.prepared, recording.prepared.spec
     if (reason := SYSTEMS.get(spec.system.name).supports(spec)) is not None:
         return recording.write("skipped", reason).record
-    prepared, seeds = recording.prepared, named_seeds(spec.seed)
-    system = prepared.system(seeds["init"]).to(recording.device)
+    with recording.stopwatch.phase("data"):
+        texts = prepared.texts
+    system = prepared.system(named_seeds(spec.seed)["init"]).to(recording.device)
     _warn_of_frozen_weights(system, spec)
-    stages = build_stages(spec.objective, spec.training.epochs)
-    if (reason := unsupported_reason(stages, gradient_flow(system, prepared.texts["train"]))) is not None:
+    stages = build_stages(spec.objective, training.epochs)
+    if (reason := unsupported_reason(stages, gradient_flow(system, texts["train"]))) is not None:
         return recording.write("skipped", reason).record
     folder = recording.folder
     folder.mkdir(parents=True, exist_ok=True)
     save_description(folder, spec.model, prepared.tokenizer)
     with recording.stopwatch.phase("train"):
-        code = prepared.code.training
-        trainer = Trainer(system, prepared.texts, stages, spec.training, seeds, folder, on_phase, code, processes)
-        if reuse is False:
-            trainer.checkpoint.delete()
-        elif not reuse:
-            trainer.checkpoint.check_code()
-        processes.broadcast((spec, data_folder, folder))
-        with processes.together():
-            progress = trainer.run()
-    training: dict[str, Scalar] = {
+        trainer, notes = _train(recording, system, training, data_folder, on_phase, reuse, processes)
+    system, progress = trainer.system, trainer.progress
+    summary: dict[str, Scalar] = {
         "steps": progress.step,
         "epochs": len(progress.curve),
         "best_epoch": progress.best_epoch,
         SPEED: progress.tokens / max(progress.seconds, 1e-9),
+        **notes,
     }
     if progress.diverged:
-        reason = f"the loss was not finite by step {progress.step}"
         model = model_facts(system, None)
-        stored = recording.write("diverged", reason, model=model, training=training, curve=progress.curve)
+        stored = recording.write("diverged", progress.diverged, model=model, training=summary, curve=progress.curve)
     else:
         model = model_facts(system, file_sha256(trainer.best_weights))
-        stored = recording.score(system, model, on_phase, training, progress.curve, processes)
+        stored = recording.score(system, model, on_phase, summary, progress.curve, processes)
     trainer.checkpoint.delete()
     return stored.record
+
+
+def _train(
+    recording: Recording,
+    system: System,
+    training: TrainingSpec,
+    data_folder: Path | None,
+    on_phase: OnPhase,
+    reuse: bool | None,
+    processes: ProcessGroup,
+) -> tuple[Trainer, dict[str, Scalar]]:
+    """Trains a system; if the memory is too small, once more in micro-batches of half the size.
+
+    Returns:
+        The trainer with its trained system, and the size of the micro-batches for the record if it is not that of the
+        spec.
+    """
+    prepared, seeds = recording.prepared, named_seeds(recording.prepared.spec.seed)
+
+    def trainer_of(system: System, training: TrainingSpec) -> Trainer:
+        stages, code = build_stages(prepared.spec.objective, training.epochs), prepared.code.training
+        folder, check = recording.folder, recording.check
+        return Trainer(system, prepared.texts, stages, training, seeds, folder, on_phase, code, processes, check)
+
+    trainer = trainer_of(system, training)
+    if reuse is False:
+        trainer.checkpoint.delete()
+    elif not reuse:
+        trainer.checkpoint.check_code()
+    begins = "its checkpoint" if trainer.checkpoint.path.exists() else "the start"
+    logger.info("%s: trains from %s", prepared.spec.title, begins)
+    processes.broadcast((prepared.spec, data_folder, recording.folder))
+    try:
+        with processes.together():
+            trainer.run()
+        return trainer, {}
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+    # Not inside the handler: the traceback holds the memory of the step.
+    del trainer
+    half = max(1, (training.micro_batch_tokens or training.batch_tokens) // 2)
+    logger.warning("%s: out of memory; goes on with micro-batches of %d tokens", prepared.spec.title, half)
+    trainer = trainer_of(
+        prepared.system(seeds["init"]).to(recording.device), training.model_copy(update={"micro_batch_tokens": half})
+    )
+    trainer.run()
+    return trainer, {"micro_batch_tokens": half}
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Returns whether an error is one of memory; the allocator of the CPU raises a plain RuntimeError."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def assist(processes: ProcessGroup) -> None:
@@ -123,13 +216,18 @@ def score_model(
     The spec says how the model is scored (see ``plan.evaluation_spec``); the other arguments are those of ``run``.
 
     Raises:
+        LockedError: another process scores the model.
         BenchError: bad data, a damaged model, or a record of other code.
     """
     recording = Recording.begin(spec, out, data_folder, device, model)
-    if reuse is not False and (record := recorded(recording, on_phase, bool(reuse), model)) is not None:
+    if reuse is not False and (record := complete(recording, bool(reuse))) is not None:
         return record
-    system = model.load().to(recording.device)
-    return recording.score(system, model_facts(system, model.digest()), on_phase).record
+    with acquire(recording.lock, recording.folder.name) as lock:
+        recording, on_phase = replace(recording, check=lock.check), _reported(on_phase, lock)
+        if reuse is not False and (record := recorded(recording, on_phase, bool(reuse), model)) is not None:
+            return record
+        system = model.load().to(recording.device)
+        return recording.score(system, model_facts(system, model.digest()), on_phase).record
 
 
 def _warn_of_frozen_weights(system: System, spec: RunSpec) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import chain, islice
 from pathlib import Path
@@ -31,6 +31,7 @@ from bench.harness.weights import WEIGHTS, load_weights, save_weights
 from bench.interface import System
 from bench.objectives import InnerLoop, Stage
 from bench.objectives.gradient_flow import GradientFlow
+from bench.records.store import CHECKPOINT
 from bench.seeds import SeedName, derive_seed
 from bench.specs import TrainingSpec
 from bench.tasks import Split
@@ -52,6 +53,7 @@ class Trainer:
         on_phase: receives the progress.
         code: digest of each module that trains, for the checkpoint.
         processes: that train the run together.
+        check: called before each write of a file; raises if another process has taken the run over.
 
     Raises:
         BenchError: the run cannot be trained by several processes.
@@ -68,10 +70,11 @@ class Trainer:
         on_phase: OnPhase,
         code: Mapping[str, str] | None = None,
         processes: ProcessGroup = ALONE,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.processes = processes
         self.system, self.texts, self.stages, self.spec, self.seeds = system, texts, stages, spec, seeds
-        self.best_weights, self.on_phase = folder / WEIGHTS, on_phase
+        self.best_weights, self.on_phase, self.check = folder / WEIGHTS, on_phase, check
         self.device = next(system.parameters()).device
         self.validation = Validation(
             system, texts["valid"], spec.batch_tokens, spec.precision, seeds["latent"], processes
@@ -97,7 +100,7 @@ class Trainer:
             fused=True,
         )
         self.checkpoint = Checkpoint(
-            folder / "checkpoint.safetensors", system, self.networks, self.parameters, self.optimizer, code or {}
+            folder / CHECKPOINT, system, self.networks, self.parameters, self.optimizer, code or {}
         )
         self.progress = Progress()
         if processes.size > 1:
@@ -182,6 +185,7 @@ class Trainer:
 
     def _save(self) -> None:
         if self.processes.leads:
+            self.check()
             self.checkpoint.save(self.progress)
 
     def _micro_batches(self, batches: Iterable[Sequence[int]]) -> Generator[list[Batch], None, None]:
@@ -195,22 +199,30 @@ class Trainer:
         start = time.perf_counter()
         self.system.train()
         logged: list[Tensor] = []
-        texts = tokens = 0
+        counts: list[tuple[int, int]] = []
         for batch in batches:
             logged.append(self.step(batch, self.progress.step + len(logged)))
-            texts += sum(len(part) for part in batch)
-            tokens += _predicted_tokens(batch)
-        counts = torch.tensor([texts, tokens], dtype=torch.float64, device=self.device)
-        *totals, texts, tokens = self.processes.sum(torch.cat([torch.stack(logged).sum(0).double(), counts])).tolist()
+            counts.append((sum(len(part) for part in batch), _predicted_tokens(batch)))
+        of_texts = torch.tensor(counts, dtype=torch.float64, device=self.device)
+        rows = self.processes.sum(torch.cat([torch.stack(logged).double(), of_texts], 1))
+        *totals, texts, tokens = rows.sum(0).tolist()
         groups = [f"kl[{group}]" for group in range(1, len(self.system.groups) + 1)]
         names = ["loss", "rec", "kl", *groups, *(part.name for part in self.stage.objective.auxiliary), "texts"]
         for name, total in zip(names, [*totals, texts], strict=True):
             self.progress.sums[name] = self.progress.sums.get(name, 0.0) + total
         self.progress.tokens += int(tokens)
+        for step, (*values, n, _) in enumerate(rows.tolist(), start=self.progress.step + 1):
+            if not all(map(math.isfinite, values)):
+                self._diverge(f"the loss was not finite at step {step}")
+                break
+            self.progress.last_terms = {name: value / n for name, value in zip(names, values, strict=False)}
         self.progress.step += len(logged)
         self.progress.batch += len(logged)
-        self.progress.diverged = not all(map(math.isfinite, totals))
         self.progress.seconds += time.perf_counter() - start
+
+    def _diverge(self, what: str) -> None:
+        terms = ", ".join(f"{name} {value:.6g}" for name, value in self.progress.last_terms.items())
+        self.progress.diverged = f"{what}; the last finite terms, in nats per text: {terms or 'none'}"
 
     def step(self, batch: Sequence[Batch], step: int) -> Tensor:
         """Takes optimizer step number ``step``, after the updates of the inner loop if it is active.
@@ -297,7 +309,7 @@ class Trainer:
         rec, kl = self.validation.rec_and_kl()
         inner_loop = self._end_epoch_of_inner_loop() if self.progress.inner_loop else {}
         if not all(map(math.isfinite, (rec, kl, *inner_loop.values()))):
-            self.progress.diverged = True
+            self._diverge(f"the validation after step {self.progress.step} was not finite")
             return
         self.progress.curve.append(
             {
@@ -317,6 +329,7 @@ class Trainer:
         if stage is self.stages[-1] and rec + kl < self.progress.best:
             self.progress.best, self.progress.best_epoch = rec + kl, epoch
             if self.processes.leads:
+                self.check()
                 save_weights(self.system, self.best_weights)
         self.progress.batch, self.progress.sums, self.progress.inner_updates = 0, {}, 0
 

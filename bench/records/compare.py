@@ -128,6 +128,10 @@ def _compare_pair(
         verdict = verdict if "finished" in (a.status, b.status) else "incomparable"
         reason = f"{a.status}, then {b.status}{f' ({b.reason})' if b.reason else ''}"
         return [*result, RunComparison(*key, "status", verdict=verdict, reason=reason)]
+    if a.status != "finished":
+        # A system that a run does not fit, or that diverges, is a result, and the same one; a failure is none.
+        verdict = "incomparable" if a.status == "failed" else "ok"
+        result.append(RunComparison(*key, "status", verdict=verdict, reason=f"{a.status} in both sets ({b.reason})"))
     statistics = (first.statistics(), second.statistics())
     counterparts = {(score.name, score.split, score.signature): score for score in b.metrics}
     for score in a.metrics:

@@ -24,7 +24,7 @@ SPEED = "tokens_per_second"
 """The entry of a training summary that depends on the machine."""
 
 Scalar = str | int | float | bool | None
-Status = Literal["finished", "diverged", "skipped"]
+Status = Literal["finished", "diverged", "skipped", "failed"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Id = Annotated[str, Field(pattern="^[0-9a-f]{12}$")]
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
@@ -195,7 +195,8 @@ class Record(RecordPart):
         suite_version: version of the package.
         commit: git commit of the code, if known.
         dirty: whether the working tree differed from the commit, if known.
-        status: ``finished``, ``diverged`` (a loss was not finite) or ``skipped`` (the system does not support the run).
+        status: ``finished``, ``diverged`` (a loss was not finite), ``skipped`` (the system does not support the run) or
+            ``failed`` (an error ended it, or its process was killed).
         reason: why the run is not finished.
         spec: the resolved run spec; ``system.label``, ``task.name``, ``scale`` and ``seed`` determine its table cells.
         components: name to version or digest of the code and files that determine the result.

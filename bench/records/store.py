@@ -1,7 +1,7 @@
 """Storage of records: one folder per run; the record is written last, so an incomplete run has none.
 
 ``<task>.<label>.s<seed>.<run_id>/`` contains ``record.json``, ``statistics.npz`` (metric name to per-text sufficient
-statistics), ``generations.jsonl`` and ``curve.jsonl``.
+statistics), ``generations.jsonl`` and ``curve.jsonl``; of a failed run ``failure.txt``, the traceback of its error.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from bench.records.schema import Record, parse_record
 from bench.storage import atomic_write_all
 
 RECORD, STATISTICS, GENERATIONS, CURVE = "record.json", "statistics.npz", "generations.jsonl", "curve.jsonl"
+FAILURE = "failure.txt"
+CHECKPOINT = "checkpoint.safetensors"
+"""The state of a training that has not ended."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,18 @@ class RecordStore:
         label = re.sub(r"[^\w.+-]", "_", spec["system"]["label"])
         return self.root / f"{spec['task']['name']}.{label}.s{spec['seed']}.{run_id}"
 
-    def find(self, run_id: str) -> StoredRun | None:
+    def find(self, run_id: str, folder: Path | None = None) -> StoredRun | None:
         """Returns the run, or None if it is missing or incomplete.
+
+        Args:
+            run_id: its identity.
+            folder: where it is looked for first; a search takes longer the more runs there are.
 
         Raises:
             BenchError: its record is unreadable.
         """
+        if folder is not None and (folder / RECORD).is_file():
+            return _read(folder / RECORD)
         paths = sorted(self.root.glob(f"*.{run_id}/{RECORD}"))
         return _read(paths[0]) if paths else None
 
@@ -85,6 +94,7 @@ class RecordStore:
         statistics: Mapping[str, Array] | None = None,
         generations: Iterable[Mapping[str, Any]] | None = None,
         curve: Iterable[Mapping[str, Any]] | None = None,
+        failure: str | None = None,
     ) -> StoredRun:
         """Writes a run, the record last.
 
@@ -93,6 +103,7 @@ class RecordStore:
             statistics: metric name to per-text statistics (texts x columns).
             generations: one mapping per generated text.
             curve: one mapping per point of the learning curve.
+            failure: the traceback of the error that ended the run; that of an earlier attempt is removed.
 
         Raises:
             BenchError: a file cannot be written; the files of an earlier run are unchanged.
@@ -105,8 +116,12 @@ class RecordStore:
             files[folder / GENERATIONS] = _json_lines(generations)
         if curve is not None:
             files[folder / CURVE] = _json_lines(curve)
+        if failure is not None:
+            files[folder / FAILURE] = failure.encode(errors="backslashreplace")
         files[folder / RECORD] = record.to_json()
         atomic_write_all(files)
+        if failure is None:
+            (folder / FAILURE).unlink(missing_ok=True)
         return StoredRun(record, folder / RECORD)
 
 

@@ -21,7 +21,7 @@ from bench.records.published import PublishedFigure, PublishedFigures
 from bench.records.schema import Record, RecordedScore
 from bench.report.layout import default_layout
 from bench.report.runs import RunsOfTable, ScoreConditions
-from bench.report.table import Cell, ColumnGroup, ColumnHeader, SignatureLine, Table, TableRow
+from bench.report.table import Cell, CellState, ColumnGroup, ColumnHeader, SignatureLine, Table, TableRow
 from bench.suites import Layout, MetricLayout, RowLayout, TaskLayout
 
 ENTROPY_SUFFIX = " floor"
@@ -158,17 +158,26 @@ def _cell(runs: RunsOfTable, row: RowLayout, column: _Column) -> Cell:
     records = runs.by_cell[column.task.name, row.label]
     if not records:
         return Cell("missing", footnotes=("no run",))
-    diverged = [f"diverged: {record.reason}" for record in records if record.status == "diverged"]
+    lost = [record for record in records if record.status in ("diverged", "failed")]
     by_run = {record.run_id: runs.scores(record, column.metric.name) for record in records}
     scores = {run: of_run[column.conditions] for run, of_run in by_run.items() if column.conditions in of_run}
     if scores:
-        footnotes = (f"{len(diverged)} of {len(records)} seeds {diverged[0]}",) if diverged else ()
-        return _measured_cell(list(scores.values()), tuple(scores), footnotes)
-    if len(diverged) == len(records):
-        return Cell("diverged", footnotes=(diverged[0],))
+        return _measured_cell(list(scores.values()), tuple(scores), _lost_seeds(lost, len(records)))
+    if len(lost) == len(records):
+        first = next((record for record in lost if record.status == "diverged"), lost[0])
+        state: CellState = "diverged" if first.status == "diverged" else "failed"
+        return Cell(state, footnotes=(f"{first.status}: {first.reason}",))
     reasons = [str(record.reason) for record in records if record.status == "skipped"]
     reasons += [s.reason for record in records for s in record.skipped if s.metric == column.metric.name]
     return Cell("skipped", footnotes=(reasons[0],)) if reasons else Cell("missing", footnotes=("not measured",))
+
+
+def _lost_seeds(lost: Sequence[Record], n_seeds: int) -> tuple[str, ...]:
+    """Returns for each way in which seeds were lost how many were, and why the first of them."""
+    by_status: dict[str, list[Record]] = {}
+    for record in lost:
+        by_status.setdefault(record.status, []).append(record)
+    return tuple(f"{len(of)} of {n_seeds} seeds {status}: {of[0].reason}" for status, of in by_status.items())
 
 
 def _measured_cell(scores: Sequence[RecordedScore], run_ids: tuple[str, ...], footnotes: tuple[str, ...]) -> Cell:

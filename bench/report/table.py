@@ -14,11 +14,11 @@ from bench.bootstrap import Interval
 from bench.metric import Direction
 from bench.records.published import PublishedFigure
 
-CellState = Literal["measured", "entropy", "skipped", "diverged", "missing"]
+CellState = Literal["measured", "entropy", "skipped", "diverged", "failed", "missing"]
 """``entropy``: the value of the true distribution, in the row "floor"."""
 
 _PRINTED_UNITS = ("nats", "bits", "%")
-_TEXT_WITHOUT_VALUE: dict[CellState, str] = {"diverged": "diverged", "entropy": ""}
+_TEXT_WITHOUT_VALUE: dict[CellState, str] = {"diverged": "diverged", "failed": "failed", "entropy": ""}
 _ARROWS: dict[Direction | None, str] = {"up": "↑", "down": "↓", None: ""}
 
 

@@ -68,8 +68,15 @@ def test_a_perplexity_of_zero_is_out_of_range(
     assert (finding.rule, finding.figures) == ("out-of-range", "PPL 0")
 
 
-def test_a_diverged_run_has_no_row(stored: Callable[..., StoredRun]) -> None:
-    assert rows_of_runs([stored(status="diverged", reason="the loss was not finite by step 3")]) == []
+@pytest.mark.parametrize("status", ["diverged", "failed"])
+def test_a_run_without_figures_is_named_with_the_reason(stored: Callable[..., StoredRun], status: str) -> None:
+    rows = rows_of_runs([stored(status=status, reason="it was late"), stored(status="skipped", reason="no")])
+    assert audit(rows) == []
+    for form in ("term", "md"):
+        text = render_findings([], form, rows)
+        assert text.count("it was late") == 1
+        assert f"{status}: it was late" in text
+        assert "0 figures read" in text
 
 
 def test_a_record_without_statistics_is_audited_by_its_intervals(stored: Callable[..., StoredRun]) -> None:

@@ -34,19 +34,36 @@ def run_script(arguments: Sequence[str], folder: Path) -> Finished:
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-def run_forked(arguments: Sequence[str], folder: Path, logs: Path) -> Finished:
-    """Runs the command in ``folder``, its two streams through files in ``logs``: the same without seconds of imports.
+@dataclass(frozen=True)
+class Started:
+    """A command that runs; its two streams go to files in a folder."""
+
+    process: multiprocessing.process.BaseProcess
+    logs: Path
+
+    def finish(self) -> Finished:
+        self.process.join()
+        assert self.process.exitcode is not None
+        return Finished(self.process.exitcode, (self.logs / "out").read_text(), (self.logs / "err").read_text())
+
+
+def start_forked(arguments: Sequence[str], folder: Path, logs: Path) -> Started:
+    """Starts the command in ``folder``: the same as the script without seconds of imports.
 
     A fork server imports what the command imports, and nothing else happens in it.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.cli", "bench.harness.grid", "baselines.transformer_vae", "della.model"])
-    out, err = logs / "out", logs / "err"
-    process = context.Process(target=_command, args=(list(arguments), folder, out, err))
+    for name in ("out", "err"):
+        (logs / name).touch()
+    process = context.Process(target=_command, args=(list(arguments), folder, logs / "out", logs / "err"))
     process.start()
-    process.join()
-    assert process.exitcode is not None
-    return Finished(process.exitcode, out.read_text(), err.read_text())
+    return Started(process, logs)
+
+
+def run_forked(arguments: Sequence[str], folder: Path, logs: Path) -> Finished:
+    """Runs the command in ``folder`` to its end, as ``start_forked`` starts it."""
+    return start_forked(arguments, folder, logs).finish()
 
 
 def _command(arguments: list[str], folder: Path, out: Path, err: Path) -> None:

@@ -34,6 +34,7 @@ LIGHT = [
     ["compare", "records", "records"],
     ["compare", "benchmark.json", "benchmark.json"],
     ["audit", "records"],
+    ["status", "records"],
     ["audit", "--rules"],
     *(["list", kind] for kind in ("systems", "tasks", "objectives", "metrics", "suites", "scales")),
     ["show", "table8"],

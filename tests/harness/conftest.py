@@ -34,6 +34,7 @@ ODD_SYSTEMS = {
     "frozen": "tests.harness.odd_systems:Frozen",
     "nan-score": "tests.harness.odd_systems:NaNScore",
     "raising": "tests.harness.odd_systems:Raising",
+    "greedy": "tests.harness.odd_systems:Greedy",
     "picky": "tests.harness.odd_systems:Picky",
 }
 

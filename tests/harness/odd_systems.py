@@ -67,6 +67,15 @@ class Raising(LanguageModel):
         raise RuntimeError("shapes (3, 4)\nand (5, 6) do not fit")
 
 
+class Greedy(LanguageModel):
+    """Needs more memory than there is for a batch of more than 128 tokens in training."""
+
+    def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:
+        if self.training and batch.ids.numel() > 128:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 137438953472 bytes.")
+        return super().log_likelihood(batch, path)
+
+
 class Picky(LanguageModel):
     """Does not like SNLI."""
 

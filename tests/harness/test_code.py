@@ -65,6 +65,7 @@ def rewrite(file: Path, old: str, new: str) -> None:
     assert old in text
     file.write_text(text.replace(old, new))
     module._read.cache_clear()
+    module._digests_below.cache_clear()
     importlib.invalidate_caches()
 
 

@@ -55,6 +55,7 @@ def test_start_end_and_traceback_of_every_run_are_appended(
         "ERROR snli wrong seed 0 failed",
         "INFO snli wrong seed 0: failed: RuntimeError: shapes do not fit",
         "INFO snli lm seed 0: started",
+        "INFO snli lm seed 0: trains from the start",
         f"INFO snli lm seed 0: finished, record {outcomes[1].record.run_id}",
     ]
     of_wrong, of_lm = ([line for line in logged if name in line] for name in ("wrong", "lm"))
@@ -62,7 +63,7 @@ def test_start_end_and_traceback_of_every_run_are_appended(
     assert of_lm == expected[4:]
     assert expected[1] in logged
     processes = {match["process"] for line in lines if (match := LINE.fullmatch(line))}
-    assert len(processes) == (1 if jobs == 1 else 2)
+    assert len(processes) == (1 if jobs == 1 else 3)  # the parent and two workers
 
 
 def test_the_end_of_a_grid_by_an_interrupt_is_logged(tmp_path: Path) -> None:

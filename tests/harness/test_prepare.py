@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +41,12 @@ def test_texts_are_tokenized_once(
     with monkeypatch.context() as patch:
         patch.setenv("DELLA_BENCH_CACHE", "")
         expected = prepare(spec)
+        assert expected.texts
     assert not cache.exists()
     assert sum(sum(texts.cuts.values()) for texts in expected.texts.values()) > 0
     first = prepare(spec)
+    assert not list(cache.glob("texts-*"))  # a run that is recorded needs none
+    assert first.texts
     monkeypatch.setattr(module, "tokenize", None)
     again = prepare(spec)
     assert content_of(first) == content_of(again) == content_of(expected)
@@ -66,9 +70,10 @@ def test_texts_are_tokenized_once(
 def test_what_decides_the_ids_decides_what_is_read(cache: Path, micro: MakeSpec, changes: dict[str, object]) -> None:
     """Everything is tokenized again, and right."""
     whole = {"max_tokens": 20, "max_source_tokens": 8}
-    prepare(micro("optimus", "quora", **whole))
+    assert prepare(micro("optimus", "quora", **whole)).texts
     before = set(cache.glob("texts-*"))
     changed = prepare(micro("optimus", "quora", **{**whole, **changes}))
+    assert changed.texts
     assert len(before) == 3
     assert len(set(cache.glob("texts-*")) - before) == 3
     shutil.rmtree(cache)
@@ -77,7 +82,7 @@ def test_what_decides_the_ids_decides_what_is_read(cache: Path, micro: MakeSpec,
 
 def test_a_tokenizer_that_serves_with_other_special_tokens_is_another(cache: Path, micro: MakeSpec) -> None:
     prepared = prepare(micro("embed"))
-    tokenizer = prepared.tokenizer
+    tokenizer = copy(prepared.tokenizer)
     tokenizer.bos, tokenizer.eos = tokenizer.eos, tokenizer.bos
     swapped = module.tokenize_splits(prepared.data, tokenizer, (100, None))["test"]
     ids, expected = (texts.ids.tolist() for texts in (swapped, prepared.texts["test"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,28 @@ def test_a_loss_that_is_no_number_is_noticed_at_the_next_look(
     """Epochs have five steps; the seventh step fails, and is looked at together with the sixth."""
     monkeypatch.setattr(train, "STEPS_BETWEEN_SUMS", 2)
     progress = make_trainer(micro("nan-loss", training={"epochs": 4})).run()
-    assert (progress.diverged, progress.step, len(progress.curve)) == (True, 7, 1)
+    assert (progress.step, len(progress.curve)) == (7, 1)
+    said = re.fullmatch(
+        r"the loss was not finite at step 7; .* terms, in nats per text: loss ([\d.]+), rec ([\d.]+), kl 0",
+        progress.diverged,
+    )
+    assert said is not None
+    assert 50 < float(said[1]) == float(said[2]) < 1000
+
+
+def test_out_of_memory_halves_the_micro_batches_once(micro: MakeSpec, tmp_path: Path, odd_systems: None) -> None:
+    """Steps are those of the whole batch; a second time is a failure."""
+    halved = run(micro("greedy", training={"batch_tokens": 256}), tmp_path / "halved")
+    told = run(micro("greedy", training={"batch_tokens": 256, "micro_batch_tokens": 128}), tmp_path / "told")
+    assert halved.training["micro_batch_tokens"] == 128
+    assert "micro_batch_tokens" not in told.training
+    assert halved.training["steps"] == told.training["steps"]
+    assert halved.model == told.model
+    assert halved.training_id != told.training_id
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        run(micro("greedy", training={"batch_tokens": 1024}), tmp_path / "too much")
+    (failed,) = load_runs([tmp_path / "too much"])
+    assert failed.record.status == "failed"
 
 
 def test_a_diverged_run_is_shown_as_such(diverged: Record, micro: MakeSpec, tmp_path: Path) -> None:

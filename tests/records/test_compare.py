@@ -197,6 +197,8 @@ def test_a_missing_metric_has_a_reason(stored: Callable[..., StoredRun]) -> None
         (("finished", "skipped"), "regression"),
         (("diverged", "finished"), "improvement"),
         (("skipped", "diverged"), "incomparable"),
+        (("finished", "failed"), "regression"),
+        (("failed", "diverged"), "incomparable"),
     ],
 )
 def test_a_change_of_status_is_judged(
@@ -206,6 +208,13 @@ def test_a_change_of_status_is_judged(
     (comparison,) = compare_runs([first], [second])
     assert (comparison.metric, comparison.verdict) == ("status", verdict)
     assert comparison.reason == f"{statuses[0]}, then {statuses[1]} (because)"
+
+
+@pytest.mark.parametrize(("status", "verdict"), [("diverged", "ok"), ("skipped", "ok"), ("failed", "incomparable")])
+def test_runs_without_figures_are_named(stored: Callable[..., StoredRun], status: str, verdict: str) -> None:
+    (comparison,) = compare_runs([stored([], status=status)], [stored([], status=status, reason="because")])
+    assert (comparison.metric, comparison.verdict) == ("status", verdict)
+    assert comparison.reason == f"{status} in both sets (because)"
 
 
 def test_speed_is_printed_but_not_judged(stored: Callable[..., StoredRun]) -> None:

@@ -218,6 +218,27 @@ def test_every_empty_cell_has_a_reason(make_run: Callable[..., Record], make_sco
     assert table.markers(table.rows[3].cells[0].footnotes) == table.footnotes["diverged: loss is nan at step 7"]
 
 
+def test_failed_runs_have_cells_with_the_reason(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
+    runs = [
+        make_run("lm", scores=[make_score("PPL", 30)]),
+        make_run("embed", seed=0, status="failed", reason="KeyError: 'x'"),
+        make_run("embed", seed=1, status="failed", reason="KeyError: 'y'"),
+        make_run("della", seed=0, status="failed", reason="MemoryError"),
+        make_run("della", seed=1, status="diverged", reason="loss is nan at step 9"),
+        make_run("memory", seed=0, scores=[make_score("PPL", 31)]),
+        make_run("memory", seed=1, status="diverged", reason="loss is nan at step 9"),
+        make_run("memory", seed=2, status="failed", reason="MemoryError"),
+        make_run("memory", seed=3, status="failed", reason="MemoryError"),
+    ]
+    found = {label: (cell.text, cell.footnotes) for label, cell in cells(build_table(runs)).items()}
+    assert found["embed"] == ("failed", ("failed: KeyError: 'x'",))
+    assert found["della"] == ("diverged", ("diverged: loss is nan at step 9",))
+    assert found["memory"][0] == "31"
+    assert {"1 of 4 seeds diverged: loss is nan at step 9", "2 of 4 seeds failed: MemoryError"} <= {*found["memory"][1]}
+
+
 def test_missing_seeds_have_a_footnote(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
     runs = [make_run("della", seed=seed, scores=[make_score("PPL", 20)]) for seed in range(3)]
     table = build_table([*runs, make_run("lm", scores=[make_score("PPL", 30)])])

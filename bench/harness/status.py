@@ -1,0 +1,162 @@
+"""The state of every run of a folder: recorded, running, or planned by a grid. Imports no torch.
+
+A grid writes its plan into the folder when it starts, and removes it when all of its runs are recorded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from bench.errors import BenchError
+from bench.harness.lock import Owner, locks
+from bench.identity import digest
+from bench.reading import parse_as, read_json
+from bench.records.schema import Status
+from bench.records.store import CHECKPOINT, FAILURE, RECORD, load_runs
+from bench.storage import atomic_write
+
+State = Literal["running", "waiting", Status]
+
+
+class PlannedRun(BaseModel):
+    """A run that a grid will do.
+
+    Attributes:
+        task: name of the task.
+        label: label of the system.
+        scale: name of the scale.
+        seed: seed of the run.
+        folder: its folder, without its parents; None if the run could not be identified.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    label: str
+    scale: str | None
+    seed: int
+    folder: str | None = None
+
+
+class _Plan(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runs: tuple[PlannedRun, ...]
+
+
+def write_plan(runs: Sequence[PlannedRun], out: Path) -> None:
+    """Writes the plan of a grid into the folder of its records; equal grids share the file.
+
+    Raises:
+        BenchError: it cannot be written.
+    """
+    plan = _Plan(runs=tuple(runs))
+    path = out / f".plan.{digest(plan.model_dump(mode='json'))[:12]}.json"
+    atomic_write(path, plan.model_dump_json(indent=2).encode() + b"\n")
+
+
+def remove_done_plans(out: Path) -> None:
+    """Removes the plans of a folder whose runs are all recorded."""
+    for path, plan in _plans(out):
+        if all(run.folder is not None and (out / run.folder / RECORD).exists() for run in plan.runs):
+            path.unlink(missing_ok=True)
+
+
+def _plans(out: Path) -> Iterator[tuple[Path, _Plan]]:
+    """Yields the plans in a folder and their files.
+
+    Raises:
+        BenchError: a plan is damaged.
+    """
+    for path in sorted(out.glob(".plan.*.json")):
+        try:
+            content = read_json(path)
+        except BenchError:
+            if path.exists():  # else its grid has ended meanwhile
+                raise
+            continue
+        yield path, parse_as(_Plan, content, str(path))
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The state of a run.
+
+    Attributes:
+        run: which run it is.
+        state: ``running``, ``waiting``, or the status of its record.
+        note: why a run is not finished, or that it resumes from its checkpoint.
+        owner: of a running run, the process that works on it and how far it is.
+    """
+
+    run: PlannedRun
+    state: State
+    note: str = ""
+    owner: Owner | None = None
+
+    @property
+    def title(self) -> str:
+        """Name of the run in lists."""
+        return f"{self.run.task} {self.run.label} seed {self.run.seed}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns all that is known as JSON."""
+        owner = self.owner and self.owner.model_dump(mode="json", exclude={"token", "machine", "run", "started"})
+        return {**self.run.model_dump(mode="json"), "state": self.state, "note": self.note, "owner": owner}
+
+    def __str__(self) -> str:
+        if self.owner is None:
+            return f"{self.state:<9} {self.title}{self.note and f': {self.note}'}"
+        minutes = max(0.0, time.time() - self.owner.since) / 60
+        progress = f"{self.owner.phase} {self.owner.fraction:.0%}, " if self.owner.phase else ""
+        return f"{self.state:<9} {self.title}: {progress}{self.owner}, for {minutes:.0f} min"
+
+
+def states(out: Path) -> list[RunState]:
+    """Returns the state of every run in a folder: first those that run or wait, in the order of their plans.
+
+    Raises:
+        BenchError: a record or a plan cannot be read.
+    """
+    if not out.is_dir():
+        raise BenchError(f"{out}: no such folder of records.")
+    # Locks first: a run that ends meanwhile is then running and recorded, and none is lost.
+    owners = {found.owner.run: found.owner for found in locks(out) if found.owner and not found.is_stale()}
+    planned = [run for _, plan in _plans(out) for run in plan.runs]
+    result: dict[str, RunState] = {}
+    for stored in load_runs(sorted(out.glob(f"*/{RECORD}"))):
+        record, folder = stored.record, stored.path.parent
+        note = record.reason or ""
+        if record.status == "failed" and (folder / FAILURE).exists():
+            note += f" (traceback in {folder / FAILURE})"
+        run = PlannedRun(task=record.task, label=record.label, scale=record.scale, seed=record.seed, folder=folder.name)
+        result[folder.name] = RunState(run, record.status, note)
+    active: dict[str, RunState] = {}
+    for run in planned:
+        name = run.folder or repr(run)
+        if name not in result:
+            resumes = run.folder is not None and (out / run.folder / CHECKPOINT).exists()
+            active[name] = RunState(run, "waiting", "resumes from its checkpoint" if resumes else "")
+    for name, owner in owners.items():
+        known = active.get(name) or result.pop(name, None)
+        locked = known.run if known else _run_of_folder(name)
+        if locked is not None:
+            active[name] = RunState(locked, "running", owner=owner)
+    order = {"running": 0, "waiting": 1, "failed": 2, "diverged": 3}
+    return sorted([*active.values(), *result.values()], key=lambda state: order.get(state.state, len(order)))
+
+
+def _run_of_folder(name: str) -> PlannedRun | None:
+    """Returns the run that the name of its folder tells, None for another name."""
+    with suppress(ValueError):
+        first, _, rest = name.partition(".")
+        label, seed, _ = rest.rsplit(".", 2)
+        return PlannedRun(task=first, label=label, scale=None, seed=int(seed.removeprefix("s")), folder=name)
+    return None
