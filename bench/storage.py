@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from bench.errors import BenchError
 from bench.reading import unreadable
@@ -32,19 +33,41 @@ def file_sha256(path: Path) -> str:
         raise unreadable(path, error) from error
 
 
-def atomic_write(path: Path, data: bytes) -> None:
+def check_sha256(path: Path, expected: str) -> None:
+    """Checks that a file holds what was written.
+
+    Raises:
+        BenchError: it has another SHA-256, in hex, than ``expected``, or cannot be read.
+    """
+    if file_sha256(path) != expected:
+        raise damaged(path)
+
+
+def damaged(path: Path) -> BenchError:
+    """Returns the error for a file whose content is not that of its recorded digest."""
+    return BenchError(f"{path}: damaged: its SHA-256 is not the one that was recorded when it was written")
+
+
+def atomic_write(path: Path, data: bytes, keep_old: Path | None = None) -> None:
     """Writes a file so that a reader always finds the old content or the new one.
+
+    Args:
+        path: the file.
+        data: its new content.
+        keep_old: new name of the old content, in the same folder. A process that is killed between the two renames
+            leaves the old content there, and the new one nowhere.
 
     Raises:
         BenchError: the file cannot be written; the old content is unchanged.
     """
-    atomic_write_all({path: data})
+    atomic_write_all({path: data}, {} if keep_old is None else {path: keep_old})
 
 
-def atomic_write_all(files: Mapping[Path, bytes]) -> None:
+def atomic_write_all(files: Mapping[Path, bytes], keep_old: Mapping[Path, Path] = MappingProxyType({})) -> None:
     """Writes several files: all are on disk under temporary names before the first is renamed, in the given order.
 
-    Temporary files that killed processes left in the same folders are removed.
+    Temporary files that killed processes left in the same folders are removed. ``keep_old`` gives the old content of
+    some files another name.
 
     Raises:
         BenchError: a file cannot be written; the old content of all is unchanged.
@@ -62,6 +85,8 @@ def atomic_write_all(files: Mapping[Path, bytes]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         for path, temporary in staged.items():
+            if path in keep_old and path.exists():
+                path.replace(keep_old[path])
             temporary.replace(path)
         for folder in folders:
             _sync_folder(folder)

@@ -25,7 +25,6 @@ from bench.cache import cached_arrays
 from bench.errors import BenchError, first_line
 from bench.reading import read_json, read_lines
 from bench.specs import EncoderSpec, TokenizerSpec
-from bench.storage import atomic_write
 
 VERSION = 2
 """Rises whenever training on the same texts gives a different tokenizer."""
@@ -126,9 +125,9 @@ class Tokenizer:
         tokenizer.encoder = encoder
         return tokenizer
 
-    def save(self, path: Path) -> None:
-        """Writes a file that ``read_tokenizer`` reads."""
-        atomic_write(path, self._engine.to_str().encode())
+    def to_bytes(self) -> bytes:
+        """Returns the content of a file that ``read_tokenizer`` reads."""
+        return self._engine.to_str().encode()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from bench.storage import ABANDONED_AFTER, atomic_write
+from bench.errors import BenchError
+from bench.storage import ABANDONED_AFTER, atomic_write, atomic_write_all
 
 # Writes a file, and stops when all of it is written but not yet under its name.
 Writing = Callable[..., AbstractContextManager[Any]]
@@ -98,3 +99,17 @@ def test_files_of_others_stay(tmp_path: Path, name: str) -> None:
     os.utime(tmp_path / name, (0, 0))
     atomic_write(tmp_path / "mine.json", b"ours")
     assert names(tmp_path) == {name, "mine.json"}
+
+
+def test_the_old_content_may_be_kept(tmp_path: Path) -> None:
+    path, old = tmp_path / "mine", tmp_path / "mine.old"
+    for content in (b"1", b"2", b"3"):
+        atomic_write(path, content, keep_old=old)
+    assert (path.read_bytes(), old.read_bytes()) == (b"3", b"2")
+    path.unlink()
+    atomic_write(path, b"4", keep_old=old)
+    assert (path.read_bytes(), old.read_bytes()) == (b"4", b"2")
+    (tmp_path / "a file").write_bytes(b"")
+    with pytest.raises(BenchError, match="cannot write"):
+        atomic_write_all({path: b"5", tmp_path / "a file" / "x": b""}, keep_old={path: old})
+    assert (path.read_bytes(), old.read_bytes()) == (b"4", b"2")

@@ -18,6 +18,7 @@ from bench.cli.results import audit, compare, rescore, table
 from bench.cli.runs import evaluate, import_released, run, score, status
 from bench.cli.systems import check, new
 from bench.errors import BenchError, error_line
+from bench.harness.stopping import Stopped, heeding_signals
 
 
 class UnexpectedError(Exception):
@@ -57,7 +58,9 @@ app.command(name="list")(_with_last_resort(list_names))
 app.command()(_with_last_resort(show))
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as in shells; typer returns it after an interrupt."""
+"""Exit code after Ctrl-C, as in shells; typer returns it after a KeyboardInterrupt."""
+
+GOES_ON = "records are kept, and the same command continues from here."
 
 
 LONGEST_MESSAGE = 500
@@ -67,6 +70,7 @@ def main() -> None:
     """Runs the command.
 
     A mistake of the user is one line on standard error and exit code 2, an unexpected error one line and exit code 1.
+    A signal that stops it is one line, and the exit code 128 and its number.
     Characters that the encoding of an output lacks are replaced.
     """
     for stream in (sys.stdout, sys.stderr):
@@ -76,18 +80,22 @@ def main() -> None:
         _exit_with("Windows is not supported; use Linux, macOS or the Windows Subsystem for Linux.", 2)
     arguments = options.move_to_front(sys.argv[1:])
     try:
-        code: object = app(args=arguments or ["--help"], standalone_mode=False)
-        sys.stdout.flush()
+        with heeding_signals():
+            code: object = app(args=arguments or ["--help"], standalone_mode=False)
+            sys.stdout.flush()
     except BenchError as error:
         _exit_with(str(error), 2)
     except UsageError as error:
         _exit_with(error.format_message(), 2)
+    except Stopped as stopped:
+        how = "interrupted" if stopped.exit_code == INTERRUPTED else f"stopped by {stopped.signal.name}"
+        _exit_with(f"{how}; {GOES_ON}", stopped.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001
         _exit_unexpectedly(error.__cause__ or error, debug=options.DEBUG in sys.argv)
     if code == INTERRUPTED:
-        _exit_with("interrupted; records are kept, and the same command continues from here.", INTERRUPTED)
+        _exit_with(f"interrupted; {GOES_ON}", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -34,7 +34,8 @@ ReuseOption = Annotated[
     bool | None,
     typer.Option(
         "--reuse/--no-reuse",
-        help="Use records and checkpoints of any code, or of none; by default, those of other code are an error.",
+        help="Use records and checkpoints of any code, unverified, or none; by default, those of other code and damaged"
+        " ones are an error.",
     ),
 ]
 SEED_DIGITS = 18

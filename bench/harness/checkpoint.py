@@ -1,23 +1,34 @@
-"""The state of an unfinished training run, in one file."""
+"""The state of an unfinished training run, in one file, and the state before it in another.
+
+A checkpoint contains the SHA-256 of its content. A damaged one is set aside, and training goes on from the one before.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bench.errors import BenchError, first_line
 from bench.harness.code import check_code
-from bench.harness.weights import weights
+from bench.harness.weights import set_weights, weights
+from bench.identity import canonical_json
 from bench.interface import System
+from bench.records.store import CHECKPOINT, DAMAGED, PREVIOUS, checkpoints_in
 from bench.storage import atomic_write
+
+logger = logging.getLogger(__name__)
 
 AUXILIARY = "auxiliary/"
 """Prefix of the parameters of auxiliary losses in a checkpoint; the name of a module cannot contain a slash."""
@@ -60,68 +71,131 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint file and the objects that it saves and restores.
+    """The checkpoint files of a run and the objects that they save and restore.
 
     Attributes:
-        path: the file.
+        folder: of the files.
         system: the system in training.
+        best: its weights after ``Progress.best_epoch``; empty before.
         networks: parameters of the auxiliary losses.
         parameters: all trained parameters by name, those of ``networks`` with the prefix ``AUXILIARY``.
         optimizer: of these parameters.
         code: digest of each module that trains; see `bench.harness.code`.
     """
 
-    path: Path
+    folder: Path
     system: System
+    best: dict[str, Tensor]
     networks: nn.Module
     parameters: Mapping[str, nn.Parameter]
     optimizer: Optimizer
     code: Mapping[str, str]
 
     def save(self, progress: Progress) -> None:
-        """Writes the file.
+        """Writes a checkpoint and keeps the one before it; both need the space of two files while one is written.
 
         Raises:
-            BenchError: it cannot be written; the earlier checkpoint is untouched.
+            BenchError: it cannot be written; the earlier checkpoints are untouched.
         """
         states = self.optimizer.state
         tensors = {f"weights.{name}": tensor for name, tensor in weights(self.system).items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         tensors |= {f"{AUXILIARY}{name}": tensor for name, tensor in weights(self.networks).items()}
         for name, parameter in self.parameters.items():
             tensors |= {f"optimizer.{name}.{key}": value for key, value in states.get(parameter, {}).items()}
         metadata = {"progress": json.dumps(asdict(progress)), "code": json.dumps(dict(self.code))}
-        atomic_write(self.path, save(tensors, metadata))
+        metadata["sha256"] = _sha256(tensors, metadata)
+        newest = self.folder / CHECKPOINT
+        atomic_write(newest, save(tensors, metadata), keep_old=self.folder / PREVIOUS)
 
     def load(self) -> Progress:
-        """Restores what ``save`` wrote; without a file, nothing changes and the progress is that of a new run."""
-        if not self.path.is_file():
+        """Restores what ``save`` wrote; without a whole file, nothing changes and the progress is that of a new run.
+
+        Raises:
+            BenchError: the newest whole file holds the weights of another system.
+        """
+        if (found := self._newest_whole()) is None:
             return Progress()
-        with safe_open(self.path, "pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-        self.system.load_state_dict(_without_prefix("weights.", tensors), strict=False)
-        self.networks.load_state_dict(_without_prefix(AUXILIARY, tensors))
+        path, metadata, tensors = found
+        set_weights(self.system, _without_prefix("weights.", tensors), path)
+        set_weights(self.networks, _without_prefix(AUXILIARY, tensors), path)
+        self.best.update(_without_prefix("best.", tensors))
         for name, parameter in self.parameters.items():
             state = _without_prefix(f"optimizer.{name}.", tensors)
             on_cpu = parameter.device.type == "cpu"
             self.optimizer.state[parameter] = {
                 key: value if key == "step" and on_cpu else value.to(parameter.device) for key, value in state.items()
             }
-        return progress
+        return Progress(**json.loads(metadata["progress"]))
 
     def check_code(self) -> None:
-        """Checks that the file, if there is one, was written by the present code.
+        """Checks that the checkpoint that ``load`` would restore, if there is one, was written by the present code.
 
         Raises:
             BenchError: it was written by other code.
         """
-        if self.path.is_file():
-            with safe_open(self.path, "pt") as file:
-                check_code(f"{self.path}: written", json.loads(file.metadata().get("code", "{}")), self.code)
+        if (found := self._newest_whole()) is not None:
+            path, metadata, _ = found
+            check_code(f"{path}: written", json.loads(metadata["code"]), self.code)
+
+    def exists(self) -> bool:
+        """Returns whether there is a checkpoint, perhaps a damaged one."""
+        return bool(checkpoints_in(self.folder))
 
     def delete(self) -> None:
-        """Deletes the file, if there is one."""
-        self.path.unlink(missing_ok=True)
+        """Deletes all checkpoints, damaged ones included."""
+        delete_checkpoints(self.folder)
+
+    def _newest_whole(self) -> tuple[Path, dict[str, str], dict[str, Tensor]] | None:
+        """Returns the newest checkpoint that is not damaged, its metadata and its tensors; sets damaged ones aside."""
+        for path in (self.folder / CHECKPOINT, self.folder / PREVIOUS):
+            if not path.is_file():
+                continue
+            try:
+                return path, *_read(path)
+            except BenchError as error:
+                aside = path.replace(path.with_name(f"{path.name}{DAMAGED}"))
+                goes_on = "the checkpoint before it, or else from the start"
+                logger.warning("%s; it is set aside as %s; training goes on from %s", error, aside.name, goes_on)
+        return None
+
+
+def delete_checkpoints(folder: Path) -> None:
+    """Deletes all checkpoints in the folder of a run, damaged ones included."""
+    for path in checkpoints_in(folder):
+        path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Returns metadata and tensors of a checkpoint.
+
+    Raises:
+        BenchError: its content is not what was written.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise BenchError(f"{path}: damaged ({first_line(error)})") from error
+    expected = metadata.pop("sha256", None)
+    if expected != _sha256(tensors, metadata):
+        raise BenchError(f"{path}: damaged (its content has another SHA-256 than was written)")
+    return metadata, tensors
+
+
+def _sha256(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Returns the SHA-256 of metadata and of names, types, shapes and values of tensors, in hex.
+
+    A safetensors file has no checksum of its own. This one does not depend on the layout of the file, so it can be part
+    of the metadata.
+    """
+    names = sorted(tensors)
+    types = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in names]
+    found = hashlib.sha256(canonical_json([dict(metadata), types]).encode())
+    for name in names:
+        found.update(tensors[name].cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -38,6 +38,7 @@ SCORING = ("bench.harness.scoring", "bench.harness.generate", "bench.harness.app
 WITHOUT_NUMBERS = (
     *("bench.errors", "bench.reading", "bench.records", "bench.registry", "bench.resources", "bench.storage"),
     *("bench.harness.code", "bench.harness.components", "bench.harness.phases", "bench.harness.provenance"),
+    "bench.harness.stopping",
 )
 """Modules and packages that read, write and report, but compute no number of a record."""
 

@@ -58,7 +58,7 @@ def components(spec: RunSpec, data: TaskData, tokenizer: Tokenizer, model: Model
             versions[section] = _digest_of(stack.path / WEIGHTS)[:12]
     if model is not None:
         del versions["train"]
-        versions["weights"] = model.digest()[:12]
+        versions["weights"] = model.weights_sha256[:12]
     return versions
 
 

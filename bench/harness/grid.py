@@ -21,11 +21,12 @@ from bench.harness.lock import FoundLock, LockedError, LostLockError, remove_sta
 from bench.harness.log import Sender, log_received
 from bench.harness.phases import PHASES, OnPhase, progress_of_phases
 from bench.harness.process_group import ALONE, ProcessGroup
-from bench.harness.processes import Worker
+from bench.harness.processes import Worker, stop
 from bench.harness.recording import Recording, record_failure
 from bench.harness.reuse import complete
 from bench.harness.run import run
 from bench.harness.status import PlannedRun, remove_done_plans, write_plan
+from bench.harness.stopping import Stopped
 from bench.records.schema import Record, Status
 from bench.specs import RunSpec
 
@@ -91,8 +92,8 @@ def run_grid(
     off to the end, when its record is used; if that process dies, the run is done here from its checkpoint.
 
     A run that fails does not stop the others; the traceback is logged unless the error is a ``BenchError``. Start and
-    end of each run are logged too. An interrupt stops all runs; finished runs are recorded, the others resume from
-    their checkpoints next time.
+    end of each run are logged too. A signal stops all runs (see `bench.harness.stopping`); finished runs are recorded,
+    the others resume from their checkpoints next time.
 
     Args:
         specs: the runs.
@@ -289,7 +290,7 @@ def _run_parallel(
                 worker, number = busy[connection]  # type: ignore[index]  # only connections are waited for
                 try:
                     message = worker.connection.recv()
-                except (EOFError, ConnectionError):
+                except (EOFError, OSError):  # the latter if it died while it sent
                     del busy[worker.connection]
                     end(number, fail(specs[number], worker.cause_of_death()))
                     continue
@@ -306,6 +307,9 @@ def _run_parallel(
                         end(number, message)
         while idle:
             idle.pop().close()
+    except (Stopped, KeyboardInterrupt):
+        stop(worker for worker, _ in busy.values())
+        raise
     finally:
         for worker in [*(worker for worker, _ in busy.values()), *idle]:
             worker.kill()

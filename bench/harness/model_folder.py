@@ -2,36 +2,61 @@
 
 ``model.json`` is its `ModelSpec`, ``model.safetensors`` its weights, ``tokenizer.json`` its tokenizer, and
 ``encoder_tokenizer.json`` the tokenizer of its separate encoder, if it has one. The folder of a run is a model folder.
+``model.json`` also contains the SHA-256 of the other files and of its own content, so that damage is noticed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save
+
 from bench.backbones import check_encoder
 from bench.errors import BenchError
 from bench.harness.build import build_system
-from bench.harness.weights import WEIGHTS, load_weights, save_weights, set_weights
+from bench.harness.weights import WEIGHTS, load_weights, set_weights, weights
+from bench.identity import digest
 from bench.interface import System
 from bench.reading import parse_as, read_json
+from bench.records.store import StoredRun
 from bench.specs import ModelSpec
-from bench.storage import atomic_write, file_sha256
+from bench.storage import atomic_write_all, check_sha256, damaged, file_sha256
 from bench.systems import IMPORTERS, SYSTEMS
 from bench.tokenizers import BERT_TOKENS, EncoderTokens, Tokenizer, load_tokenizer, load_wordpiece, read_tokenizer
 
+logger = logging.getLogger(__name__)
+
 MODEL, TOKENIZER, ENCODER_TOKENIZER = "model.json", "tokenizer.json", "encoder_tokenizer.json"
+DIGESTS = "sha256"
+"""Key in ``model.json``: SHA-256 of each file of the folder, in hex; that of ``model.json`` covers the rest of it."""
 
 
-def save_description(folder: Path, spec: ModelSpec, tokenizer: Tokenizer) -> None:
-    """Writes all files of a model folder except the weights."""
-    tokenizer.save(folder / TOKENIZER)
+def save_model(folder: Path, spec: ModelSpec, tokenizer: Tokenizer, system: System) -> str:
+    """Writes a model folder, ``model.json`` last.
+
+    Returns:
+        SHA-256 of the weights, in hex.
+
+    Raises:
+        BenchError: a file cannot be written.
+    """
+    files = {TOKENIZER: tokenizer.to_bytes()}
     if tokenizer.encoder is not None:
-        tokenizer.encoder.tokenizer.save(folder / ENCODER_TOKENIZER)
-    atomic_write(folder / MODEL, spec.model_dump_json(indent=2).encode() + b"\n")
+        files[ENCODER_TOKENIZER] = tokenizer.encoder.tokenizer.to_bytes()
+    files[WEIGHTS] = save(weights(system))
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    description = spec.model_dump(mode="json")
+    digests[MODEL] = digest([description, digests])
+    files[MODEL] = json.dumps({**description, DIGESTS: digests}, indent=2, ensure_ascii=False).encode() + b"\n"
+    atomic_write_all({folder / name: content for name, content in files.items()})
+    return digests[WEIGHTS]
 
 
 @dataclass(frozen=True)
@@ -42,11 +67,13 @@ class ModelFolder:
         path: the folder.
         spec: of the model.
         tokenizer: its tokenizer, with the tokens of the separate encoder if the system has one.
+        weights_sha256: SHA-256 of the file of weights, in hex.
     """
 
     path: Path
     spec: ModelSpec
     tokenizer: Tokenizer
+    weights_sha256: str
 
     @staticmethod
     def is_in(folder: Path) -> bool:
@@ -55,33 +82,29 @@ class ModelFolder:
 
     @classmethod
     def read(cls, folder: Path) -> ModelFolder:
-        """Reads a folder.
+        """Reads and verifies a folder; one of an earlier version, without digests, is named in a warning.
 
         Raises:
             BenchError: a file is missing or damaged.
         """
-        missing = [name for name in (MODEL, WEIGHTS, TOKENIZER) if not (folder / name).is_file()]
-        if missing:
-            raise BenchError(f"no model in {folder}: it lacks {', '.join(missing)}.")
-        spec = parse_as(ModelSpec, read_json(folder / MODEL), str(folder / MODEL))
+        content, digests = _verified(folder)
+        if not digests:
+            logger.warning("%s: written without digests; nothing would tell that its files are damaged", folder)
+        spec = parse_as(ModelSpec, content, str(folder / MODEL))
         tokenizer = read_tokenizer(folder / TOKENIZER, spec.special_tokens)
         if spec.encoder is not None:
             wordpiece = read_tokenizer(folder / ENCODER_TOKENIZER, BERT_TOKENS)
             tokenizer = tokenizer.with_encoder(EncoderTokens(wordpiece, check_encoder(spec.encoder).positions))
-        return cls(folder, spec, tokenizer)
-
-    def digest(self) -> str:
-        """Returns the SHA-256 of the weights, in hex."""
-        return file_sha256(self.path / WEIGHTS)
+        return cls(folder, spec, tokenizer, digests.get(WEIGHTS) or file_sha256(folder / WEIGHTS))
 
     def load(self) -> System:
-        """Returns the system in evaluation mode.
+        """Returns the system in evaluation mode; its weights are those of ``weights_sha256``.
 
         Raises:
-            BenchError: the weights are damaged, or those of another system.
+            BenchError: the weights are damaged, have changed since the folder was read, or are those of another system.
         """
         system = build_system(SYSTEMS.get(self.spec.system.name), self.spec, self.tokenizer)
-        load_weights(system, self.path / WEIGHTS)
+        load_weights(system, self.path / WEIGHTS, self.weights_sha256)
         return system.eval()
 
 
@@ -103,6 +126,59 @@ def share_model(source: Path, target: Path) -> None:
                 shutil.copyfile(source / name, target / name)
     except OSError as error:
         raise BenchError(f"cannot write to {target}: {error.strerror or error}") from error
+
+
+def check_run(run: StoredRun) -> None:
+    """Checks every file in the folder of a recorded run that is there; those that are missing are named in a warning.
+
+    The weights may be missing: no table needs them, and they take the most space.
+
+    Raises:
+        BenchError: a file is damaged, or the weights are not those whose scores the record holds.
+    """
+    folder, model = run.path.parent, run.record.model
+    if missing := run.missing():
+        logger.warning("%s: cannot verify %s: no such file", folder, ", ".join(missing))
+    try:
+        for name in run.record.files.keys() - missing:
+            run.check(name)
+        if model is not None and model.weights_sha256 is not None and (folder / WEIGHTS).is_file():
+            digests = _verified(folder)[1]
+            if (digests.get(WEIGHTS) or file_sha256(folder / WEIGHTS)) != model.weights_sha256:
+                raise damaged(folder / WEIGHTS)
+    except BenchError as error:
+        raise BenchError(f"{error}. Delete its folder to run it anew; --reuse accepts it.") from error
+
+
+def _verified(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Checks the files of a model folder.
+
+    Returns:
+        The content of ``model.json`` without its digests, and these by file; empty in a folder of an earlier version.
+
+    Raises:
+        BenchError: a file is missing or damaged.
+    """
+    if missing := [name for name in (MODEL, WEIGHTS, TOKENIZER) if not (folder / name).is_file()]:
+        raise BenchError(f"no model in {folder}: it lacks {', '.join(missing)}.")
+    content = read_json(folder / MODEL)
+    digests = content.pop(DIGESTS, None)
+    if digests is None:
+        return content, {}
+    if not isinstance(digests, dict) or digests.pop(MODEL, None) != _digest(content, digests):
+        raise damaged(folder / MODEL)
+    for name in (TOKENIZER, ENCODER_TOKENIZER, WEIGHTS):
+        if name in digests:
+            check_sha256(folder / name, digests[name])
+    return content, digests
+
+
+def _digest(content: Mapping[str, Any], digests: Mapping[str, Any]) -> str | None:
+    """Returns the digest of ``model.json`` with the digests of the other files; None if it can have none."""
+    try:
+        return digest([content, digests])
+    except (ValueError, RecursionError):  # NaN, half a surrogate pair, or nested too deeply: none of it was written
+        return None
 
 
 def load_model(folder: Path) -> System:
@@ -162,6 +238,5 @@ def import_model(
     spec = imported.spec.model_copy(update={"origin": origin})
     system = build_system(cls, spec, own_tokenizer)
     set_weights(system, imported.weights, checkpoint)
-    save_description(out, spec, own_tokenizer)
-    save_weights(system, out / WEIGHTS)
+    save_model(out, spec, own_tokenizer, system)
     return spec

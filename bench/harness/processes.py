@@ -1,15 +1,22 @@
-"""Worker processes: only the parent handles interrupts, and no worker outlives it. Imports no torch."""
+"""Worker processes: only the parent handles Ctrl-C, and no worker outlives it. Imports no torch."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+
+from bench.harness.stopping import Stopped, heeding_signals
+
+TIME_TO_SAVE = 25.0
+"""Seconds that workers have to save their checkpoints after a signal; Slurm kills after 30."""
 
 
 class Worker:
@@ -20,21 +27,24 @@ class Worker:
 
     Attributes:
         connection: the parent's end.
+        process: the process.
     """
 
     def __init__(self, serve: Callable[[Connection], None]) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, child_end = context.Pipe()
         # A daemon, because Python waits for other processes at its end, also for one that an interrupt left running.
-        self._process = context.Process(target=_run_until_parent_ends, args=(serve, child_end), daemon=True)
+        self.process = context.Process(target=_run_until_parent_ends, args=(serve, child_end), daemon=True)
         with _without_interrupts():
-            self._process.start()
+            self.process.start()
         child_end.close()  # with the only other end open, the death of the worker ends the connection
 
     def cause_of_death(self) -> str:
         """Returns, for a worker whose connection has ended, a message that says why."""
-        self._process.join()
-        code = self._process.exitcode or 0
+        self.process.join()
+        code = self.process.exitcode or 0
+        if code > Stopped.BASE:
+            return f"its process was stopped (signal {code - Stopped.BASE})"
         if code == -signal.SIGKILL:
             return "its process was killed (signal 9), perhaps because the machine was out of memory"
         return f"its process died ({f'signal {-code}' if code < 0 else f'exit code {code}'})"
@@ -43,12 +53,22 @@ class Worker:
         """Ends an idle worker."""
         with suppress(OSError):
             self.connection.send(None)
-        self._process.join()
+        self.process.join()
 
     def kill(self) -> None:
         """Ends the worker at once."""
-        self._process.kill()
-        self._process.join()
+        self.process.kill()
+        self.process.join()
+
+
+def stop(workers: Iterable[Worker], seconds: float = TIME_TO_SAVE) -> None:
+    """Lets workers save their checkpoints and end; kills those that have not ended after ``seconds``."""
+    workers, end = list(workers), time.monotonic() + seconds
+    for worker in workers:
+        worker.process.terminate()
+    for worker in workers:
+        worker.process.join(max(0.0, end - time.monotonic()))
+        worker.kill()
 
 
 @contextmanager
@@ -76,5 +96,8 @@ def _run_until_parent_ends(serve: Callable[[Connection], None], connection: Conn
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    with suppress(EOFError, ConnectionError):  # the parent has closed its end
-        serve(connection)
+    try:
+        with heeding_signals(), suppress(EOFError, ConnectionError):  # the parent has closed its end
+            serve(connection)
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)

@@ -14,6 +14,7 @@ import torch
 import bench
 from bench.errors import BenchError
 from bench.harness.apply_metrics import Measurement, apply_metrics, bootstrap_of, generation_rows, text_set
+from bench.harness.checkpoint import delete_checkpoints
 from bench.harness.generate import generate_texts
 from bench.harness.lock import acquire, lock_of
 from bench.harness.model_folder import ModelFolder
@@ -25,7 +26,7 @@ from bench.harness.provenance import Stopwatch, commit, environment, peak_memory
 from bench.harness.scoring import score_texts
 from bench.interface import System
 from bench.records.schema import ModelFacts, Record, Scalar, Status
-from bench.records.store import CHECKPOINT, RecordStore, StoredRun
+from bench.records.store import RecordStore, StoredRun, checkpoints_in
 from bench.seeds import named_seeds
 from bench.specs import Identities, RunSpec
 from bench.storage import remove_abandoned
@@ -189,9 +190,9 @@ class Recording:
         """Removes what killed processes left of a recorded run: its checkpoint and temporary files."""
         with suppress(OSError):
             remove_abandoned(self.folder)
-        if (checkpoint := self.folder / CHECKPOINT).exists():
+        if checkpoints_in(self.folder):
             with suppress(BenchError, OSError), acquire(self.lock, self.folder.name):  # unless it is run again just now
-                checkpoint.unlink(missing_ok=True)
+                delete_checkpoints(self.folder)
 
 
 def record_failure(spec: RunSpec, out: Path, data_folder: Path | None, reason: str) -> Record | None:

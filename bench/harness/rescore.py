@@ -17,12 +17,14 @@ from bench.harness.model_folder import ModelFolder
 from bench.harness.phases import OnPhase
 from bench.harness.prepare import text_limits, tokenize_splits
 from bench.harness.scoring import score_texts
+from bench.harness.weights import WEIGHTS
 from bench.metrics.model import MODEL_METRICS, ScoredTexts
 from bench.metrics.score_files import read_texts
 from bench.reading import parse_as
 from bench.records.schema import Record
 from bench.records.store import GENERATIONS, RecordStore, StoredRun
 from bench.specs import METRIC, RunSpec
+from bench.storage import damaged
 from bench.tasks import TaskData, load_texts
 
 logger = logging.getLogger(__name__)
@@ -72,8 +74,8 @@ def kept_model(run: StoredRun) -> ModelFolder | None:
     if run.record.model is None or not ModelFolder.is_in(run.path.parent):
         return None
     model = ModelFolder.read(run.path.parent)
-    if model.digest() != run.record.model.weights_sha256:
-        raise BenchError(f"{model.path}: its weights are not those of its record; they were changed or damaged.")
+    if model.weights_sha256 != run.record.model.weights_sha256:
+        raise damaged(model.path / WEIGHTS)
     return model
 
 
@@ -109,9 +111,8 @@ def score_recorded(
     if model is None and of_model:
         wanted -= of_model
         logger.info("%s: without its weights, %d metrics are left as they are", run.path.parent, len(of_model))
+    generations = _generations(run)
     terms = _terms(spec, data, model, record, on_phase, device) if model is not None and of_model else None
-    path = run.path.with_name(GENERATIONS)
-    generations = read_texts(path) if path.exists() and path.stat().st_size else ()
     if terms is None and not generations:
         return record
     texts = text_set(generations, data, spec.decoding.samples_per_source)
@@ -134,6 +135,14 @@ def score_recorded(
     statistics = {**run.statistics(), **measurement.statistics} if measurement.statistics else None
     check()
     return RecordStore(run.path.parent.parent).write(updated, statistics).record
+
+
+def _generations(run: StoredRun) -> Sequence[str]:
+    path = run.path.with_name(GENERATIONS)
+    if not path.exists():
+        return ()
+    run.check(GENERATIONS)
+    return read_texts(path) if path.stat().st_size else ()
 
 
 def _terms(

@@ -6,15 +6,15 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from bench.harness.checkpoint import delete_checkpoints
 from bench.harness.code import Code, changed_code, check_code
-from bench.harness.model_folder import ModelFolder, share_model
+from bench.harness.model_folder import ModelFolder, check_run, share_model
 from bench.harness.phases import OnPhase
 from bench.harness.recording import Recording, model_facts
 from bench.harness.rescore import kept_model, score_recorded
 from bench.records.schema import Record, Status
-from bench.records.store import CHECKPOINT, CURVE, StoredRun
+from bench.records.store import StoredRun
 from bench.specs import METRIC
-from bench.storage import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def recorded(
         state = _State.of(recording, stored, any_code, retry)
         if state.again:
             if state.moved:  # the checkpoint of a failed run is of other code, too
-                (recording.folder / CHECKPOINT).unlink(missing_ok=True)
+                delete_checkpoints(recording.folder)
             return None
         return state.complete() or _completed(recording, state, on_phase, model)
     for other in recording.store.with_training(recording.identities.training):
@@ -74,10 +74,8 @@ def recorded(
             if not any_code:
                 check_code(f"{title}: trained", _recorded_code(recording, other).training, prepared.code.training)
             share_model(kept.path, recording.folder)
-            if (curve := other.path.with_name(CURVE)).exists():
-                atomic_write(recording.folder / CURVE, curve.read_bytes())
             logger.info("%s: scores the weights of %s", title, kept.path)
-            return _scored(recording, other.record, kept, on_phase)
+            return _scored(recording, other, kept, on_phase)
     return None
 
 
@@ -115,6 +113,7 @@ class _State:
             return cls(stored, again=True)
         if not any_code:
             check_code(f"{prepared.spec.title}: recorded", old.training, new.training)
+            check_run(stored)
         if record.status != "finished":
             return cls(stored)
         missing = [
@@ -136,7 +135,7 @@ def _completed(recording: Recording, state: _State, on_phase: OnPhase, model: Mo
         title = prepared.spec.title
         if kept is not None:
             logger.info("%s: scored again, since %s changed", title, ", ".join(state.moved))
-            return _scored(recording, stored.record, kept, on_phase)
+            return _scored(recording, stored, kept, on_phase)
         check_code(f"{title}: recorded", _recorded_code(recording, stored).scoring, prepared.code.scoring)
     if not state.missing:
         return stored.record
@@ -144,11 +143,12 @@ def _completed(recording: Recording, state: _State, on_phase: OnPhase, model: Mo
     return score_recorded(stored, prepared.data, kept, state.missing, on_phase, device, check)
 
 
-def _scored(recording: Recording, record: Record, model: ModelFolder, on_phase: OnPhase) -> Record:
+def _scored(recording: Recording, stored: StoredRun, model: ModelFolder, on_phase: OnPhase) -> Record:
     """Scores the weights of a recorded run."""
+    record, curve = stored.record, stored.curve()
     recording.stopwatch.timings += [timing for timing in record.timings if timing.phase == "train"]
     system = model.load().to(recording.device)
-    return recording.score(system, model_facts(system, model.digest()), on_phase, record.training).record
+    return recording.score(system, model_facts(system, model.weights_sha256), on_phase, record.training, curve).record
 
 
 def _recorded_code(recording: Recording, stored: StoredRun) -> Code:

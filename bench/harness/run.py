@@ -13,7 +13,7 @@ import torch
 
 from bench.errors import BenchError, error_line
 from bench.harness.lock import Lock, acquire
-from bench.harness.model_folder import ModelFolder, save_description
+from bench.harness.model_folder import ModelFolder, save_model
 from bench.harness.phases import OnPhase
 from bench.harness.prepare import prepare
 from bench.harness.process_group import ALONE, ProcessGroup
@@ -26,7 +26,6 @@ from bench.objectives import build_stages, unsupported_reason
 from bench.records.schema import SPEED, Record, Scalar, Status
 from bench.seeds import named_seeds
 from bench.specs import RunSpec, TrainingSpec
-from bench.storage import file_sha256
 from bench.systems import SYSTEMS
 
 logger = logging.getLogger(__name__)
@@ -113,7 +112,6 @@ def _train_and_score(
         return recording.write("skipped", reason).record
     folder = recording.folder
     folder.mkdir(parents=True, exist_ok=True)
-    save_description(folder, spec.model, prepared.tokenizer)
     with recording.stopwatch.phase("train"):
         trainer, notes = _train(recording, system, training, data_folder, on_phase, reuse, processes)
     system, progress = trainer.system, trainer.progress
@@ -128,7 +126,8 @@ def _train_and_score(
         model = model_facts(system, None)
         stored = recording.write("diverged", progress.diverged, model=model, training=summary, curve=progress.curve)
     else:
-        model = model_facts(system, file_sha256(trainer.best_weights))
+        recording.check()
+        model = model_facts(system, save_model(folder, spec.model, prepared.tokenizer, system))
         stored = recording.score(system, model, on_phase, summary, progress.curve, processes)
     trainer.checkpoint.delete()
     return stored.record
@@ -161,7 +160,7 @@ def _train(
         trainer.checkpoint.delete()
     elif not reuse:
         trainer.checkpoint.check_code()
-    begins = "its checkpoint" if trainer.checkpoint.path.exists() else "the start"
+    begins = "its checkpoint" if trainer.checkpoint.exists() else "the start"
     logger.info("%s: trains from %s", prepared.spec.title, begins)
     processes.broadcast((prepared.spec, data_folder, recording.folder))
     try:
@@ -227,7 +226,7 @@ def score_model(
         if reuse is not False and (record := recorded(recording, on_phase, bool(reuse), model)) is not None:
             return record
         system = model.load().to(recording.device)
-        return recording.score(system, model_facts(system, model.digest()), on_phase).record
+        return recording.score(system, model_facts(system, model.weights_sha256), on_phase).record
 
 
 def _warn_of_frozen_weights(system: System, spec: RunSpec) -> None:

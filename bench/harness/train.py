@@ -1,12 +1,13 @@
 """Training one system on one task: AdamW, an objective, and checkpoints.
 
 Every random draw of a step has a seed that is derived from the step. So a run that was killed and resumed ends, on CPU,
-with the same weights as an undisturbed one.
+with the same weights as an undisturbed one. A signal to stop is heeded between two steps and two batches of validation.
 """
 
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -25,23 +26,23 @@ from bench.harness.checkpoint import AUXILIARY, Checkpoint, Progress
 from bench.harness.phases import OnPhase
 from bench.harness.precision import autocast
 from bench.harness.process_group import ALONE, ProcessGroup
+from bench.harness.stopping import Stopped, deferred, first, requested
 from bench.harness.tokenized_texts import TokenizedTexts
 from bench.harness.validation import Validation
-from bench.harness.weights import WEIGHTS, load_weights, save_weights
+from bench.harness.weights import set_weights, weights
 from bench.interface import System
 from bench.objectives import InnerLoop, Stage
 from bench.objectives.gradient_flow import GradientFlow
-from bench.records.store import CHECKPOINT
 from bench.seeds import SeedName, derive_seed
 from bench.specs import TrainingSpec
 from bench.tasks import Split
 
 STEPS_BETWEEN_SUMS = 20
-"""Steps after which their logged terms are added up and checked for NaN. Each sum waits for the device."""
+"""Steps after which their logged terms are added up and checked for NaN, which waits for the device."""
 
 
 class Trainer:
-    """Trains a system and keeps the weights of its best validation ELBO. It resumes from a checkpoint in ``folder``.
+    """Trains a system to the weights of its best validation ELBO. It resumes from a checkpoint in ``folder``.
 
     Args:
         system: untrained, on the device that trains it.
@@ -49,7 +50,7 @@ class Trainer:
         stages: the objectives, each with its epochs.
         spec: budget and optimizer.
         seeds: named seeds of the run.
-        folder: of the checkpoint and the best weights.
+        folder: of the checkpoints.
         on_phase: receives the progress.
         code: digest of each module that trains, for the checkpoint.
         processes: that train the run together.
@@ -74,7 +75,7 @@ class Trainer:
     ) -> None:
         self.processes = processes
         self.system, self.texts, self.stages, self.spec, self.seeds = system, texts, stages, spec, seeds
-        self.best_weights, self.on_phase, self.check = folder / WEIGHTS, on_phase, check
+        self.on_phase, self.check = on_phase, check
         self.device = next(system.parameters()).device
         self.validation = Validation(
             system, texts["valid"], spec.batch_tokens, spec.precision, seeds["latent"], processes
@@ -99,10 +100,12 @@ class Trainer:
             lr=spec.learning_rate,
             fused=True,
         )
+        self.best: dict[str, Tensor] = {}
         self.checkpoint = Checkpoint(
-            folder / CHECKPOINT, system, self.networks, self.parameters, self.optimizer, code or {}
+            folder, system, self.best, self.networks, self.parameters, self.optimizer, code or {}
         )
         self.progress = Progress()
+        self.stops = False
         if processes.size > 1:
             self._check_division()
 
@@ -141,10 +144,14 @@ class Trainer:
         return next(stage for stage in self.stages if len(self.progress.curve) in stage.epochs)
 
     def run(self) -> Progress:
-        """Trains to the end and loads the best weights into the system.
+        """Trains to the end and gives the system the best weights.
 
         Returns:
             The progress; if ``diverged`` is set, a loss was not finite, and the weights of the system mean nothing.
+
+        Raises:
+            BenchError: a checkpoint cannot be written, or is of another system.
+            Stopped: a signal came; a checkpoint was written.
         """
         stacks = [module for module in self.system.modules() if isinstance(module, TransformerStack)]
         with ExitStack() as settings:
@@ -154,10 +161,15 @@ class Trainer:
                     settings.enter_context(compiled(stack.blocks()))
             self.progress = self.checkpoint.load()
             self.processes.wait()  # until all have read it
-            self._train()
-        self.processes.wait()  # until the best weights are written
+            settings.enter_context(deferred())
+            try:
+                self._train()
+            except Stopped:
+                self._save()
+                raise
         if not self.progress.diverged:
-            load_weights(self.system, self.best_weights)
+            set_weights(self.system, self.best, self.checkpoint.folder)
+            self.best.clear()
         return self.progress
 
     def _train(self) -> None:
@@ -171,8 +183,11 @@ class Trainer:
             with closing(self._micro_batches(self.batches[self.progress.batch :])) as batches:
                 while self.progress.batch < len(self.batches) and not self.progress.diverged:
                     # An inner loop waits for the device itself, and one of its steps takes long.
-                    self.take_steps(islice(batches, 1 if self.progress.inner_loop else STEPS_BETWEEN_SUMS))
+                    until_sum = STEPS_BETWEEN_SUMS - self.progress.batch % STEPS_BETWEEN_SUMS
+                    self.take_steps(islice(batches, 1 if self.progress.inner_loop else until_sum))
                     self.on_phase("train", self.progress.step / self.total_steps)
+                    if self.stops and not self.progress.diverged:
+                        raise Stopped(first() or signal.SIGTERM)
                     if time.monotonic() - saved_at > self.spec.checkpoint_seconds and not self.progress.diverged:
                         self._save()
                         saved_at = time.monotonic()
@@ -195,27 +210,34 @@ class Trainer:
         )
 
     def take_steps(self, batches: Iterable[Sequence[Batch]]) -> None:
-        """Takes a step on each batch, which comes as its micro-batches, and adds up what the steps logged."""
+        """Takes a step on each batch, which comes as its micro-batches, and adds up what the steps logged.
+
+        A request to stop ends it after the present step; several processes take all steps, and then stop together.
+        """
         start = time.perf_counter()
         self.system.train()
         logged: list[Tensor] = []
-        counts: list[tuple[int, int]] = []
+        counts: list[tuple[int, int, bool]] = []
         for batch in batches:
             logged.append(self.step(batch, self.progress.step + len(logged)))
-            counts.append((sum(len(part) for part in batch), _predicted_tokens(batch)))
-        of_texts = torch.tensor(counts, dtype=torch.float64, device=self.device)
-        rows = self.processes.sum(torch.cat([torch.stack(logged).double(), of_texts], 1))
-        *totals, texts, tokens = rows.sum(0).tolist()
+            counts.append((sum(len(part) for part in batch), _predicted_tokens(batch), requested()))
+            if requested() and self.processes.size == 1:
+                break
+        of_batches = torch.tensor(counts, dtype=torch.float64, device=self.device)
+        rows = self.processes.sum(torch.cat([torch.stack(logged).double(), of_batches], 1)).tolist()
         groups = [f"kl[{group}]" for group in range(1, len(self.system.groups) + 1)]
         names = ["loss", "rec", "kl", *groups, *(part.name for part in self.stage.objective.auxiliary), "texts"]
-        for name, total in zip(names, [*totals, texts], strict=True):
-            self.progress.sums[name] = self.progress.sums.get(name, 0.0) + total
-        self.progress.tokens += int(tokens)
-        for step, (*values, n, _) in enumerate(rows.tolist(), start=self.progress.step + 1):
+        # One by one, so that the sums do not depend on where training was interrupted.
+        for step, (*values, tokens, stop) in enumerate(rows, start=self.progress.step + 1):
+            self.stops = self.stops or stop > 0
             if not all(map(math.isfinite, values)):
                 self._diverge(f"the loss was not finite at step {step}")
                 break
-            self.progress.last_terms = {name: value / n for name, value in zip(names, values, strict=False)}
+            for name, value in zip(names, values, strict=True):
+                self.progress.sums[name] = self.progress.sums.get(name, 0.0) + value
+            *terms, n = values
+            self.progress.last_terms = {name: term / n for name, term in zip(names, terms, strict=False)}
+            self.progress.tokens += int(tokens)
         self.progress.step += len(logged)
         self.progress.batch += len(logged)
         self.progress.seconds += time.perf_counter() - start
@@ -303,7 +325,7 @@ class Trainer:
                 self.optimizer.state.pop(parameter, None)
 
     def _end_epoch(self, epoch: int) -> None:
-        """Validates, writes the weights if they are the best of the last stage, and adds a row to the curve."""
+        """Validates, keeps the weights if they are the best of the last stage, and adds a row to the curve."""
         sums, stage = self.progress.sums, self.stage
         means = {name: value / sums["texts"] for name, value in sums.items() if name != "texts"}
         rec, kl = self.validation.rec_and_kl()
@@ -328,9 +350,7 @@ class Trainer:
         # earlier stage could be the best, although its weights are not a result.
         if stage is self.stages[-1] and rec + kl < self.progress.best:
             self.progress.best, self.progress.best_epoch = rec + kl, epoch
-            if self.processes.leads:
-                self.check()
-                save_weights(self.system, self.best_weights)
+            self.best.update({name: tensor.to("cpu", copy=True) for name, tensor in weights(self.system).items()})
         self.progress.batch, self.progress.sums, self.progress.inner_updates = 0, {}, 0
 
     def _end_epoch_of_inner_loop(self) -> dict[str, float]:

@@ -11,6 +11,7 @@ from bench.batch import Batch, batches_of_similar_length
 from bench.harness.batches import batches_on_device
 from bench.harness.precision import autocast
 from bench.harness.process_group import ALONE, ProcessGroup
+from bench.harness.stopping import stop_if_requested
 from bench.harness.tokenized_texts import TokenizedTexts
 from bench.interface import LatentPath, Posterior, System
 from bench.latents import aggregated_posterior
@@ -65,6 +66,8 @@ class Validation:
         self.system.eval()
         device = next(self.system.parameters()).device
         for indices, batch in zip(batches, batches_on_device(self.texts, batches, device), strict=True):
+            if self.processes.size == 1:  # several stop together or not at all
+                stop_if_requested()
             noise = [torch.Generator().manual_seed(derive_seed(self.latent_seed, "valid", i)) for i in indices]
             with autocast(self.precision, device):
                 posterior = self.system.encode(batch)

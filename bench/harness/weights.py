@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from bench.errors import BenchError
 from bench.reading import read_bytes
-from bench.storage import atomic_write
+from bench.storage import damaged
 
 WEIGHTS = "model.safetensors"
 """Name of the weights file in a model folder."""
@@ -25,23 +26,22 @@ def weights(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def save_weights(module: nn.Module, path: Path) -> None:
-    """Writes the weights of a module.
+def load_weights(module: nn.Module, path: Path, sha256: str | None = None) -> None:
+    """Reads the weights of a module of the same structure.
 
-    Raises:
-        BenchError: the file cannot be written.
-    """
-    atomic_write(path, save(weights(module)))
-
-
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Reads the file that ``save_weights`` wrote for a module of the same structure.
+    Args:
+        module: receives the weights.
+        path: a safetensors file of ``weights``.
+        sha256: of the file, in hex, if it is known.
 
     Raises:
         BenchError: the file is damaged, or its names or shapes differ from those of the module.
     """
+    content = read_bytes(path)
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise damaged(path)
     try:
-        tensors = load(read_bytes(path))
+        tensors = load(content)
     except SafetensorError as error:
         raise BenchError(f"{path}: damaged: {error}") from error
     set_weights(module, tensors, path)

@@ -6,6 +6,7 @@ A record is strict JSON. A score that is not finite is not stored as a score but
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import sys
@@ -20,6 +21,10 @@ from bench.metric import Score
 from bench.reading import parse_as, parse_json
 
 SCHEMA_VERSION: Final = 1
+SHA256 = "sha256"
+"""Last key of a record file: SHA-256 of the file with ``NO_DIGEST`` as its value. Older files have none."""
+NO_DIGEST = 64 * "0"
+
 SPEED = "tokens_per_second"
 """The entry of a training summary that depends on the machine."""
 
@@ -182,6 +187,11 @@ def _with_table_key(spec: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return spec
 
 
+def _with_digest(schema: dict[str, Any]) -> None:
+    """Adds to the JSON Schema the digest, which belongs to the file and not to its content."""
+    schema["properties"][SHA256] = {"pattern": "^[0-9a-f]{64}$", "title": "SHA-256 of the rest", "type": "string"}
+
+
 class Record(RecordPart):
     """One run: system x objective x task x scale x seed.
 
@@ -213,7 +223,10 @@ class Record(RecordPart):
         peak_memory_bytes: peak memory, if known.
         environment: machine and versions.
         history: the records that this one replaced in its set (``compare --update``), the oldest first.
+        files: SHA-256 of each file that was written with the record, by its name; empty in records made without it.
     """
+
+    model_config = ConfigDict(json_schema_extra=_with_digest)
 
     schema_version: Literal[1] = SCHEMA_VERSION
     run_id: Id
@@ -239,6 +252,7 @@ class Record(RecordPart):
     peak_memory_bytes: int | None = None
     environment: Environment
     history: tuple[Revision, ...] = ()
+    files: dict[str, Sha256] = {}
 
     @property
     def _key(self) -> _TableKey:
@@ -265,8 +279,17 @@ class Record(RecordPart):
         return self._key.seed
 
     def measurement(self) -> dict[str, Any]:
-        """Returns what must be equal if the run is repeated: all but times, memory, speed, commit, machine, history."""
-        of_repetition = {"created", "commit", "dirty", "timings", "peak_memory_bytes", "environment", "history"}
+        """Returns what must be equal if the run is repeated: all but time, memory, commit, machine, past and files."""
+        of_repetition = {
+            "created",
+            "commit",
+            "dirty",
+            "timings",
+            "peak_memory_bytes",
+            "environment",
+            "history",
+            "files",
+        }
         content = self.model_dump(mode="json", exclude=of_repetition)
         content["training"].pop(SPEED, None)
         return content
@@ -278,10 +301,12 @@ class Record(RecordPart):
             BenchError: the reader of records would refuse them, for example because a number is not finite.
         """
         try:
-            content = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
-            data = content.encode() + b"\n"
+            content = {**self.model_dump(mode="json"), SHA256: NO_DIGEST}
+            blank = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
         except ValueError as error:  # a number that is not finite, or half a surrogate pair
             raise BenchError(f"the record of {self.task} {self.label} cannot be stored: {error}") from error
+        before, _, after = blank.rpartition(NO_DIGEST.encode())
+        data = before + hashlib.sha256(blank).hexdigest().encode() + after
         parse_record(data, f"the record of {self.task} {self.label}, before it is written")
         return data
 
@@ -293,6 +318,8 @@ def parse_record(data: bytes, where: str, upgrades: Mapping[int, Upgrade] = UPGR
         BenchError: the data are not JSON, not a record, or of an unknown schema. The message names ``where``.
     """
     content = parse_json(data, where)
+    if isinstance(content, dict) and (digest := content.pop(SHA256, None)) is not None:
+        _check_digest(data, digest, where)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int):
         raise BenchError(f"{where}: not a run record (no schema_version)")
@@ -302,6 +329,14 @@ def parse_record(data: bytes, where: str, upgrades: Mapping[int, Upgrade] = UPGR
     if version != SCHEMA_VERSION:
         raise BenchError(f"{where}: record of schema {version}; this version reads up to {SCHEMA_VERSION}")
     return parse_as(Record, content, f"{where}: not a run record")
+
+
+def _check_digest(data: bytes, digest: object, where: str) -> None:
+    if isinstance(digest, str) and len(digest) == len(NO_DIGEST) and digest.isascii():
+        before, _, after = data.rpartition(digest.encode())
+        if hashlib.sha256(before + NO_DIGEST.encode() + after).hexdigest() == digest:
+            return
+    raise BenchError(f"{where}: damaged, or edited without deleting its {SHA256!r}, which is that of other content")
 
 
 def json_schema() -> str:

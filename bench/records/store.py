@@ -6,6 +6,7 @@ statistics), ``generations.jsonl`` and ``curve.jsonl``; of a failed run ``failur
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -19,14 +20,23 @@ import numpy as np
 
 from bench.bootstrap import Array
 from bench.errors import BenchError
-from bench.reading import read_bytes
+from bench.reading import parse_json, read_bytes, read_lines
 from bench.records.schema import Record, parse_record
-from bench.storage import atomic_write_all
+from bench.storage import atomic_write_all, check_sha256
 
 RECORD, STATISTICS, GENERATIONS, CURVE = "record.json", "statistics.npz", "generations.jsonl", "curve.jsonl"
 FAILURE = "failure.txt"
-CHECKPOINT = "checkpoint.safetensors"
-"""The state of a training that has not ended."""
+CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+"""The state of a training that has not ended, and the state before it."""
+
+DAMAGED = ".damaged"
+"""Suffix of the name of a damaged checkpoint, which is deleted at the end of its run."""
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Returns the checkpoints in the folder of a run, damaged ones included."""
+    names = (f"{name}{suffix}" for name in (CHECKPOINT, PREVIOUS) for suffix in ("", DAMAGED))
+    return [path for name in names if (path := folder / name).is_file()]
 
 
 @dataclass(frozen=True)
@@ -45,11 +55,37 @@ class StoredRun:
         path = self.path.with_name(STATISTICS)
         if not path.exists():
             return {}
+        self.check(STATISTICS)
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return {name: np.asarray(arrays[name], dtype=np.float64) for name in arrays.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise BenchError(f"{path}: not per-text statistics ({error})") from error
+
+    def curve(self) -> list[dict[str, Any]] | None:
+        """Returns the rows of the learning curve; None if none was stored.
+
+        Raises:
+            BenchError: the file is damaged.
+        """
+        path = self.path.with_name(CURVE)
+        if not path.exists():
+            return None
+        self.check(CURVE)
+        return [parse_json(line, f"{path}, line {number}") for number, line in read_lines(path)]
+
+    def check(self, name: str) -> None:
+        """Checks that a file beside the record is the one that was written with it, if the record tells.
+
+        Raises:
+            BenchError: it is another, or cannot be read.
+        """
+        if (expected := self.record.files.get(name)) is not None:
+            check_sha256(self.path.with_name(name), expected)
+
+    def missing(self) -> list[str]:
+        """Returns the names of the files that were written with the record and are not beside it now."""
+        return [name for name in self.record.files if not self.path.with_name(name).exists()]
 
 
 @dataclass(frozen=True)
@@ -109,17 +145,19 @@ class RecordStore:
             BenchError: a file cannot be written; the files of an earlier run are unchanged.
         """
         folder = self.path(record.spec, record.run_id)
-        files: dict[Path, bytes] = {}
+        files: dict[str, bytes] = {}
         if statistics is not None:
-            files[folder / STATISTICS] = _npz(statistics)
+            files[STATISTICS] = _npz(statistics)
         if generations is not None:
-            files[folder / GENERATIONS] = _json_lines(generations)
+            files[GENERATIONS] = _json_lines(generations)
         if curve is not None:
-            files[folder / CURVE] = _json_lines(curve)
+            files[CURVE] = _json_lines(curve)
         if failure is not None:
-            files[folder / FAILURE] = failure.encode(errors="backslashreplace")
-        files[folder / RECORD] = record.to_json()
-        atomic_write_all(files)
+            files[FAILURE] = failure.encode(errors="backslashreplace")
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        record = record.model_copy(update={"files": {**record.files, **digests}})
+        files[RECORD] = record.to_json()
+        atomic_write_all({folder / name: content for name, content in files.items()})
         if failure is None:
             (folder / FAILURE).unlink(missing_ok=True)
         return StoredRun(record, folder / RECORD)

@@ -73,16 +73,25 @@ def in_mid_run(folder: Path) -> bool:
     )
 
 
-def test_an_interrupt_leaves_one_line_and_the_same_command_goes_on(long_run: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "stopped by SIGTERM"),
+    ],
+)
+def test_a_signal_leaves_one_line_and_the_same_command_goes_on(
+    long_run: Path, number: signal.Signals, how: str
+) -> None:
     with started(long_run) as process:
         wait_until(lambda: in_mid_run(long_run) or process.poll() is not None)
-        os.killpg(process.pid, signal.SIGINT)
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
         out, err = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 130, err
+        assert process.returncode == 128 + number, err
         assert out == ""
         *ended, last = err.splitlines()
         assert len(ended) <= 1  # the line of the run that had ended, if there was time for it
-        assert last == "della-bench: interrupted; records are kept, and the same command continues from here."
+        assert last == f"della-bench: {how}; records are kept, and the same command continues from here."
         wait_until(lambda: not alive(process.pid))
 
     (record,) = long_run.glob("out/*/record.json")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,15 @@ from bench.harness.grid import Outcome, default_jobs, run_grid
 from bench.harness.lock import Lock, LostLockError, acquire
 from bench.harness.recording import Recording, record_failure
 from bench.harness.run import run
+from bench.harness.stopping import Stopped
 from bench.interface import System
 from bench.records.schema import Record, Status
-from bench.records.store import RecordStore, load_runs
+from bench.records.store import CHECKPOINT, RecordStore, load_runs
 from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
+
+MODEL = {"model", "checkpoint", "checkpoint.previous"}
 
 # A tokenizer from a folder, and no folder: found out when the run begins.
 UNBUILDABLE: dict[str, Any] = {"tokenizer": {"kind": "folder"}}
@@ -107,7 +112,7 @@ class Hungry(LanguageModel):
     ("name", "message"),
     [
         ("SIGKILL", "its process was killed (signal 9), perhaps because the machine was out of memory"),
-        ("SIGTERM", "its process died (signal 15)"),
+        ("SIGTERM", "its process was stopped (signal 15)"),
     ],
 )
 def test_a_killed_process_costs_its_own_run_only(
@@ -151,6 +156,29 @@ def test_an_interrupt_keeps_what_is_recorded_and_the_same_grid_goes_on(micro: Ma
     assert all(outcome.record for outcome in run_grid(specs, tmp_path))
     assert first.stat().st_mtime_ns == written
     assert len(list(tmp_path.glob("*/record.json"))) == 3
+
+
+def test_workers_save_what_they_trained_before_a_stop(micro: MakeSpec, tmp_path: Path) -> None:
+    """In one long epoch, where nothing else writes a checkpoint."""
+    training = {"epochs": 1, "batch_tokens": 16, "checkpoint_seconds": 1e6}
+    specs = [micro(label, training=training, limits={"train": 400}) for label in ("lm", "embed")]
+    began: set[int] = set()
+
+    def stop_when_both_train(number: int, fraction: float) -> None:
+        began.add(number)
+        if len(began) == 2:
+            raise Stopped(signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        run_grid(specs, tmp_path / "stopped", jobs=2, on_progress=stop_when_both_train)
+    assert len(list(tmp_path.glob(f"stopped/*/{CHECKPOINT}"))) == 2
+    assert not multiprocessing.active_children()
+    stopped = run_grid(specs, tmp_path / "stopped")
+    undisturbed = run_grid(specs, tmp_path / "undisturbed")
+    for one, other in zip(stopped, undisturbed, strict=True):
+        assert one.record is not None
+        assert other.record is not None
+        assert one.record.measurement() == other.record.measurement()
 
 
 @pytest.mark.parametrize(
@@ -229,7 +257,7 @@ def test_a_run_that_another_process_gave_up_is_done_here(
     assert progress.index((0, 0.85)) < len(progress) - 1
 
 
-@pytest.mark.parametrize(("phase", "written"), [("train", set()), ("score", {"model", "checkpoint"})])
+@pytest.mark.parametrize(("phase", "written"), [("train", set()), ("score", MODEL)])
 def test_a_run_that_lost_its_lock_writes_nothing_more(
     micro: MakeSpec, tmp_path: Path, phase: str, written: set[str]
 ) -> None:

@@ -15,7 +15,7 @@ from bench.harness.run import run
 from bench.metrics.encoders import TokenVectors
 from bench.metrics.text import TEXT_METRICS
 from bench.records.schema import Record
-from bench.records.store import GENERATIONS, StoredRun, load_runs
+from bench.records.store import GENERATIONS, RecordStore, StoredRun, load_runs
 from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
@@ -76,7 +76,8 @@ def test_other_generations_give_other_scores_of_texts_only(paraphrases: Callable
     stored = paraphrases("embed")
     path = stored.path.with_name(GENERATIONS)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    path.write_text("".join(json.dumps({**line, "text": line["reference"]}) + "\n" for line in lines))
+    store = RecordStore(stored.path.parent.parent)
+    stored = store.write(stored.record, generations=[{**line, "text": line["reference"]} for line in lines])
     (after,) = rescore([stored])
     old, new = ({score.name: score for score in record.metrics} for record in (stored.record, after))
     assert {name for name, score in new.items() if score != old.get(name)} <= set(TEXT_METRICS.builtin)
@@ -85,11 +86,20 @@ def test_other_generations_give_other_scores_of_texts_only(paraphrases: Callable
     assert values["Self-BLEU[source]"] == pytest.approx(100)
 
 
+def test_damaged_generations_are_not_scored(paraphrases: Callable[[str], StoredRun]) -> None:
+    stored = paraphrases("embed")
+    path = stored.path.with_name(GENERATIONS)
+    path.write_text(path.read_text().replace("a", "e", 1))
+    with pytest.raises(BenchError, match=r"generations\.jsonl: damaged"):
+        rescore([stored])
+
+
 def test_sources_and_references_come_from_the_data(paraphrases: Callable[[str], StoredRun]) -> None:
     stored = paraphrases("lm")
     path = stored.path.with_name(GENERATIONS)
     texts = [json.loads(line)["text"] for line in path.read_text().splitlines()]
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    store = RecordStore(stored.path.parent.parent)
+    stored = store.write(stored.record, generations=[{"text": text} for text in texts])
     assert rescore([stored]) == [stored.record]
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
-from bench.harness import train
+from bench.harness import train, validation
 from bench.harness.run import run
+from bench.harness.stopping import Stopped, heeding_signals
 from bench.harness.validation import Validation
 from bench.records.schema import Record
-from bench.records.store import CURVE, GENERATIONS, load_runs
+from bench.records.store import CHECKPOINT, CURVE, GENERATIONS, load_runs
 from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
@@ -37,7 +43,7 @@ LONG: dict[str, Any] = {
     },
     "scoring": {"n_generations": 3},
 }
-CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "model.safetensors"
+WEIGHTS = "model.safetensors"
 
 
 def assert_same_run(first: Path, second: Path) -> None:
@@ -45,7 +51,7 @@ def assert_same_run(first: Path, second: Path) -> None:
     (one,), (other,) = load_runs([first]), load_runs([second])
     assert one.record.measurement() == other.record.measurement()
     assert {file.name for file in one.path.parent.iterdir()} == {file.name for file in other.path.parent.iterdir()}
-    for name in (WEIGHTS, CURVE, GENERATIONS, "tokenizer.json"):
+    for name in (WEIGHTS, CURVE, GENERATIONS, "tokenizer.json", "model.json"):
         assert one.path.with_name(name).read_bytes() == other.path.with_name(name).read_bytes(), name
     statistics = one.statistics(), other.statistics()
     assert statistics[0].keys() == statistics[1].keys()
@@ -98,6 +104,73 @@ def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_been(
 
     run(spec, out)
     assert_same_run(out, tmp_path / "undisturbed")
+
+
+def run_heeding_signals(spec: RunSpec, out: Path, fractions: Connection) -> None:
+    """Runs as the command does, and tells how far training is."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process of a shell ignores it
+    try:
+        with heeding_signals():
+            run(spec, out, on_phase=lambda phase, fraction: fractions.send((phase, fraction)))
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_what_was_trained_and_the_run_goes_on_from_there(
+    micro: MakeSpec, tmp_path: Path, number: signal.Signals
+) -> None:
+    """In one long epoch, where nothing else writes a checkpoint."""
+    training = {**LONG["training"], "epochs": 1, "batch_tokens": 30, "micro_batch_tokens": None}
+    spec = micro("della", **{**LONG, "training": {**training, "checkpoint_seconds": 1e6}})
+    undisturbed = run(spec, tmp_path / "undisturbed")
+    out = tmp_path / "stopped"
+    ours, theirs = multiprocessing.Pipe()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.harness.run", "della.model"])
+    process = context.Process(target=run_heeding_signals, args=(spec, out, theirs))
+    process.start()
+    phase, fraction = ours.recv()
+    assert (phase, 0 < fraction < 0.5) == ("train", True)
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == 128 + number
+    (folder,) = out.iterdir()
+    with safe_open(folder / CHECKPOINT, "pt") as file:
+        saved = json.loads(file.metadata()["progress"])
+    assert 0 < saved["step"] < int(undisturbed.training["steps"] or 0)
+    assert {path.name for path in folder.iterdir()} == {CHECKPOINT}
+    run(spec, out)
+    assert_same_run(out, tmp_path / "undisturbed")
+
+
+def test_a_request_to_stop_is_heeded_between_any_two_steps_and_batches_of_validation(
+    micro: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the sums of the curve do not depend on it."""
+    spec = micro("embed+li-2019", training={"epochs": 2, "checkpoint_seconds": 1e6, "batch_tokens": 128})
+    run(spec, tmp_path / "undisturbed")
+    asked, stops = 0, 0
+
+    def requested() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked % 3 == 0
+
+    def stop_if_requested() -> None:
+        if requested():
+            raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(train, "requested", requested)
+    monkeypatch.setattr(validation, "stop_if_requested", stop_if_requested)
+    while not list(tmp_path.glob("stopped/*/record.json")):
+        try:
+            run(spec, tmp_path / "stopped")
+        except Stopped:
+            stops += 1
+    assert stops > 2
+    assert_same_run(tmp_path / "stopped", tmp_path / "undisturbed")
 
 
 def checkpoint_time(out: Path) -> float:

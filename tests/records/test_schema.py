@@ -54,8 +54,25 @@ def test_bytes_round_trip(make_record: Callable[..., Record]) -> None:
     assert parse_record(record.to_json(), "memory").to_json() == record.to_json()
 
 
+def test_a_changed_record_is_refused_until_its_digest_is_deleted(make_record: Callable[..., Record]) -> None:
+    """As is every flipped bit, in whatever byte."""
+    record = make_record()
+    data = record.to_json()
+    for place in range(0, 8 * len(data), 13):
+        flipped = bytearray(data)
+        flipped[place // 8] ^= 1 << place % 8
+        with pytest.raises(BenchError, match=r"^r\.json: "):
+            parse_record(bytes(flipped), "r.json")
+    content = json.loads(data)
+    content["commit"] = "0" * 40
+    with pytest.raises(BenchError, match=r"^r\.json: damaged, or edited without deleting its 'sha256'"):
+        parse_record(json.dumps(content).encode(), "r.json")
+    del content["sha256"]
+    assert parse_record(json.dumps(content).encode(), "r.json") == make_record(commit="0" * 40)
+
+
 def test_an_older_record_is_upgraded_version_by_version(make_record: Callable[..., Record]) -> None:
-    content = json.loads(make_record().to_json())
+    content = make_record().model_dump(mode="json")
     content["schema_version"] = -1
     content["identity"] = content.pop("run_id")
     steps = {

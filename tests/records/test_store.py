@@ -13,7 +13,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.records.schema import Record
-from bench.records.store import RecordStore, load_runs
+from bench.records.store import RecordStore, StoredRun, load_runs
 from bench.storage import atomic_write
 
 HISTORIC = Path(__file__).parent / "historic" / "v1.json"
@@ -83,8 +83,10 @@ def test_the_error_names_a_damaged_file(tmp_path: Path, make_record: Callable[..
     stored = RecordStore(tmp_path).write(make_record(), STATISTICS)
     statistics = stored.path.with_name("statistics.npz")
     statistics.write_bytes(statistics.read_bytes()[:40])
-    with pytest.raises(BenchError, match=r"statistics\.npz: not per-text statistics"):
+    with pytest.raises(BenchError, match=r"statistics\.npz: damaged"):
         stored.statistics()
+    with pytest.raises(BenchError, match=r"statistics\.npz: not per-text statistics"):
+        StoredRun(make_record(), stored.path).statistics()  # an older record, without the digest of the file
     stored.path.write_bytes(stored.path.read_bytes()[:100])
     with pytest.raises(BenchError, match=r"record\.json: not JSON"):
         load_runs([tmp_path])
