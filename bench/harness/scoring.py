@@ -118,7 +118,8 @@ def score_texts(
     ordered = {
         name: np.concatenate([share[name] for _, share in shares if share])[original_order] for name in shares[0][1]
     }
-    log_q_aggregated = np.logaddexp.reduce(log_sums)[original_order] - np.log(len(texts))
+    log_sum = torch.from_numpy(np.stack(log_sums)).logsumexp(0).numpy()  # numpy's warns of terms that are not finite
+    log_q_aggregated = log_sum[original_order] - np.log(len(texts))
     repeats = scoring.n_importance_samples // n_samples
     return ScoredTexts(
         groups=system.groups,

@@ -220,8 +220,8 @@ class Trainer:
         counts: list[tuple[int, int, bool]] = []
         for batch in batches:
             logged.append(self.step(batch, self.progress.step + len(logged)))
-            counts.append((sum(len(part) for part in batch), _predicted_tokens(batch), requested()))
-            if requested() and self.processes.size == 1:
+            counts.append((sum(len(part) for part in batch), _predicted_tokens(batch), stop := requested()))
+            if stop and self.processes.size == 1:
                 break
         of_batches = torch.tensor(counts, dtype=torch.float64, device=self.device)
         rows = self.processes.sum(torch.cat([torch.stack(logged).double(), of_batches], 1)).tolist()
