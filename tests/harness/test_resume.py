@@ -154,7 +154,7 @@ def test_a_request_to_stop_is_heeded_between_any_two_steps_and_batches_of_valida
     chance, stops = random.Random(0), 0
 
     def requested() -> bool:
-        return chance.random() < 0.2
+        return chance.random() < 0.4
 
     def stop_if_requested() -> None:
         if requested():
