@@ -20,6 +20,7 @@ from bench.cli.options import is_quiet
 from bench.errors import BenchError, unknown_name
 
 if TYPE_CHECKING:
+    from bench.harness.slurm import SlurmOptions
     from bench.records.schema import Record, Status
     from bench.suites import Layout
 
@@ -54,17 +55,21 @@ def run(
     data_dir: DataOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the records [default: runs/SUITE-SCALE].")] = None,
     decoding: DecodingOption = "",
-    jobs: Annotated[int, typer.Option(min=0, help="Parallel runs; 0: as many as the machine allows.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Parallel runs; 0: as many as the machine, or Slurm, allows.")] = 0,
     reuse: ReuseOption = None,
     retry: Annotated[
         str, typer.Option(help="Run again what is recorded as failed, diverged or both, comma-separated.")
     ] = "",
+    launcher: Annotated[str, typer.Option(help="Where the runs take place: local (this machine) or slurm.")] = "local",
+    slurm: Annotated[str, typer.Option(help="What each Slurm task gets, as partition=gpu,gpus=1,time=8:00:00.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="With slurm: wait for the end, and print the table.")] = False,
 ) -> int:
     """Train and score every system on every task, print the table, and audit it.
 
     A run that is already recorded is not repeated; one that was interrupted continues from its checkpoint. Several
-    commands, also of several machines, can share a folder of records: each run is done once. The exit code is 1 if a
-    run failed, if no run finished and one diverged, or if the audit found a figure that is impossible.
+    commands, also of several machines, can share a folder of records: each run is done once. With Slurm, the command
+    submits the runs and ends. The exit code is 1 if a run failed, if no run finished and one diverged, or if the audit
+    found a figure that is impossible.
     """
     from bench.harness.plan import plan
     from bench.labels import split_labels, split_list
@@ -72,6 +77,7 @@ def run(
     from bench.suites import load_suite
     from bench.systems import SYSTEMS
 
+    slurm_options = _slurm_options(launcher, slurm, wait, reuse)
     chosen = load_suite(suite)
     again = _statuses(split_list(retry))
     specs = plan(
@@ -89,6 +95,7 @@ def run(
     from bench.harness.process_group import process_group
     from bench.harness.progress import GridProgress
     from bench.harness.run import assist
+    from bench.harness.slurm import submit_grid
     from bench.report import narrow_layout
 
     check_inputs(specs, data_dir)
@@ -100,25 +107,24 @@ def run(
         return 0
     with log_file(folder), processes.leading(), GridProgress(len(specs), quiet=is_quiet(context)) as progress:
         logger.info("della-bench %s: %s", bench.__version__, shlex.join(["della-bench", *sys.argv[1:]]))
-        outcomes = run_grid(
-            specs,
-            folder,
-            data_dir,
-            jobs or default_jobs(len(specs)),
-            progress.on_progress,
-            progress.on_end,
-            reuse,
-            processes,
-            again,
-            progress.on_wait,
-        )
+        n_jobs, on_progress, on_end = jobs or default_jobs(len(specs)), progress.on_progress, progress.on_end
+        if slurm_options is None:
+            outcomes = run_grid(
+                specs, folder, data_dir, n_jobs, on_progress, on_end, reuse, processes, again, progress.on_wait
+            )
+        else:
+            grid = submit_grid(specs, folder, data_dir, slurm_options, jobs, reuse)
+            typer.echo(grid.instructions(), err=True)
+            if grid.job is not None and not wait:
+                return 0
+            outcomes = grid.wait(on_end)
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
     if records:
         layout = chosen.layout and chosen.layout.model_copy(update={"others": True})
         text = _write_tables(records, layout and narrow_layout(layout, records), folder, chosen.name)
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
-        typer.echo(f"della-bench: {outcome.spec.title}: {outcome.error} (see {folder / NAME})", err=True)
+        typer.echo(f"della-bench: {outcome.spec.title}: {outcome.error} (see {outcome.log or folder / NAME})", err=True)
     statuses = {record.status for record in records}
     nothing_learnt = "diverged" in statuses and "finished" not in statuses
     code = 1 if _print_audit(records, folder) or failed or nothing_learnt else 0
@@ -138,6 +144,30 @@ def _statuses(names: Sequence[str]) -> tuple[Status, ...]:
         if name not in allowed:
             raise unknown_name("status to --retry", name, allowed)
     return tuple(allowed[name] for name in names)
+
+
+def _slurm_options(launcher: str, slurm: str, wait: bool, reuse: bool | None) -> SlurmOptions | None:
+    """Returns what each task gets of Slurm; None for runs on this machine.
+
+    Raises:
+        BenchError: an unknown launcher or option, an option that would do nothing, or no Slurm.
+    """
+    from bench.harness.slurm import SlurmOptions, check_slurm
+
+    if launcher == "slurm":
+        options = SlurmOptions.parse(slurm)
+        if reuse is False:
+            raise BenchError(
+                "--no-reuse: not with --launcher slurm, where a task that is queued again continues from its"
+                " checkpoint; name a new folder with --out."
+            )
+        check_slurm()
+        return options
+    if launcher != "local":
+        raise unknown_name("launcher", launcher, ("local", "slurm"))
+    if slurm or wait:
+        raise BenchError(f"{'--slurm' if slurm else '--wait'}: only with --launcher slurm.")
+    return None
 
 
 def parse_seeds(text: str) -> list[int]:

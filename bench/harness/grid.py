@@ -55,12 +55,14 @@ class Outcome:
         record: None if there is none.
         error: None if the run did not fail.
         lock: of a run that another process works on; then there is no outcome yet.
+        log: the file that holds the traceback; None for the log of the grid.
     """
 
     spec: RunSpec
     record: Record | None = None
     error: str | None = None
     lock: Path | None = None
+    log: Path | None = None
 
     @classmethod
     def of(cls, spec: RunSpec, record: Record) -> Outcome:

@@ -25,6 +25,11 @@ NAMES = {
     "objective": ((*MINE, "--systems", "embed+cyclicle"), "unknown objective 'cyclicle'. Did you mean 'cyclical'?"),
     "scale": (("run", "mine.yaml", "--scale", "smoek"), "unknown scale 'smoek'. Did you mean 'smoke'?"),
     "format": (("table", "runs", "--format", "mdd"), "unknown format 'mdd'. Did you mean 'md'?"),
+    "launcher": ((*MINE, "--launcher", "slrum"), "unknown launcher 'slrum'. Did you mean 'slurm'?"),
+    "option of Slurm": (
+        (*MINE, "--launcher", "slurm", "--slurm", "partion=gpu"),
+        "--slurm: unknown key 'partion'. Did you mean 'partition'?",
+    ),
     "kind": (("list", "system"), "unknown list 'system'. Did you mean 'systems'?"),
     "thing to make": (("new", "sistem", "mine"), "unknown thing to make 'sistem'. Did you mean 'system'?"),
     "verb": (("tabel",), "No such command 'tabel'. Did you mean 'table'?"),
@@ -54,6 +59,9 @@ VALUES = {
     "two of a kind": ((*MINE, "--systems", "embed+cyclical+linear"), "'cyclical' and 'linear' are both a schedule"),
     "seeds": ((*MINE, "--seeds", "x"), "--seeds: 'x' is not a seed; allowed are whole numbers from 0"),
     "negative seed": ((*MINE, "--seeds=0,-1"), "--seeds: '-1' is not a seed"),
+    "option of Slurm without Slurm": ((*MINE, "--slurm", "gpus=1"), "--slurm: only with --launcher slurm."),
+    "waiting without Slurm": ((*MINE, "--wait"), "--wait: only with --launcher slurm."),
+    "new start with Slurm": ((*MINE, "--launcher", "slurm", "--no-reuse"), "--no-reuse: not with --launcher slurm,"),
     "jobs": ((*MINE, "--jobs", "two"), "Invalid value for '--jobs'"),
     "nothing to audit": (
         ("audit",),
