@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -71,9 +71,25 @@ class Outcome:
         return cls(spec, record, f"{record.reason}; --retry failed runs it again" if failed else None)
 
 
+GPUS = "CUDA_VISIBLE_DEVICES"
+"""Environment variable that says which GPUs a process sees."""
+
+
 def default_jobs(n_runs: int) -> int:
-    """Returns the default number of parallel runs: one per core, at most four; one with a GPU."""
-    return 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, 4, n_runs))
+    """Returns the default number of parallel runs: one per GPU, or one per core, at most four, without any."""
+    return max(1, min(len(_gpus()) or min(os.cpu_count() or 1, 4), n_runs))
+
+
+def _gpus() -> list[str]:
+    """Returns the GPUs of this process, as ``GPUS`` names them."""
+    named = [name.strip() for name in os.environ.get(GPUS, "").split(",") if name.strip()]
+    return named or [str(number) for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+
+
+def _free_gpu(workers: Iterable[Worker]) -> dict[str, str]:
+    """Returns the environment of one more worker: it sees the GPU that the fewest workers see."""
+    seen = Counter(worker.environment.get(GPUS) for worker in workers)
+    return {GPUS: min(gpus, key=lambda gpu: seen[gpu])} if (gpus := _gpus()) else {}
 
 
 def run_grid(
@@ -101,7 +117,7 @@ def run_grid(
         specs: the runs.
         out: folder of the records.
         data_folder: parent of the folders of tasks; needed when the source of a spec is ``files``.
-        jobs: how many runs are done at a time; more than one are done in processes of their own.
+        jobs: how many runs are done at a time; more than one are done in processes of their own, on one GPU each.
         on_progress: receives the progress of each run.
         on_end: receives each outcome.
         reuse: see ``run``. A record that another process makes meanwhile is used in any case, as with ``retry``.
@@ -278,7 +294,7 @@ def _run_parallel(
                 if (outcome := meanwhile(number)) is not None:
                     end(number, outcome)
                     continue
-                worker = idle.pop() if idle else Worker(serve)
+                worker = idle.pop() if idle else Worker(serve, _free_gpu(worker for worker, _ in busy.values()))
                 busy[worker.connection] = worker, number
                 if number not in queue.put_off:
                     _log_start(specs[number])

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -24,17 +24,22 @@ class Worker:
 
     Args:
         serve: runs in the process with the worker's end, until it receives None. It is pickled.
+        environment: variables that the process sets before.
 
     Attributes:
         connection: the parent's end.
         process: the process.
+        environment: as given.
     """
 
-    def __init__(self, serve: Callable[[Connection], None]) -> None:
+    def __init__(self, serve: Callable[[Connection], None], environment: Mapping[str, str] | None = None) -> None:
+        self.environment = dict(environment or {})
         context = multiprocessing.get_context("spawn")
         self.connection, child_end = context.Pipe()
         # A daemon, because Python waits for other processes at its end, also for one that an interrupt left running.
-        self.process = context.Process(target=_run_until_parent_ends, args=(serve, child_end), daemon=True)
+        self.process = context.Process(
+            target=_run_until_parent_ends, args=(serve, child_end, self.environment), daemon=True
+        )
         with _without_interrupts():
             self.process.start()
         child_end.close()  # with the only other end open, the death of the worker ends the connection
@@ -86,8 +91,11 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _run_until_parent_ends(serve: Callable[[Connection], None], connection: Connection) -> None:
+def _run_until_parent_ends(
+    serve: Callable[[Connection], None], connection: Connection, environment: Mapping[str, str]
+) -> None:
     """Serves the connection, and ends the process when its parent ends, even if the parent was killed."""
+    os.environ.update(environment)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from bench.harness import grid
 from bench.harness.grid import Outcome, default_jobs, run_grid
 from bench.harness.lock import Lock, LostLockError, acquire
+from bench.harness.processes import Worker
 from bench.harness.recording import Recording, record_failure
 from bench.harness.run import run
 from bench.harness.stopping import Stopped
@@ -182,15 +184,38 @@ def test_workers_save_what_they_trained_before_a_stop(micro: MakeSpec, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("cores", "runs", "gpu", "jobs"),
-    [(2, 24, False, 2), (64, 24, False, 4), (64, 3, False, 3), (None, 5, False, 1), (8, 0, False, 1), (8, 24, True, 1)],
+    ("cores", "runs", "gpus", "jobs"),
+    [(2, 24, 0, 2), (64, 24, 0, 4), (64, 3, 0, 3), (None, 5, 0, 1), (8, 0, 0, 1), (8, 24, 1, 1), (8, 24, 8, 8)],
 )
-def test_as_many_runs_side_by_side_as_cores_up_to_four(
-    monkeypatch: pytest.MonkeyPatch, cores: int | None, runs: int, gpu: bool, jobs: int
+def test_as_many_runs_side_by_side_as_gpus_or_cores_up_to_four(
+    monkeypatch: pytest.MonkeyPatch, cores: int | None, runs: int, gpus: int, jobs: int
 ) -> None:
+    monkeypatch.delenv(grid.GPUS, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     assert default_jobs(runs) == jobs
+
+
+def tell_gpu(connection: Connection) -> None:
+    connection.send(os.environ[grid.GPUS])
+    connection.recv()
+
+
+def test_each_worker_sees_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that the user left to the command; one that takes the place of another takes its GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv(grid.GPUS, "3, 5")
+    workers: list[Worker] = []
+    for _ in range(3):
+        workers.append(Worker(tell_gpu, grid._free_gpu(workers)))
+    assert [worker.connection.recv() for worker in workers] == ["3", "5", "3"]
+    workers.pop(1).close()
+    assert grid._free_gpu(workers) == {grid.GPUS: "5"}
+    for worker in workers:
+        worker.close()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert grid._free_gpu([]) == {}
 
 
 @pytest.fixture
