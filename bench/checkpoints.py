@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 import re
+import zipfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
@@ -45,11 +45,14 @@ def read_tensors(path: Path, entry: str | None = None) -> dict[str, Tensor]:
             values, whose copy could fill the memory.
     """
     try:
+        _check_stored(path)
         with torch.serialization.safe_globals([(_Ignored, name) for name in IGNORED]):
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except BenchError:
+        raise
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror or error}.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
+    except Exception:  # noqa: BLE001  # a damaged pickle makes torch raise nearly everything
         raise BenchError(f"{path}: damaged, or no state dict that can be read without executing it.") from None
     if entry is not None:
         if not isinstance(content, Mapping) or entry not in content:
@@ -58,9 +61,19 @@ def read_tensors(path: Path, entry: str | None = None) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise BenchError(f"{path}: no state dict: expected tensors by name, got {type(content).__name__}.")
     for name, tensor in content.items():
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise BenchError(f"{path}: {name!r} is no plain tensor.")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise BenchError(f"{path}: {name!r} has more values than the file stores for it.")
     return {str(name): tensor for name, tensor in content.items()}
+
+
+def _check_stored(path: Path) -> None:
+    """Refuses an archive with compressed members, which torch never writes: they could fill the memory."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise BenchError(f"{path}: compressed inside, which no checkpoint is.")
 
 
 def read_sizes(tensors: Mapping[str, Tensor], names: Iterable[str], code: str, where: Path) -> list[tuple[int, int]]:
@@ -115,6 +128,8 @@ def check_tensors(
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise BenchError(f"{where}: the checkpoint {problem} {names[0]!r}{more}.")
     for name, shape in required.items():
+        if not tensors[name].is_floating_point():
+            raise BenchError(f"{where}: {name!r} holds {tensors[name].dtype}, no floating-point numbers.")
         if tensors[name].shape != shape:
             actual = tuple(tensors[name].shape)
             raise BenchError(f"{where}: {name!r} has shape {actual}; with the other tensors it would be {shape}.")

@@ -5,15 +5,26 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from bench.escape import line
+
+LONGEST_MESSAGE = 2000
+
 
 class BenchError(ValueError):
     """A mistake of the user, explained in one line: its name, the allowed values, the nearest match.
 
-    The command line prints the message and exits with code 2; a library caller gets the exception.
+    The command line prints the message and exits with code 2; a library caller gets the exception. The message may
+    quote what a file contains: the middle of a long one is left out, and line ends and whatever else controls a
+    terminal are escapes.
     """
 
+    def __init__(self, message: object) -> None:
+        text = line(str(message))
+        half = LONGEST_MESSAGE // 2
+        super().__init__(text if len(text) <= LONGEST_MESSAGE else f"{text[:half]}…{text[-half:]}")
 
-def first_line(error: Exception) -> str:
+
+def first_line(error: BaseException) -> str:
     """Returns the first line of an error's message, or its class if the message is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 

@@ -6,11 +6,10 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel
 
 from bench.errors import BenchError, did_you_mean
-from bench.reading import ModelT, parse_as
+from bench.reading import ModelT, NotYAMLError, parse_as, parse_yaml
 
 POWER_OF_TEN = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 
@@ -35,8 +34,8 @@ def parse_call(text: str) -> tuple[str, dict[str | int, Any]]:
         scalar = (value if equals else part).strip()
         try:
             # YAML reads 1.0e-5 as a number, but not 1e-5.
-            arguments[key_or_position] = float(scalar) if POWER_OF_TEN.fullmatch(scalar) else yaml.safe_load(scalar)
-        except (yaml.YAMLError, ValueError, RecursionError):  # ValueError for a date that does not exist
+            arguments[key_or_position] = float(scalar) if POWER_OF_TEN.fullmatch(scalar) else parse_yaml(scalar)
+        except NotYAMLError:
             raise BenchError(f"{text!r}: not a value: {scalar}") from None
     return name.strip(), arguments
 

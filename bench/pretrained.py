@@ -5,14 +5,17 @@ Without these checks transformers draws what is missing at random, and reports t
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import PreTrainedModel
+from safetensors import safe_open
+from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import logging
 
 from bench.errors import BenchError, first_line
@@ -32,6 +35,9 @@ def load_pretrained(
     Raises:
         BenchError: a weight is missing or has a wrong shape; the first one is named.
     """
+    options = {**options, **access(where)}
+    if Path(where).is_dir():
+        _check_sizes(model_class, where)
     with _without_messages():
         model, info = model_class.from_pretrained(
             where,
@@ -42,9 +48,62 @@ def load_pretrained(
             **options,
         )
     _check_complete(model, where, {name for name in info["missing_keys"] if not name.startswith(unused)})
+    _check_all_used(model, where, info["unexpected_keys"])
     for name, shape, needed in sorted(info["mismatched_keys"]):
         raise BenchError(f"{where}: weight {name!r} has the shape {tuple(shape)}; the model needs {tuple(needed)}.")
     return model
+
+
+def access(where: str | Path) -> dict[str, bool]:
+    """Returns the options of ``from_pretrained`` that keep it from running code, and from the hub if that is not meant.
+
+    Files of a folder can name code to run, and other names on the hub.
+    """
+    return {"trust_remote_code": False, "local_files_only": _WITHOUT_HUB.get() or Path(where).is_dir()}
+
+
+_WITHOUT_HUB: ContextVar[bool] = ContextVar("without_hub", default=False)
+
+
+@contextmanager
+def without_hub() -> Iterator[None]:
+    """Loads from the hub only what was downloaded before, while the context lasts: a file of others names the model."""
+    token = _WITHOUT_HUB.set(True)
+    try:
+        yield
+    finally:
+        _WITHOUT_HUB.reset(token)
+
+
+def count_weights(folder: str | Path) -> tuple[int, int]:
+    """Returns the number of tensors in the weights of a folder, and of their elements.
+
+    Raises:
+        SafetensorError: a file is damaged.
+    """
+    tensors = elements = 0
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118  # not a mapping
+                tensors, elements = tensors + 1, elements + math.prod(file.get_slice(name).get_shape())
+    return tensors, elements
+
+
+def _check_sizes(model_class: Any, where: str | Path) -> None:
+    """Refuses sizes in config.json that would take hours or all memory, and that the weights cannot have.
+
+    A model may lack half of its weights: that error is left to the names of the weights.
+    """
+    tensors, elements = count_weights(where)
+    config = getattr(model_class, "config_class", AutoConfig).from_pretrained(where, **access(where))
+    layers = [size for name, size in config.to_dict().items() if "layer" in name and type(size) is int]
+    if max(layers, default=0) > tensors:
+        raise BenchError(f"{where}: config.json names {max(layers)} layers, but the weights are {tensors} tensors.")
+    with torch.device("meta"):
+        model = getattr(model_class, "from_config", model_class)(config)
+    needed = sum(parameter.numel() for parameter in model.parameters())
+    if needed > 2 * elements:
+        raise BenchError(f"{where}: config.json needs {needed} weights, and the folder has {elements}.")
 
 
 def _check_complete(model: PreTrainedModel, where: str | Path, missing: set[str]) -> None:
@@ -54,6 +113,31 @@ def _check_complete(model: PreTrainedModel, where: str | Path, missing: set[str]
         raise BenchError(f"{where}: the weights lack {first!r}{more}, which the model needs.")
 
 
+def _check_all_used(model: PreTrainedModel, where: str | Path, unexpected: set[str]) -> None:
+    """Refuses weights of blocks that the model has not, because its settings name fewer of them than its file holds.
+
+    Other weights may be left over: the heads of the tasks that a model was trained on.
+    """
+    kinds = [f".{_without_numbers(name)}" for name in model.state_dict()]
+    left_over = (name for name in sorted(unexpected, key=_numbers_as_numbers) if _NUMBER.search(name))
+    for name in left_over:
+        kind = f".{_without_numbers(name)}"
+        if any(kind.endswith(known) or known.endswith(kind) for known in kinds):
+            raise BenchError(f"{where}: the weights hold {name!r}, which the model of config.json does not have.")
+
+
+_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+"""The number of a block in the name of a weight."""
+
+
+def _without_numbers(name: str) -> str:
+    return _NUMBER.sub("#", name)
+
+
+def _numbers_as_numbers(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in name.split(".")]
+
+
 @contextmanager
 def errors_in_one_line(part: str, where: str | Path) -> Iterator[None]:
     """Turns the errors of transformers for files that it cannot use into a BenchError of one line."""
@@ -61,7 +145,7 @@ def errors_in_one_line(part: str, where: str | Path) -> Iterator[None]:
         yield
     except BenchError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, RecursionError, SafetensorError) as error:
+    except Exception as error:  # transformers expects that its files are valid
         raise BenchError(f"cannot load the {part} from {where}: {first_line(error)}") from error
 
 

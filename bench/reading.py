@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
 import zlib
 from collections import Counter
@@ -22,39 +23,66 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 INPUT_WIDTH = 80
 """Longest wrong input that an error message quotes."""
 
-LONGEST_LINE = 2**24
-"""Bytes of the longest line that is read; its tokens need about 50 times as much memory."""
+LONGEST_LINE = 2**20
+"""Bytes of the longest line that is read.
+
+It holds a novel of 180,000 words, of which a model reads the first thousand. To encode it takes a second and 300 MB.
+"""
+
+LARGEST_FILE = 2**28
+"""Bytes of the largest file that is read at once; a device or a pipe could go on for ever."""
+
+LARGEST_YAML = 2**20
+"""Bytes of the largest YAML file; a person wrote it, and reading it takes a second."""
+
+MOST_YAML_NODES = 100_000
+"""Most values in a YAML file, those that an alias repeats included: aliases of aliases multiply them."""
+
+MOST_DIGITS = 300
+"""Digits of the longest whole number: it can still become a floating-point number."""
+
+UNPACKED = 2**22
+"""Bytes that any gzip file may have unpacked, whatever their ratio."""
 
 COMPRESSION = 200
 """Largest ratio of an unpacked file to its gzip file; that of texts is below 20, that of a gzip bomb near 1000."""
 
+_PART = 2**16
 _HALF_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def read_bytes(path: Traversable) -> bytes:
+def read_bytes(path: Traversable, most: int | None = LARGEST_FILE) -> bytes:
     """Returns the content of a file.
 
     Raises:
-        BenchError: it cannot be read.
+        BenchError: it cannot be read, or has more than ``most`` bytes.
     """
     try:
-        return path.read_bytes()
-    except OSError as error:
+        if most is None:
+            return path.read_bytes()
+        content = bytearray()
+        with path.open("rb") as file:
+            while len(content) <= most and (part := file.read(_PART)):
+                content += part
+    except (OSError, ValueError) as error:  # the latter for a name with a zero byte
         raise unreadable(path, error) from error
+    if len(content) > most:
+        raise BenchError(f"{path}: larger than {most >> 20} MiB.")
+    return bytes(content)
 
 
-def read_text(path: Traversable) -> str:
-    """Returns the text of a file in UTF-8.
+def read_text(path: Traversable, most: int = LARGEST_FILE) -> str:
+    r"""Returns the text of a file in UTF-8; of line ends, ``\r\n`` and ``\r`` become ``\n``.
 
     Raises:
-        BenchError: it cannot be read, or is not UTF-8.
+        BenchError: it cannot be read, is not UTF-8, or has more than ``most`` bytes.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BenchError(f"{path}: not UTF-8 (byte {error.start + 1}).") from error
-    except OSError as error:
-        raise unreadable(path, error) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_lines(path: Path) -> Generator[tuple[int, str]]:
@@ -69,18 +97,21 @@ def read_lines(path: Path) -> Generator[tuple[int, str]]:
     number = unpacked = 0
     packed = path.suffix == ".gz"
     try:
+        most = max(UNPACKED, COMPRESSION * path.stat().st_size) if packed else math.inf
         with gzip.open(path) if packed else path.open("rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
                 if len(line) > LONGEST_LINE:
-                    raise BenchError(f"{path}, line {number}: longer than {LONGEST_LINE >> 20} MiB.")
+                    raise BenchError(f"{path}, line {number}: longer than {LONGEST_LINE >> 20} MiB; split the text.")
                 unpacked += len(line)
-                if packed and unpacked > max(LONGEST_LINE, COMPRESSION * path.stat().st_size):
+                if unpacked > most:
                     raise BenchError(f"{path}: more than {COMPRESSION} times as large unpacked; texts are not.")
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 yield number, text.removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise BenchError(f"{path}, line {number}: not UTF-8 (byte {error.start + 1} of the line).") from error
-    except (EOFError, zlib.error, OSError) as error:
+    except (EOFError, zlib.error, OSError, ValueError) as error:  # the last for a name with a zero byte
+        if isinstance(error, BenchError):
+            raise
         raise unreadable(f"{path} after line {number}" if number else path, error) from error
 
 
@@ -93,10 +124,17 @@ def parse_json(text: str | bytes, where: str) -> Any:
     """Returns the value that a JSON text holds.
 
     Raises:
-        BenchError: it is not JSON, an object has a field twice, or it is nested too deeply; ``where`` is named.
+        BenchError: it is not JSON, an object has a field twice, a number is not finite or has more than ``MOST_DIGITS``
+            digits, half a surrogate pair stands for a character, or it is nested too deeply; ``where`` is named.
     """
     try:
-        return json.loads(text, object_pairs_hook=_fields_once)
+        text = text if isinstance(text, str) else text.decode("utf-8-sig")
+        value = json.loads(
+            text, object_pairs_hook=_fields_once, parse_constant=_finite, parse_float=_finite, parse_int=_whole
+        )
+        if _ESCAPED_SURROGATE.search(text):
+            _check_characters(value)
+        return value
     except BenchError as error:
         raise BenchError(f"{where}: {error}") from None
     except RecursionError:
@@ -106,6 +144,32 @@ def parse_json(text: str | bytes, where: str) -> Any:
         raise BenchError(f"{where}: not JSON: {error.msg} at {line}column {error.colno}.") from error
     except ValueError as error:  # not UTF-8, or a number of too many digits
         raise BenchError(f"{where}: not JSON: {error}.") from error
+
+
+def _finite(number: str) -> float:
+    if not math.isfinite(value := float(number)):
+        raise BenchError(f"{number[:20]} is not a finite number.")
+    return value
+
+
+def _whole(number: str) -> int:
+    if len(number) > MOST_DIGITS:
+        raise BenchError(f"a number of {len(number)} digits.")
+    return int(number)
+
+
+def _check_characters(value: object) -> None:
+    """Refuses half surrogate pairs in a value of JSON, which is not nested deeper than its parser allows."""
+    if isinstance(value, str):
+        if _HALF_SURROGATE.search(value):
+            raise BenchError("half a surrogate pair, which is not a character.")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _check_characters(key)
+            _check_characters(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_characters(inner)
 
 
 def _fields_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -146,29 +210,88 @@ def read_yaml(path: Traversable) -> dict[str, Any]:
     """Returns the mapping that a YAML file holds.
 
     Raises:
-        BenchError: the file cannot be read, is not YAML, has a key twice, is nested too deeply, or holds something
-            else.
+        BenchError: the file cannot be read or is larger than ``LARGEST_YAML``, ``parse_yaml`` refuses it, or it holds
+            something else.
     """
-    text = read_text(path)
     try:
-        content = yaml.load(text, _YamlLoader)  # noqa: S506  # a safe loader
-    except BenchError as error:
-        raise BenchError(f"{path}: {error}") from None
-    except RecursionError:
-        raise BenchError(f"{path}: nested too deeply.") from None
-    except (yaml.YAMLError, ValueError) as error:  # the latter for a date that does not exist
-        raise BenchError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        content = parse_yaml(read_text(path, LARGEST_YAML))
+    except NotYAMLError as error:
+        raise BenchError(f"{path}: {error}") from error
     return _mapping(content, path)
 
 
+class NotYAMLError(BenchError):
+    """The reason why a text is refused as YAML."""
+
+
+def parse_yaml(text: str) -> Any:
+    """Returns the value that a YAML text holds.
+
+    Raises:
+        NotYAMLError: it is not YAML, a mapping has a key twice, it is nested too deeply or has too many values, aliases
+            included, a number has too many digits, or half a surrogate pair stands for a character.
+    """
+    loader = None
+    try:
+        loader = _YamlLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _expanded_size(node, {})
+        return loader.construct_document(node)
+    except BenchError as error:
+        raise NotYAMLError(error) from None
+    except RecursionError:
+        raise NotYAMLError("nested too deeply.") from None
+    except yaml.YAMLError as error:
+        raise NotYAMLError(f"not YAML: {' '.join(str(error).split())}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:  # "!!bool x", 2026-02-30
+        raise NotYAMLError(f"not YAML: a value that its type does not have ({error}).") from error
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
 class _YamlLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping; YAML's own loader takes the last."""
+    """Refuses a key that stands twice in a mapping, of which YAML's own loader takes the last, and odd scalars."""
 
     @override
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         _check_unique(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         return node
+
+    @override
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        node = super().compose_scalar_node(anchor)
+        if len(node.value) > MOST_DIGITS and node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
+            raise BenchError(f"a number of {len(node.value)} digits.")
+        _check_characters(node.value)
+        return node
+
+
+def _expanded_size(node: yaml.Node, sizes: dict[yaml.Node, int]) -> int:
+    """Returns the number of values in a node, those of an alias each time that it stands there.
+
+    Args:
+        node: the node.
+        sizes: of the nodes that are counted already; 0 of those that contain this one.
+
+    Raises:
+        BenchError: there are too many, or a node contains itself.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if node not in sizes:
+        sizes[node] = 0
+        inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        size = 1 + sum(_expanded_size(part, sizes) for part in inner)
+        if size > MOST_YAML_NODES:
+            raise BenchError(f"more than {MOST_YAML_NODES:,} values.")
+        sizes[node] = size
+    if sizes[node] == 0:
+        raise BenchError("a value contains itself.")
+    return sizes[node]
 
 
 def _mapping(content: object, path: Traversable) -> dict[str, Any]:

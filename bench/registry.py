@@ -7,18 +7,21 @@ when it is requested by name.
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
 from bench.errors import BenchError, reason_of, unknown_name
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -36,29 +39,25 @@ class Registry(Generic[T]):
     kind: str
     builtin: Mapping[str, str]
     group: str
-    _merged: list[tuple[tuple[EntryPoint, ...], dict[str, EntryPoint]]] = field(
+    _merged: list[tuple[tuple[EntryPoint, ...], dict[str, list[EntryPoint]]]] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
 
     def entries(self) -> dict[str, EntryPoint]:
-        """Returns the entry point of every name; imports nothing.
+        """Returns the entry point of every name, the first if packages offer different components; imports nothing."""
+        return {name: claims[0] for name, claims in self._claims().items()}
 
-        Raises:
-            BenchError: two packages offer different components under one name.
-        """
+    def _claims(self) -> dict[str, list[EntryPoint]]:
+        """Returns the different entry points of every name, sorted by name, without those that name no module."""
         installed = _installed(self.group)
-        if self._merged and self._merged[0][0] is installed:
-            return dict(self._merged[0][1])
-        entries = {name: EntryPoint(name, value, self.group) for name, value in self.builtin.items()}
-        for entry in installed:
-            if entry.name in entries and entries[entry.name].value != entry.value:
-                raise BenchError(
-                    f"two {self.kind}s are called {entry.name!r}: {entries[entry.name].value} and {entry.value}."
-                    " Uninstall or rename one."
-                )
-            entries[entry.name] = entry
-        self._merged[:] = [(installed, dict(sorted(entries.items())))]
-        return dict(self._merged[0][1])
+        if not (self._merged and self._merged[0][0] is installed):
+            claims = {name: [EntryPoint(name, value, self.group)] for name, value in self.builtin.items()}
+            for entry in installed:
+                of_name = claims.setdefault(entry.name, [])
+                if entry.value not in [other.value for other in of_name]:
+                    of_name.append(entry)
+            self._merged[:] = [(installed, dict(sorted(claims.items())))]
+        return self._merged[0][1]
 
     def names(self) -> tuple[str, ...]:
         """Returns the registered names, sorted."""
@@ -72,20 +71,24 @@ class Registry(Generic[T]):
         """Imports and returns the component.
 
         Raises:
-            BenchError: the name is not registered, or its module cannot be imported.
+            BenchError: the name is not registered, packages offer different components under it, or the module of the
+                component cannot be imported.
         """
         entries = self.entries()
         if name not in entries:
             raise unknown_name(self.kind, name, entries)
-        return cast(T, load(self.kind, name, entries[name].value))
+        value = entries[name].value
+        if others := [entry.value for entry in self._claims().get(name, ()) if entry.value != value]:
+            raise BenchError(f"two {self.kind}s are called {name!r}: {value} and {others[0]}. Uninstall or rename one.")
+        return cast(T, load(self.kind, name, value))
 
     def all(self) -> tuple[dict[str, T], dict[str, str]]:
         """Imports all components; returns them by name, sorted, and the reasons why others cannot be imported."""
         components: dict[str, T] = {}
         reasons: dict[str, str] = {}
-        for name, entry in self.entries().items():
+        for name in self.names():
             try:
-                components[name] = cast(T, load(self.kind, name, entry.value))
+                components[name] = self.get(name)
             except BenchError as error:
                 reasons[name] = str(error)
         return components, reasons
@@ -100,7 +103,12 @@ def _installed(group: str) -> tuple[EntryPoint, ...]:
 def _search(
     search: Callable[..., Iterable[EntryPoint]], group: str, folders: tuple[tuple[str, int], ...]
 ) -> tuple[EntryPoint, ...]:
-    return tuple(search(group=group))
+    """Returns the entry points of a group that name a module; a package whose metadata cannot be read offers none."""
+    try:
+        found = list(search(group=group))
+    except Exception:  # noqa: BLE001  # importlib expects that all metadata are valid
+        found = [entry for of_package in map(_of_package, distributions()) for entry in of_package]
+    return tuple(entry for entry in found if entry.group == group and entry.pattern.match(entry.value))
 
 
 def _changed(folder: str) -> int:
@@ -109,6 +117,14 @@ def _changed(folder: str) -> int:
         return os.stat(folder or ".").st_mtime_ns  # noqa: PTH116  # a Path takes longer to make than all the rest
     except OSError:
         return 0
+
+
+def _of_package(package: Distribution) -> Sequence[EntryPoint]:
+    try:
+        return tuple(package.entry_points)
+    except Exception as error:  # noqa: BLE001
+        logger.warning("the entry points of a package cannot be read: %s", reason_of(error))
+        return ()
 
 
 @cache
@@ -130,7 +146,10 @@ def load(kind: str, name: str, value: str) -> object:
 
 def _summary(value: str) -> str:
     module, _, attribute = value.partition(":")
-    source = source_file(module)
+    try:
+        source = source_file(module)
+    except Exception:  # noqa: BLE001  # find_spec refuses names in many ways
+        return ""
     if source is None:
         return ""
     try:

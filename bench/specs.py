@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -63,9 +63,19 @@ class Identities(NamedTuple):
 
 
 class Spec(BaseModel):
-    """A frozen piece of a specification; an unknown key and a number that is not finite are errors."""
+    """A frozen piece of a specification; an unknown key and a number that is not finite are errors.
+
+    A whole number that is no 64-bit integer is an error too.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _in_64_bits(self) -> Self:
+        for name in self.model_fields_set:
+            if isinstance(value := getattr(self, name), int) and not -(2**63) <= value < 2**63:
+                raise ValueError(f"{name} is no 64-bit integer.")
+        return self
 
 
 class SystemConfig(Spec):

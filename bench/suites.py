@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from bench import resources
 from bench.errors import BenchError
+from bench.escape import LONGEST_NAME
 from bench.reading import parse_as
 from bench.specs import Spec
 
@@ -133,13 +134,15 @@ class Suite(Spec):
     layout: Layout | None = None
     systems: tuple[str, ...] = Field(default_factory=lambda fields: _in_layout(fields, "rows", "label"), min_length=1)
     tasks: tuple[str, ...] = Field(default_factory=lambda fields: _in_layout(fields, "tasks", "name"), min_length=1)
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=10**18)], ...] = Field((0,), min_length=1)
 
     @field_validator("name")
     @classmethod
     def _without_path(cls, name: str) -> str:
-        if name in (".", "..") or not re.fullmatch(r"[^/\\\x00-\x1f]+", name):
+        if name in (".", "..", "") or re.search(r"[/\\]", name) or not name.isprintable():
             raise BenchError(f"{name!r}: a name is not empty and has no path in it.")
+        if len(name.encode()) > LONGEST_NAME:
+            raise BenchError(f"{name[:20]!r}…: a name has at most {LONGEST_NAME} bytes.")
         return name
 
     @field_validator("layout", mode="before")

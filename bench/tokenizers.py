@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +40,9 @@ BERT_TOKENS = ("[PAD]", "[CLS]", "[SEP]")
 """Padding, BOS and EOS of BERT."""
 
 UNKNOWN = "[UNK]"
+LARGEST_VOCABULARY = 2**24
+"""Numbers of pieces are below it; the largest vocabularies have a million pieces."""
+
 LONGEST_WORD = 512
 """Bytes of BPE or letters of WordPiece; training splits longer words, since its time grows with their square."""
 
@@ -242,8 +246,10 @@ def load_tokenizer(folder: Path, special: Sequence[str] | None = None, lossless:
             characters.
     """
     tokenizer = _read_folder(folder, special)
-    if lossless:
-        tokenizer.check_lossless(_PROBES, tokenizer.encode(_PROBES), f"{folder}: ")
+    with _one_line(f"{folder}: a tokenizer that fails"):
+        ids = tokenizer.encode(_PROBES)
+        if lossless:
+            tokenizer.check_lossless(_PROBES, ids, f"{folder}: ")
     return tokenizer
 
 
@@ -253,10 +259,11 @@ def _read_folder(folder: Path, special: Sequence[str] | None) -> Tokenizer:
         return read_tokenizer(whole, special)
     if not (vocabulary.is_file() and merges.is_file()):
         raise BenchError(f"no tokenizer in {folder}: expected tokenizer.json, or vocab.json and merges.txt.")
-    words = read_json(vocabulary)
+    words = _read_vocabulary(vocabulary)
     engine = Engine(models.BPE(vocab=words, merges=_read_merges(merges, words)))
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     engine.decoder = decoders.ByteLevel()
+    _check_numbers(engine, folder)
     return Tokenizer(engine, folder.resolve().name, special or _special_tokens(engine))
 
 
@@ -267,6 +274,7 @@ def read_tokenizer(file: Path, special: Sequence[str] | None = None) -> Tokenize
         BenchError: the file is damaged or holds no tokenizer.
     """
     engine = _read_engine(file)
+    _check_numbers(engine, file)
     return Tokenizer(engine, _kind(engine), special or _special_tokens(engine))
 
 
@@ -282,13 +290,20 @@ def load_wordpiece(folder: Path) -> Tokenizer:
         engine = _read_engine(whole)
     elif vocabulary.is_file():
         options = read_json(settings) if settings.is_file() else {}
-        words = {word: number - 1 for number, word in read_lines(vocabulary)}
+        words: dict[str, int] = {}
+        for number, word in read_lines(vocabulary):
+            if words.setdefault(word, number - 1) != number - 1:
+                raise BenchError(f"{vocabulary}, line {number}: {word!r} is also in line {words[word] + 1}.")
         engine = _wordpiece(words, bool(options.get("do_lower_case", True)))
     else:
         raise BenchError(f"no tokenizer in {folder}: expected tokenizer.json, or vocab.txt.")
+    _check_numbers(engine, folder)
     if missing := [token for token in BERT_TOKENS if engine.token_to_id(token) is None]:
         raise BenchError(f"the tokenizer in {folder} is not BERT's: it lacks {', '.join(missing)}.")
-    return Tokenizer(engine, _kind(engine), BERT_TOKENS)
+    with _one_line(f"{folder}: a tokenizer that fails"):
+        tokenizer = Tokenizer(engine, _kind(engine), BERT_TOKENS)
+        tokenizer.decode(tokenizer.encode(_PROBES))
+        return tokenizer
 
 
 def _special_tokens(engine: Engine) -> Sequence[str]:
@@ -300,10 +315,54 @@ def _special_tokens(engine: Engine) -> Sequence[str]:
 def _read_engine(path: Path) -> Engine:
     if "model" not in (content := read_json(path)):
         raise BenchError(f"{path}: no tokenizer in it.")
-    try:
+    content = {**content, "truncation": None, "padding": None}  # the harness cuts and pads texts
+    _check_small(content, path)
+    with _one_line(f"{path}: no tokenizer in it"):
         return Engine.from_str(json.dumps(content))
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise BenchError(f"{path}: no tokenizer in it: {error}") from error
+
+
+def _check_small(content: object, path: Path) -> None:
+    """Refuses whole numbers that are too large for a tokenizer: the library reserves memory for them, and aborts."""
+    if type(content) is int and not 0 <= content < LARGEST_VOCABULARY:
+        raise BenchError(f"{path}: no tokenizer has the number {content}.")
+    for inner in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+        _check_small(inner, path)
+
+
+@contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    """Turns errors of the library into a BenchError; a mistake that it did not expect is no ``Exception``."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, BenchError):
+        raise
+    except BaseException as error:
+        raise BenchError(f"{what}: {first_line(error)}") from error
+
+
+def _read_vocabulary(path: Path) -> dict[str, int]:
+    """Returns the number of each piece of BPE.
+
+    Raises:
+        BenchError: a number is no whole number, or two pieces have the same; weights have a row for each number.
+    """
+    words = read_json(path)
+    pieces: dict[int, str] = {}
+    for piece, number in words.items():
+        if type(number) is not int or not 0 <= number < LARGEST_VOCABULARY:
+            raise BenchError(f"{path}: the number of {piece!r} is {number!r}.")
+        if (other := pieces.setdefault(number, piece)) != piece:
+            raise BenchError(f"{path}: {other!r} and {piece!r} have the same number, {number}.")
+    return words
+
+
+def _check_numbers(engine: Engine, where: Path) -> None:
+    """Refuses a tokenizer whose numbers have gaps: weights have a row for each number, and no others."""
+    numbers = set(engine.get_vocab(with_added_tokens=True).values())
+    if not numbers or numbers != set(range(engine.get_vocab_size(with_added_tokens=True))):
+        raise BenchError(
+            f"{where}: a tokenizer of {len(numbers)} pieces whose numbers are not 0 to {len(numbers) - 1}."
+        )
 
 
 def _read_merges(path: Path, words: Mapping[str, int]) -> list[tuple[str, str]]:

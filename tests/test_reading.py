@@ -12,7 +12,11 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.errors import BenchError
 from bench.reading import (
+    LARGEST_YAML,
     LONGEST_LINE,
+    MOST_DIGITS,
+    MOST_YAML_NODES,
+    UNPACKED,
     parse_as,
     parse_json,
     read_json,
@@ -69,7 +73,6 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, read: object) -> None:
         ("{", "Expecting property name enclosed in double quotes at column 2."),
         ('{\n"a": }', "Expecting value at line 2, column 6."),
         (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte."),
-        ("1" * 5000, "Exceeds the limit (4300 digits)"),
     ],
 )
 def test_text_that_is_not_json(text: str | bytes, reason: str) -> None:
@@ -82,12 +85,60 @@ def test_text_that_is_not_json(text: str | bytes, reason: str) -> None:
         ('{"a": 1, "b": 2, "a": 1}', "'a' is given twice."),
         ('{"c": [{"a": 1, "a": 2}]}', "'a' is given twice."),
         ("[" * 100_000, "nested too deeply."),
+        ('{"a": %s}' % ("1" * (MOST_DIGITS + 1)), f"a number of {MOST_DIGITS + 1} digits."),
+        (r'{"a": ["\ud83d"]}', "half a surrogate pair, which is not a character."),
+        (r'{"\udc00": 1}', "half a surrogate pair, which is not a character."),
     ],
 )
 def test_json_and_yaml_that_are_ambiguous_or_too_deep(tmp_path: Path, text: str, reason: str) -> None:
     assert error_of(parse_json, text, "here") == f"here: {reason}"
     (tmp_path / "a.yaml").write_text(text)
     assert error_of(read_yaml, tmp_path / "a.yaml") == f"{tmp_path / 'a.yaml'}: {reason}"
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400", "-1e999999"])
+def test_numbers_of_json_are_finite(number: str) -> None:
+    assert error_of(parse_json, f'{{"a": [{number}]}}', "here") == f"here: {number} is not a finite number."
+
+
+def test_numbers_and_characters_of_json_at_the_limit() -> None:
+    assert parse_json("1" * MOST_DIGITS, "here") == int("1" * MOST_DIGITS)
+    assert parse_json(r'"\ud83d\ude42"', "here") == "🙂"
+
+
+LAUGHS = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30))])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (LAUGHS, f"more than {MOST_YAML_NODES:,} values."),
+        ("a: &b [*b]", "a value contains itself."),
+        ("a: &b {c: *b}", "a value contains itself."),
+        ("a: !!bool x", "not YAML: a value that its type does not have ('x')."),
+        ("a: !!timestamp x", "not YAML: a value that its type does not have"),
+        ("a: !!python/object:os.system x", "not YAML: could not determine a constructor"),
+        ("a: " + "1:" * 200 + "1", "a number of 401 digits."),
+        ("#" * LARGEST_YAML + "\na: 1", "larger than 1 MiB."),
+    ],
+)
+def test_yaml_that_would_take_time_or_memory(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    assert error_of(read_yaml, tmp_path / "a.yaml").startswith(f"{tmp_path / 'a.yaml'}: {reason}")
+
+
+def test_aliases_of_yaml_are_values(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: &a {b: 1}\nc: [*a, *a]")
+    assert read_yaml(tmp_path / "a.yaml") == {"a": {"b": 1}, "c": [{"b": 1}, {"b": 1}]}
+
+
+def test_a_file_that_never_ends_is_not_read_to_its_end() -> None:
+    assert error_of(read_text, Path("/dev/zero")) == "/dev/zero: larger than 256 MiB."
+
+
+@pytest.mark.parametrize("read", [read_text, read_json, read_yaml, lambda path: list(read_lines(path))])
+def test_a_name_with_a_zero_byte_is_no_file(read: object) -> None:
+    assert error_of(read, Path("a\0b")) == r"cannot read a\x00b: embedded null byte."
 
 
 def test_yaml_may_replace_what_it_merges(tmp_path: Path) -> None:
@@ -102,20 +153,20 @@ def test_a_line_that_is_too_long_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(f"fine\n{line[:-2]}\n{line}\n")
     lines = read_lines(tmp_path / "a.txt")
     assert [len(next(lines)[1]) for _ in range(2)] == [4, LONGEST_LINE - 1]
-    assert error_of(next, lines) == f"{tmp_path / 'a.txt'}, line 3: longer than 16 MiB."
+    assert error_of(next, lines) == f"{tmp_path / 'a.txt'}, line 3: longer than 1 MiB; split the text."
 
 
 @pytest.mark.parametrize(
-    ("line", "reason"), [("", "line 1: longer than 16 MiB."), ("\n", "more than 200 times as large")]
+    ("line", "reason"), [("", "line 1: longer than 1 MiB; "), ("\n", "more than 200 times as large")]
 )
 def test_a_gzip_bomb_is_named_before_it_fills_the_memory(tmp_path: Path, line: str, reason: str) -> None:
     path = tmp_path / "a.txt.gz"
     with gzip.open(path, "wt") as file:
         for _ in range(100):
-            file.write("a" * 2**20 + line)
+            file.write("a" * (2**20 - 1) + line)
     tracemalloc.start()
     assert reason in error_of(lambda: [len(text) for _, text in read_lines(path)])
-    assert tracemalloc.get_traced_memory()[1] < 4 * LONGEST_LINE
+    assert tracemalloc.get_traced_memory()[1] < 4 * UNPACKED
     tracemalloc.stop()
 
 

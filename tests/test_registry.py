@@ -75,13 +75,16 @@ def test_builtin_components_and_entry_points_share_a_registry(install: Install) 
     assert registry.get("mine").__name__ == "Mine"
 
 
-def test_two_packages_under_one_name_conflict(install: Install) -> None:
+def test_two_packages_under_one_name_stop_only_the_use_of_this_name(install: Install) -> None:
     install("acme_one", {"twin": "acme_one.models:Twin"})
-    install("acme_two", {"twin": "acme_two.models:Twin"})
+    install("acme_two", {"twin": "acme_two.models:Twin", "single": "acme_two.models:Single"}, models="class Single: 0")
     with pytest.raises(
         BenchError, match=r"^two systems are called 'twin': acme_\w+.models:Twin and acme_\w+"
     ) as caught:
-        SYSTEMS.names()
+        SYSTEMS.get("twin")
+    assert {"twin", "single", "lm"} <= set(SYSTEMS.names())
+    assert SYSTEMS.get("single").__name__ == "Single"
+    assert "two systems" in SYSTEMS.all()[1]["twin"]
     assert all(part in str(caught.value) for part in ("acme_one.models:Twin", "acme_two.models:Twin", "Uninstall"))
 
 
@@ -90,6 +93,15 @@ def test_a_built_in_name_cannot_be_taken(install: Install) -> None:
     registry = Registry[type]("part", {"counter": "collections:Counter"}, "acme.thieves")
     with pytest.raises(BenchError, match="two parts are called 'counter': collections:Counter and acme_thief"):
         registry.get("counter")
+
+
+@pytest.mark.parametrize("content", [b"[della_bench.systems]\nbroken\n", b"\xff", b"[della_bench.systems]\nx = :y\n"])
+def test_a_package_with_damaged_metadata_costs_only_itself(install: Install, content: bytes) -> None:
+    folder = install("acme_damaged", {"mine": "acme_damaged:Mine"})
+    (folder / "acme_damaged-1.0.dist-info" / "entry_points.txt").write_bytes(content)
+    assert set(SYSTEMS.names()) >= OURS
+    assert not {"mine", "x", "broken"} & set(SYSTEMS.names())
+    assert SYSTEMS.get("lm").__name__ == "LanguageModel"
 
 
 def test_one_component_seen_twice_is_no_conflict(install: Install) -> None:

@@ -44,6 +44,20 @@ def test_mistakes_in_a_suite_are_named_in_one_line(write_yaml: Write, content: A
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "name", ["../../pwn", "/etc/x", "a\\\\b", "..", "", "a\nb", "a\x9bb", "x" * 101, "\N{CAT FACE}" * 26]
+)
+def test_the_name_of_a_suite_is_no_path(write_yaml: Write, name: str) -> None:
+    with pytest.raises(BenchError, match=r"a name (is not empty and has no path in it|has at most 100 bytes)"):
+        load_suite(write_yaml("mine.yaml", {"name": name, "systems": ["lm"], "tasks": ["snli"]}))
+
+
+@pytest.mark.parametrize("seed", [-1, 10**18, 10**200])
+def test_seeds_of_a_suite_are_those_of_the_command(write_yaml: Write, seed: int) -> None:
+    with pytest.raises(BenchError, match=r"seeds\.1: Input should be "):
+        load_suite(write_yaml("mine.yaml", {"seeds": [0, seed], "systems": ["lm"], "tasks": ["snli"]}))
+
+
 def test_a_suite_of_ones_own_is_called_like_its_file(write_yaml: Write) -> None:
     suite = load_suite(write_yaml("mine.yaml", {"systems": ["lm"], "tasks": ["snli"]}))
     assert (suite.name, suite.seeds) == ("mine", (0,))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -13,6 +12,7 @@ from bench.audit.findings import Finding, Severity
 from bench.audit.rows import AuditRow
 from bench.audit.rules import RULES
 from bench.errors import BenchError, unknown_name
+from bench.escape import json_text, line, markdown
 from bench.reading import read_text
 from bench.storage import atomic_write
 
@@ -21,8 +21,6 @@ BLOCK_COMMENTS: Final = ("<!-- audit -->", "<!-- /audit -->")
 
 MOST_UNREAD: Final = 10
 """Up to so many figures that are no numbers are printed."""
-
-ESCAPED_BAR: Final = r"\|"
 
 
 def summary(findings: Sequence[Finding], rows: Sequence[AuditRow] | None) -> str:
@@ -40,9 +38,12 @@ def summary(findings: Sequence[Finding], rows: Sequence[AuditRow] | None) -> str
 
 def findings_as_text(findings: Sequence[Finding], rows: Sequence[AuditRow] | None) -> str:
     """Returns two lines per finding, a line per run without figures, and a summary."""
-    lines = [f"{f.severity} ({f.rule}) {f.location}\n    {f.figures}: {f.reason}" for f in findings]
-    lines += [f"no figures {row.location}\n    {row.lost}" for row in rows or () if row.lost]
-    return "\n".join([*lines, summary(findings, rows)]) + "\n"
+    lines = []
+    for f in findings:
+        lines += [f"{f.severity} ({f.rule}) {f.location}", f"    {f.figures}: {f.reason}"]
+    for row in rows or ():
+        lines += [f"no figures {row.location}", f"    {row.lost}"] if row.lost else []
+    return "\n".join(map(line, [*lines, summary(findings, rows)])) + "\n"
 
 
 def findings_as_json(findings: Sequence[Finding], rows: Sequence[AuditRow] | None) -> str:
@@ -51,7 +52,7 @@ def findings_as_json(findings: Sequence[Finding], rows: Sequence[AuditRow] | Non
         {"rule": f.rule, "severity": f.severity, **vars(f.location), "figures": f.figures, "reason": f.reason}
         for f in findings
     ]
-    return json.dumps(objects, indent=2, ensure_ascii=False) + "\n"
+    return json_text(objects, indent=2) + "\n"
 
 
 def findings_as_markdown(findings: Sequence[Finding], rows: Sequence[AuditRow] | None) -> str:
@@ -60,19 +61,21 @@ def findings_as_markdown(findings: Sequence[Finding], rows: Sequence[AuditRow] |
 
 
 def _markdown_lines(findings: Sequence[Finding], rows: Sequence[AuditRow] | None) -> Iterator[str]:
-    yield f"{summary(findings, rows)}."
+    yield f"{markdown(summary(findings, rows))}."
     if lost := [row for row in rows or () if row.lost]:
-        yield from ("", *(f"- No figures: {row.location}: {row.lost}" for row in lost))
+        yield from ("", *(f"- No figures: {markdown(f'{row.location}: {row.lost}')}" for row in lost))
     for severity, of_severity in groupby(findings, key=lambda finding: finding.severity):
         yield from ("", f"### {severity.capitalize()}")
         for (source, table), of_table in groupby(of_severity, key=lambda f: (f.location.source, f.location.table)):
-            yield from ("", f"**{source}, {table}**", "")
+            yield from ("", f"**{markdown(source)}, {markdown(table)}**", "")
             yield from ("| where | figures | why | rule |", "| --- | --- | --- | --- |")
             for finding in of_table:
                 row = f": {finding.location.row}" if finding.location.row else ""
-                figures = finding.figures.replace("; ", "<br>")
-                cells = (f"{finding.location.dataset}{row}", figures, finding.reason, f"`{finding.rule}`")
-                yield f"| {' | '.join(cell.replace('|', ESCAPED_BAR) for cell in cells)} |"
+                cells = [
+                    markdown(cell) for cell in (f"{finding.location.dataset}{row}", finding.figures, finding.reason)
+                ]
+                cells[1] = cells[1].replace("; ", "<br>")
+                yield f"| {' | '.join(cells)} | `{finding.rule}` |"
     broken = {finding.rule for finding in findings}
     if broken:
         yield from ("", "### The rules that are broken", "")

@@ -44,11 +44,11 @@ class AuditFigure:
         """
         try:
             number = Decimal(number_text(text))
+            value = float(number)
+            rounding = float(Decimal(1).scaleb(int(number.as_tuple().exponent))) if number.is_finite() else math.inf
         except InvalidOperation:
             return None
-        if not math.isfinite(float(number)):
-            return None
-        return cls(float(number), text, unit, float(Decimal(1).scaleb(int(number.as_tuple().exponent))))
+        return cls(value, text, unit, rounding) if math.isfinite(value) and math.isfinite(rounding) else None
 
     @property
     def low(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from bench.errors import BenchError
 from bench.metric import Signature
 from bench.records.published import PublishedFigure, read_paper
 from bench.records.schema import Record, RecordedScore
-from bench.records.store import StoredRun, load_runs
+from bench.records.store import STATISTICS, StoredRun, load_runs
 
 PERCENTAGES = (
     *("BLEU", "Self-BLEU", "ROUGE", "BERTScore", "Dist", "JS", "Jaccard", "MAUVE"),
@@ -122,7 +122,7 @@ def _row(run: StoredRun) -> AuditRow:
         n_samples=_optional_int(dict(Signature.parse(ppl.signature).fields).get("K")) if ppl else None,
         conditional=record.data.kind == "conditional",
         from_record=True,
-        per_text=_nats_per_text(run.statistics()),
+        per_text=_nats_per_text(run),
     )
 
 
@@ -151,9 +151,17 @@ def _tokens_per_text(record: Record) -> float | None:
     return count / texts if isinstance(count, int | float) and isinstance(texts, int) and texts else None
 
 
-def _nats_per_text(statistics: Mapping[str, Array]) -> dict[str, Array]:
-    return {figure: statistics[name][:, 0] for name, figure in FIGURES_IN_NATS.items() if name in statistics}
+def _nats_per_text(run: StoredRun) -> dict[str, Array]:
+    statistics = run.statistics()
+    nats = {figure: statistics[name][:, 0] for name, figure in FIGURES_IN_NATS.items() if name in statistics}
+    if len(set(map(len, nats.values()))) > 1:
+        raise BenchError(f"{run.path.with_name(STATISTICS)}: the statistics are not of the same texts.")
+    return nats
 
 
 def _optional_int(value: Any) -> int | None:
-    return None if value is None else int(value)
+    """Returns a whole number that a record holds as a number or a text; None for anything else."""
+    try:
+        return None if value is None else int(value)
+    except (ValueError, OverflowError):
+        return None

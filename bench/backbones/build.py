@@ -15,7 +15,7 @@ from bench.backbones.encoder_only import EncoderOnly
 from bench.backbones.injection import register_attention
 from bench.backbones.stack import TransformerStack
 from bench.errors import BenchError
-from bench.pretrained import errors_in_one_line
+from bench.pretrained import access, errors_in_one_line
 from bench.specs import BackboneKind, BackboneSpec, EncoderKind, EncoderSpec, StackSpec
 from bench.tokenizers import Tokenizer
 
@@ -84,11 +84,13 @@ def _check(stack: type[TransformerStack], spec: StackSpec, section: str) -> Stac
         raise BenchError(f"no model in {where}: expected {' and '.join(FILES)}.")
     config_class = stack.model_class.config_class
     with errors_in_one_line(section, where):
-        model_type = PreTrainedConfig.get_config_dict(where, revision=spec.revision)[0].get("model_type")
+        model_type = PreTrainedConfig.get_config_dict(where, revision=spec.revision, **access(where))[0].get(
+            "model_type"
+        )
         # transformers would only warn, and continue with random weights.
         if model_type != config_class.model_type:
             raise BenchError(
                 f"{where}: {section}.kind {spec.kind!r} takes {config_class.model_type!r} weights, not {model_type!r}."
             )
-        config = config_class.from_pretrained(where, revision=spec.revision)
+        config = config_class.from_pretrained(where, revision=spec.revision, **access(where))
         return StackSize(int(config.max_position_embeddings), int(config.hidden_size))

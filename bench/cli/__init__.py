@@ -18,6 +18,7 @@ from bench.cli.results import audit, compare, rescore, table
 from bench.cli.runs import evaluate, import_released, run, score, status
 from bench.cli.systems import check, new
 from bench.errors import BenchError, error_line
+from bench.escape import line
 from bench.harness.stopping import Stopped, heeding_signals
 
 
@@ -110,5 +111,5 @@ def _exit_unexpectedly(error: BaseException, debug: bool) -> NoReturn:
 
 def _exit_with(message: str, code: int) -> NoReturn:
     with suppress(OSError):
-        print(f"della-bench: {message}", file=sys.stderr)  # noqa: T201
+        print(line(f"della-bench: {message}"), file=sys.stderr)  # noqa: T201
     sys.exit(code)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import json
 import textwrap
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
 
+from bench.cli.output import say
 from bench.errors import BenchError, unknown_name
+from bench.escape import json_text
 
 
 def list_names(
@@ -26,11 +27,11 @@ def list_names(
     summaries = kinds[kind]()
     if as_json:
         entries = [{"name": name, "summary": summary} for name, summary in summaries.items()]
-        typer.echo(json.dumps(entries, ensure_ascii=False))
+        say(json_text(entries))
         return
     width = max(map(len, summaries), default=0)
     for name, summary in summaries.items():
-        typer.echo(f"{name:<{width}}  {summary}".rstrip())
+        say(f"{name:<{width}}  {summary}".rstrip())
 
 
 def show(
@@ -64,14 +65,14 @@ def show(
         content = resolve_objective(parts := spec.split("+")).model_dump(mode="json")
         for part in dict.fromkeys(parse_call(part)[0] for part in parts):
             text = f"{part}: {inspect.getdoc(OBJECTIVES.get(part))}"
-            typer.echo(textwrap.indent(text, "# ", lambda line: True))
+            say(textwrap.indent(text, "# ", lambda line: True))
     elif name not in systems:
         raise unknown_name("system, objective, suite or scale", name, (*systems, *objectives, *suites, *scales))
     else:
         task, scale = task or "ptb", scale or "smoke"
         sizes = load_scale(scale).for_task(task)
         content = run_spec(spec, task, seed or 0, scale, sizes, "grammar").model_dump(mode="json")
-    typer.echo(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), nl=False)
+    say(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), nl=False)
 
 
 def _reject(run_options: Mapping[str, object], kind: str) -> None:

@@ -13,6 +13,7 @@ import typer
 from typing_extensions import override
 
 import bench
+from bench.cli.output import say
 from bench.errors import BenchError
 
 DEBUG = "--debug"
@@ -62,7 +63,7 @@ def _print_versions(wanted: bool) -> None:
     """Prints the versions that can change a number, without importing what takes long, and ends the command."""
     if wanted:
         packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
-        typer.echo(f"della-bench {bench.__version__} ({packages}, Python {platform.python_version()})")
+        say(f"della-bench {bench.__version__} ({packages}, Python {platform.python_version()})")
         raise typer.Exit
 
 
@@ -75,7 +76,7 @@ class _Terminal(logging.Handler):
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(self.format(record) if self.tracebacks else record.getMessage(), err=True)
+        say(self.format(record) if self.tracebacks else record.getMessage(), err=True)
 
 
 @contextmanager

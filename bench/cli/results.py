@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from bench.cli.output import say
 from bench.cli.runs import DataOption, parse_seeds
 from bench.errors import BenchError, unknown_name
 
@@ -103,9 +104,9 @@ def compare(
     comparisons = compare_paths(first, second)
     for comparison in comparisons:
         if verbose or comparison.verdict != "ok":
-            typer.echo(str(comparison))
+            say(str(comparison))
     counts = Counter(comparison.verdict for comparison in comparisons)
-    typer.echo(", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict)))
+    say(", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict)))
     return exit_code(comparisons)
 
 
@@ -138,7 +139,7 @@ def audit(
     from bench.audit import audit as audit_rows
 
     if rules:
-        typer.echo("\n\n".join(f"{rule.name}\n    {rule.explanation}" for rule in RULES))
+        say("\n\n".join(f"{rule.name}\n    {rule.explanation}" for rule in RULES))
         return 0
     if not paths:
         raise BenchError("nothing to audit: name records, CSVs of published figures, or folders of either.")
@@ -148,7 +149,7 @@ def audit(
     if into is not None:
         replace_block(into, text)
     else:
-        typer.echo(text, nl=False)
+        say(text, nl=False)
     return int(any(finding.severity == "impossible" for finding in findings))
 
 
@@ -160,4 +161,4 @@ def rescore(
     from bench.harness.rescore import rescore as rescore_runs
 
     for record in rescore_runs(_load_runs(records), data_dir):
-        typer.echo(f"{record.task} {record.label} seed {record.seed}: rescored")
+        say(f"{record.task} {record.label} seed {record.seed}: rescored")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import shlex
@@ -17,7 +16,9 @@ import typer
 
 import bench
 from bench.cli.options import is_quiet
+from bench.cli.output import say
 from bench.errors import BenchError, unknown_name
+from bench.escape import json_text
 
 if TYPE_CHECKING:
     from bench.harness.slurm import SlurmOptions
@@ -114,7 +115,7 @@ def run(
             )
         else:
             grid = submit_grid(specs, folder, data_dir, slurm_options, jobs, reuse)
-            typer.echo(grid.instructions(), err=True)
+            say(grid.instructions(), err=True)
             if grid.job is not None and not wait:
                 return 0
             outcomes = grid.wait(on_end)
@@ -124,7 +125,7 @@ def run(
         text = _write_tables(records, layout and narrow_layout(layout, records), folder, chosen.name)
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
-        typer.echo(f"della-bench: {outcome.spec.title}: {outcome.error} (see {outcome.log or folder / NAME})", err=True)
+        say(f"della-bench: {outcome.spec.title}: {outcome.error} (see {outcome.log or folder / NAME})", err=True)
     statuses = {record.status for record in records}
     nothing_learnt = "diverged" in statuses and "finished" not in statuses
     code = 1 if _print_audit(records, folder) or failed or nothing_learnt else 0
@@ -206,7 +207,7 @@ def _print_audit(records: Sequence[Record], folder: Path) -> bool:
     rows = rows_of_runs(filter(None, stored))
     findings = audit(rows)
     if findings:
-        typer.echo(
+        say(
             f"della-bench: the audit of these records found:\n{render_findings(findings, 'term', rows)}",
             err=True,
             nl=False,
@@ -272,11 +273,11 @@ def status(
     runs = states(folder)
     counts = Counter(run.state for run in runs)
     if as_json:
-        typer.echo(json.dumps({"counts": counts, "runs": [run.as_dict() for run in runs]}, ensure_ascii=False))
+        say(json_text({"counts": counts, "runs": [run.as_dict() for run in runs]}))
         return
     for run in runs:
-        typer.echo(str(run))
-    typer.echo(", ".join(f"{count} {state}" for state, count in counts.items()) or "no runs")
+        say(str(run))
+    say(", ".join(f"{count} {state}" for state, count in counts.items()) or "no runs")
 
 
 def import_released(
@@ -305,7 +306,7 @@ def import_released(
     named = {str(key): value for key, value in options.items()}
     spec = import_model(name, named, checkpoint, out, tokenizer, heads, encoder_tokenizer)
     stack, kind = spec.backbone, "conditional" if spec.conditional else "unconditional"
-    typer.echo(f"{out}: {name}, {kind}, {stack.layers} layers x {stack.width}, from {spec.origin}")
+    say(f"{out}: {name}, {kind}, {stack.layers} layers x {stack.width}, from {spec.origin}")
 
 
 def score(
@@ -343,10 +344,10 @@ def score(
     )
     if as_json:
         scores = [score.as_dict() for score in result.scores]
-        typer.echo(json.dumps({"scores": scores, "skipped": dict(result.skipped)}, ensure_ascii=False))
+        say(json_text({"scores": scores, "skipped": dict(result.skipped)}))
         return
     for score in result.scores:
         interval = f"[{score.interval.low:.4g}, {score.interval.high:.4g}]" if score.interval else ""
-        typer.echo(f"{score.name:<18} {score.value:>9.4g} {score.unit:<6} {interval:<18} {score.signature}")
+        say(f"{score.name:<18} {score.value:>9.4g} {score.unit:<6} {interval:<18} {score.signature}")
     for name, reason in result.skipped.items():
-        typer.echo(f"{name:<18} {'—':>9} {'':<6} {reason}")
+        say(f"{name:<18} {'—':>9} {'':<6} {reason}")

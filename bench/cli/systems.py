@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.output import say
 from bench.errors import unknown_name
 
 
@@ -27,11 +28,11 @@ def check(
     repeated = 0
     for outcome in check_system(*find_system(system), split_list(checks), split_list(settings)):
         if not failed or outcome.status == "FAILED":
-            typer.echo(str(outcome))
+            say(str(outcome))
         statuses[outcome.status] += 1
         repeated += outcome.repeated
     totals = [f"{count} {status}" for status, count in statuses.items()]
-    typer.echo(", ".join(totals) + (f"; failures of the same cause: {repeated}" if repeated else ""))
+    say(", ".join(totals) + (f"; failures of the same cause: {repeated}" if repeated else ""))
     return 0 if statuses["ok"] and not statuses["FAILED"] else 1
 
 
@@ -45,5 +46,5 @@ def new(
     if kind != "system":
         raise unknown_name("thing to make", kind, ["system"])
     for path in new_system(name, Path()):
-        typer.echo(path)
-    typer.echo(f"Next: pip install -e {name}, and della-bench check {name}.")
+        say(path)
+    say(f"Next: pip install -e {name}, and della-bench check {name}.")

@@ -36,7 +36,8 @@ SCORING = ("bench.harness.scoring", "bench.harness.generate", "bench.harness.app
 """The modules that every scoring executes."""
 
 WITHOUT_NUMBERS = (
-    *("bench.errors", "bench.reading", "bench.records", "bench.registry", "bench.resources", "bench.storage"),
+    *("bench.errors", "bench.escape", "bench.reading", "bench.records", "bench.registry"),
+    *("bench.resources", "bench.storage"),
     *("bench.harness.code", "bench.harness.components", "bench.harness.phases", "bench.harness.provenance"),
     "bench.harness.stopping",
 )

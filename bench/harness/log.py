@@ -11,6 +11,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from bench.errors import error_line
+from bench.escape import terminal
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +21,10 @@ NAME = "grid.log"
 
 class _File(logging.FileHandler):
     """A file that costs no run when it cannot be written."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        return terminal(super().format(record))
 
     @override
     def handleError(self, record: logging.LogRecord) -> None:

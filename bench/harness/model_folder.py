@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save
 
 from bench.backbones import check_encoder
@@ -24,9 +25,10 @@ from bench.harness.build import build_system
 from bench.harness.weights import WEIGHTS, load_weights, set_weights, weights
 from bench.identity import digest
 from bench.interface import System
+from bench.pretrained import count_weights, errors_in_one_line, without_hub
 from bench.reading import parse_as, read_json
 from bench.records.store import StoredRun
-from bench.specs import ModelSpec
+from bench.specs import ModelSpec, StackSpec
 from bench.storage import atomic_write_all, check_sha256, damaged, file_sha256
 from bench.systems import IMPORTERS, SYSTEMS
 from bench.tokenizers import BERT_TOKENS, EncoderTokens, Tokenizer, load_tokenizer, load_wordpiece, read_tokenizer
@@ -94,7 +96,9 @@ class ModelFolder:
         tokenizer = read_tokenizer(folder / TOKENIZER, spec.special_tokens)
         if spec.encoder is not None:
             wordpiece = read_tokenizer(folder / ENCODER_TOKENIZER, BERT_TOKENS)
-            tokenizer = tokenizer.with_encoder(EncoderTokens(wordpiece, check_encoder(spec.encoder).positions))
+            with without_hub():
+                positions = check_encoder(spec.encoder).positions
+            tokenizer = tokenizer.with_encoder(EncoderTokens(wordpiece, positions))
         return cls(folder, spec, tokenizer, digests.get(WEIGHTS) or file_sha256(folder / WEIGHTS))
 
     def load(self) -> System:
@@ -103,9 +107,27 @@ class ModelFolder:
         Raises:
             BenchError: the weights are damaged, have changed since the folder was read, or are those of another system.
         """
-        system = build_system(SYSTEMS.get(self.spec.system.name), self.spec, self.tokenizer)
-        load_weights(system, self.path / WEIGHTS, self.weights_sha256)
+        cls = SYSTEMS.get(self.spec.system.name)
+        with errors_in_one_line("model", self.path), without_hub():
+            self._check_sizes(cls)
+            system = build_system(cls, self.spec, self.tokenizer)
+            load_weights(system, self.path / WEIGHTS, self.weights_sha256)
         return system.eval()
+
+    def _check_sizes(self, cls: type[System]) -> None:
+        """Refuses sizes that would take hours or all memory, and that the weights cannot have."""
+        stacks: list[tuple[str, StackSpec]] = [("encoder", self.spec.encoder)] if self.spec.encoder else []
+        stacks += [("backbone", self.spec.backbone)] if cls.uses_transformer else []
+        try:
+            tensors, elements = count_weights(self.path)
+        except SafetensorError as error:
+            raise BenchError(f"{self.path / WEIGHTS}: damaged: {error}") from error
+        for name, stack in stacks:
+            if stack.layers > tensors or stack.width * max(stack.width, stack.positions) > elements:
+                sizes = f"{stack.layers} layers, {stack.width} wide, of {stack.positions} positions"
+                raise BenchError(
+                    f"{self.path / MODEL}: {name} of {sizes}; the weights are {tensors} tensors of {elements} numbers."
+                )
 
 
 def share_model(source: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench import escape
 from bench.harness.grid import Outcome
 
 
@@ -63,7 +64,7 @@ class GridProgress:
         self.bar.update(self.task, completed=self.ended, left=self.time_left())
         status = outcome.record.status if outcome.record and not outcome.error else f"failed: {outcome.error}"
         line = f"[{self.ended}/{len(self.fractions)}] {outcome.spec.title}: {status}; {self.time_left()}"
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(escape.line(line), highlight=False, markup=False, soft_wrap=True)
 
     def on_wait(self, owners: Sequence[str]) -> None:
         """Tells, once for the same owners, that the remaining runs are done by other processes."""

@@ -37,7 +37,7 @@ def load_weights(module: nn.Module, path: Path, sha256: str | None = None) -> No
     Raises:
         BenchError: the file is damaged, or its names or shapes differ from those of the module.
     """
-    content = read_bytes(path)
+    content = read_bytes(path, None)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise damaged(path)
     try:

@@ -85,7 +85,10 @@ class Encoder:
         """
         hashes = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in texts]
         content = {"texts": hashes, "encoder": self.digest, "max_tokens": MAX_TOKENS, "version": 1}
-        return cached_arrays("features", content, lambda: {"vectors": self._features(texts)})["vectors"]
+        from bench.pretrained import errors_in_one_line
+
+        with errors_in_one_line("encoder", self.folder):
+            return cached_arrays("features", content, lambda: {"vectors": self._features(texts)})["vectors"]
 
     def token_vectors(self, texts: Sequence[str], layer: int | None = None) -> list[TokenVectors]:
         """Returns each text's token vectors after the given layer, the last for None.
@@ -93,11 +96,14 @@ class Encoder:
         Raises:
             BenchError: the encoder has no such layer.
         """
+        from bench.pretrained import errors_in_one_line
+
         vectors: dict[int, TokenVectors] = {}
-        for rows, hidden, mask, special in self._encode(texts, layer):
-            unit = hidden / hidden.norm(dim=-1, keepdim=True)
-            for row, tokens, is_token, is_special in zip(rows, unit, mask, special, strict=True):
-                vectors[row] = TokenVectors(tokens[is_token].cpu().numpy(), ~is_special[is_token].cpu().numpy())
+        with errors_in_one_line("encoder", self.folder):
+            for rows, hidden, mask, special in self._encode(texts, layer):
+                unit = hidden / hidden.norm(dim=-1, keepdim=True)
+                for row, tokens, is_token, is_special in zip(rows, unit, mask, special, strict=True):
+                    vectors[row] = TokenVectors(tokens[is_token].cpu().numpy(), ~is_special[is_token].cpu().numpy())
         return [vectors[row] for row in range(len(texts))]
 
     def _features(self, texts: Sequence[str]) -> Vectors:
@@ -146,7 +152,7 @@ class Encoder:
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
 
     @cached_property
     def _model(self) -> Any:

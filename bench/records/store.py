@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 
 from bench.bootstrap import Array
 from bench.errors import BenchError
+from bench.escape import file_name
 from bench.reading import parse_json, read_bytes, read_lines
 from bench.records.schema import Record, parse_record
 from bench.storage import atomic_write_all, check_sha256
@@ -37,6 +37,10 @@ def checkpoints_in(folder: Path) -> list[Path]:
     """Returns the checkpoints in the folder of a run, damaged ones included."""
     names = (f"{name}{suffix}" for name in (CHECKPOINT, PREVIOUS) for suffix in ("", DAMAGED))
     return [path for name in names if (path := folder / name).is_file()]
+
+
+MOST_STATISTICS = 2**30
+"""Bytes of the largest statistics: a hundred columns of a million texts."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,10 @@ class StoredRun:
             return {}
         self.check(STATISTICS)
         try:
+            _check_unpacked(path)
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return {name: np.asarray(arrays[name], dtype=np.float64) for name in arrays.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                return {name: _matrix(arrays[name]) for name in arrays.files}
+        except Exception as error:  # zipfile and numpy raise nearly everything on damaged files
             raise BenchError(f"{path}: not per-text statistics ({error})") from error
 
     def curve(self) -> list[dict[str, Any]] | None:
@@ -88,6 +93,20 @@ class StoredRun:
         return [name for name in self.record.files if not self.path.with_name(name).exists()]
 
 
+def _check_unpacked(path: Path) -> None:
+    """Refuses an archive that would fill the memory."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > MOST_STATISTICS:
+        raise BenchError(f"larger than {MOST_STATISTICS >> 20} MiB unpacked")
+
+
+def _matrix(rows: Any) -> Array:
+    if not (isinstance(rows, np.ndarray) and rows.dtype == np.float64 and rows.ndim == 2 and rows.size):
+        raise BenchError("expected a matrix of float64, a row for each text")
+    return rows
+
+
 @dataclass(frozen=True)
 class RecordStore:
     """The runs under one folder."""
@@ -96,8 +115,10 @@ class RecordStore:
 
     def path(self, spec: Mapping[str, Any], run_id: str) -> Path:
         """Returns the folder of a run, which need not exist."""
-        label = re.sub(r"[^\w.+-]", "_", spec["system"]["label"])
-        return self.root / f"{spec['task']['name']}.{label}.s{spec['seed']}.{run_id}"
+        task, label, seed = (
+            file_name(str(part)) for part in (spec["task"]["name"], spec["system"]["label"], spec["seed"])
+        )
+        return self.root / f"{task}.{label}.s{seed}.{run_id}"
 
     def find(self, run_id: str, folder: Path | None = None) -> StoredRun | None:
         """Returns the run, or None if it is missing or incomplete.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+from bench.escape import csv_cell
 from bench.report.table import Cell, ColumnGroup, ColumnHeader, Table, TableRow
 
 
@@ -18,7 +19,7 @@ def render_csv(table: Table) -> str:
     ]
     writer = csv.DictWriter(buffer, list(lines[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({name: csv_cell(value) for name, value in line.items()} for line in lines)
     return buffer.getvalue()
 
 

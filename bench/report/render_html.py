@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 
+from bench.escape import html as escape
 from bench.report.table import PrintedCell, Table
 
 _STYLE = """
@@ -68,5 +68,5 @@ def _text(cell: PrintedCell) -> str:
 
 
 def _cell(cell: PrintedCell) -> str:
-    runs = f' title="{" ".join(cell.run_ids)}"' if cell.run_ids else ""
+    runs = f' title="{escape(" ".join(cell.run_ids))}"' if cell.run_ids else ""
     return f"<td{runs}>{_text(cell)}</td>"

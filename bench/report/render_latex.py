@@ -3,33 +3,15 @@ r"""A table as LaTeX: a ``table*`` per task, with data and signatures in comment
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 
+from bench.escape import latex as escape
+from bench.escape import one_line
 from bench.report.table import Block, PrintedCell, Table
 
 _WIDTH, _GAP = 92, 3
 """Characters of a line of a two-column page in the size ``\\small``, and between two columns."""
-
-_ESCAPED = str.maketrans(
-    {
-        **{character: f"\\{character}" for character in "&%$#_{}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "|": r"\textbar\allowbreak{}",
-        "[": "{[}",  # a "[" after a line break would begin its optional argument
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "±": r"$\pm$",
-        "↑": r"$\uparrow$",
-        "↓": r"$\downarrow$",
-        "—": "---",
-        "\N{MINUS SIGN}": "$-$",
-        "×": r"$\times$",
-    }
-)
 
 
 def render_latex(table: Table) -> str:
@@ -37,20 +19,10 @@ def render_latex(table: Table) -> str:
     return "\n".join(_lines(table)) + "\n"
 
 
-def escape(text: str) -> str:
-    """Returns the LaTeX code that prints ``text``."""
-    return "".join(map(_greek, " ".join(text.split()).translate(_ESCAPED)))
-
-
-def _greek(character: str) -> str:
-    name = unicodedata.name(character, "")
-    return rf"$\{name.split()[-1].lower()}$" if re.fullmatch("GREEK SMALL LETTER [A-Z]+", name) else character
-
-
 def _lines(table: Table) -> Iterator[str]:
     yield r"% Needs \usepackage{booktabs}."
     for text in (*table.data, *(f"{line.signature} ({line.titles})" for line in table.signatures)):
-        yield f"% {' '.join(text.split())}"
+        yield f"% {one_line(text)}"
     for block in table.blocks(equal_decimals=True):
         title = ": ".join(filter(None, (table.title, block.group.title)))
         yield from ("", r"\begin{table*}", r"\centering", r"\small")

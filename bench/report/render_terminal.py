@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from bench import escape
+from bench.escape import one_line
 from bench.report.table import Block, PrintedCell, Table
 
 _GAP, _EDGES = 3, 4
@@ -25,11 +27,13 @@ def render_terminal(table: Table) -> str:
     with console.capture() as capture:
         for block in table.blocks():
             title = ": ".join(filter(None, (table.title, block.group.title)))
-            console.print(Text(" ".join(title.split()), "bold"))
+            console.print(Text(one_line(title), "bold"))
             for part in block.split(width - _EDGES, _GAP):
                 console.print(_rich_table(part, width - _EDGES))
         for line in _footer(table):
-            console.out("\n".join(textwrap.wrap(line, width, subsequent_indent="   ")))
+            console.out(
+                "\n".join(textwrap.wrap(escape.line(" ".join(line.splitlines())), width, subsequent_indent="   "))
+            )
     return "\n".join(line.rstrip() for line in capture.get().split("\n"))
 
 
@@ -37,7 +41,7 @@ def _rich_table(block: Block, width: int) -> RichTable:
     table = RichTable(box=box.SIMPLE_HEAD)
     first = block.title_width(width)
     widths = [block.column_width(number) for number in range(len(block.columns))]
-    captions = [" ".join(column.caption.split()) for column in block.columns]
+    captions = [one_line(column.caption) for column in block.columns]
     whole = [max(needed, len(caption)) for needed, caption in zip(widths, captions, strict=True)]
     if first + sum(wide + _GAP for wide in whole) <= width:
         widths = whole  # captions in one line
@@ -50,7 +54,7 @@ def _rich_table(block: Block, width: int) -> RichTable:
 
 
 def _text(cell: PrintedCell) -> Text:
-    return Text.assemble((" ".join(cell.text.split()), "bold" if cell.bold else ""), f" {cell.markers}".rstrip())
+    return Text.assemble((one_line(cell.text), "bold" if cell.bold else ""), f" {cell.markers}".rstrip())
 
 
 def _footer(table: Table) -> Iterator[str]:

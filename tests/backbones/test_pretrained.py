@@ -282,6 +282,54 @@ def test_error_for_weights_that_are_missing_or_misshapen(
     assert capfd.readouterr() == ("", "")
 
 
+def change_config(folder: Path, **changes: object) -> Path:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return folder
+
+
+LAYERS = {"decoder-only": ("n_layer",), "encoder-decoder": ("encoder_layers", "decoder_layers", "num_hidden_layers")}
+
+
+@each_kind
+def test_error_for_blocks_that_the_settings_leave_out(save: Save, kind: BackboneKind) -> None:
+    """Transformers would drop them without a word."""
+    folder = change_config(save(kind), **dict.fromkeys(LAYERS[kind], 1))
+    first = {"decoder-only": "transformer.h.1.attn.c_attn.weight", "encoder-decoder": "model.decoder.layers.1."}[kind]
+    found = one_line(kind, folder)
+    assert found.startswith(f"{folder}: the weights hold '{first}")
+    assert found.endswith("', which the model of config.json does not have.")
+
+
+@each_kind
+def test_weights_of_a_task_may_be_left_over(save: Save, kind: BackboneKind) -> None:
+    """Heads of tasks, and the causal mask that older files contain."""
+    folder = save(kind)
+    more = {"classifier.0.weight": torch.ones(2), "transformer.h.0.attn.bias": torch.ones(1, 1, 4, 4)}
+    save_file({**load_file(folder / "model.safetensors"), **more}, folder / "model.safetensors", {"format": "pt"})
+    assert build(kind, folder).n_layers == 2
+
+
+@pytest.mark.parametrize("size", [999_999_999, 10**30])
+@each_kind
+def test_error_for_sizes_that_the_weights_cannot_have(save: Save, kind: BackboneKind, size: int) -> None:
+    folder = change_config(save(kind), **dict.fromkeys(LAYERS[kind], size))
+    assert one_line(kind, folder) == f"{folder}: config.json names {size} layers, but the weights are " + (
+        "28 tensors." if kind == "decoder-only" else "92 tensors."
+    )
+    wide = {"decoder-only": "n_inner", "encoder-decoder": "decoder_ffn_dim"}[kind]
+    folder = change_config(save(kind), **{wide: 999_999_999})
+    assert re.search(r"config\.json needs \d{10,} weights, and the folder has \d+\.$", one_line(kind, folder))
+
+
+@each_kind
+def test_no_code_of_a_folder_is_run(save: Save, kind: BackboneKind, tmp_path: Path) -> None:
+    folder = change_config(save(kind), auto_map={"AutoConfig": "evil.Config", "AutoModel": "evil.Model"})
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')\nclass Config: pass\nclass Model: pass\n")
+    assert build(kind, folder).n_layers == 2
+    assert not (tmp_path / "pwned").exists()
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 @each_kind
 def test_error_for_missing_files(save: Save, kind: BackboneKind, name: str) -> None:

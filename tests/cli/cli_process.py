@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from bench import cli
@@ -34,6 +35,13 @@ def run_script(arguments: Sequence[str], folder: Path) -> Finished:
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+def forking() -> ForkServerContext:
+    """Returns the context of a fork server that imports what the command imports; nothing else happens in it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.cli", "bench.harness.grid", "baselines.transformer_vae", "della.model"])
+    return context
+
+
 @dataclass(frozen=True)
 class Started:
     """A command that runs; its two streams go to files in a folder."""
@@ -48,15 +56,10 @@ class Started:
 
 
 def start_forked(arguments: Sequence[str], folder: Path, logs: Path) -> Started:
-    """Starts the command in ``folder``: the same as the script without seconds of imports.
-
-    A fork server imports what the command imports, and nothing else happens in it.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.cli", "bench.harness.grid", "baselines.transformer_vae", "della.model"])
+    """Starts the command in ``folder``: the same as the script without seconds of imports."""
     for name in ("out", "err"):
         (logs / name).touch()
-    process = context.Process(target=_command, args=(list(arguments), folder, logs / "out", logs / "err"))
+    process = forking().Process(target=_command, args=(list(arguments), folder, logs / "out", logs / "err"))
     process.start()
     return Started(process, logs)
 

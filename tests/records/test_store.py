@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +54,45 @@ def test_a_label_cannot_leave_the_store(tmp_path: Path, make_record: Callable[..
     stored = RecordStore(tmp_path).write(record)
     assert stored.path.parent == tmp_path / f"ptb..._embed+free_bits_0.5.s0.{record.run_id}"
     assert RecordStore(tmp_path).find(record.run_id) == stored
+
+
+@pytest.mark.parametrize("task", ["../../pwn", "/etc", "a\0b", "..", "x" * 500, "\N{CAT FACE}" * 100])
+def test_no_name_leaves_the_store(tmp_path: Path, make_record: Callable[..., Record], task: str) -> None:
+    spec = make_record().spec
+    spec["task"]["name"] = spec["system"]["label"] = task
+    path = RecordStore(tmp_path).path(spec, "0" * 12)
+    assert path.parent == tmp_path
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"PPL": np.zeros(3)},
+        {"PPL": np.zeros((0, 1))},
+        {"PPL": np.zeros((2, 1), dtype=np.float32)},
+        {"PPL": np.array([["1"]])},
+    ],
+)
+def test_statistics_are_matrices_of_numbers(
+    tmp_path: Path, make_record: Callable[..., Record], arrays: dict[str, np.ndarray]
+) -> None:
+    stored = RecordStore(tmp_path).write(make_record())
+    np.savez_compressed(stored.path.with_name("statistics.npz"), **arrays)
+    with pytest.raises(BenchError, match=r"statistics\.npz: not per-text statistics \(expected a matrix"):
+        stored.statistics()
+
+
+def test_statistics_cannot_fill_the_memory(tmp_path: Path, make_record: Callable[..., Record]) -> None:
+    stored = RecordStore(tmp_path).write(make_record())
+    with (
+        zipfile.ZipFile(stored.path.with_name("statistics.npz"), "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("PPL.npy", "w", force_zip64=True) as member,
+    ):
+        for _ in range(65):
+            member.write(bytes(2**24))
+    with pytest.raises(BenchError, match=r"larger than 1024 MiB unpacked"):
+        stored.statistics()
 
 
 def test_find_ignores_incomplete_runs(tmp_path: Path, make_record: Callable[..., Record]) -> None:

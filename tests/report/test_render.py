@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from bench.bootstrap import Interval
 from bench.errors import BenchError
+from bench.escape import latex as escape
 from bench.metric import Score
 from bench.records.schema import Record
 from bench.report import FORMATS, build_table, render_table
-from bench.report.render_latex import escape
 from bench.report.table import Table, format_spread
 from bench.suites import Layout
 
