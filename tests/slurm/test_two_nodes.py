@@ -62,7 +62,7 @@ def test_eight_runs_survive_the_death_of_a_node(cluster: Cluster, tmp_path: Path
     finally:
         cluster.revive("n1")
     assert messages(out, job, index).count(": started") == 2
-    assert f"{specs[index].title}: continues from its checkpoint" in messages(out, job, index)
+    assert f"{specs[index].title}: trains from its checkpoint" in messages(out, job, index)
     undisturbed = results(tmp_path / "local")
     assert len(undisturbed) == 8
     assert results(out) == undisturbed
@@ -85,7 +85,7 @@ def test_a_task_that_is_warned_or_preempted_is_queued_again(cluster: Cluster, tm
     assert "[2/2] " in err
     for index, signal in enumerate(("SIGUSR1", "SIGTERM")):
         assert f"{specs[index].title}: stopped by {signal}" in messages(out, job, index)
-        assert f"{specs[index].title}: continues from its checkpoint" in messages(out, job, index)
+        assert f"{specs[index].title}: trains from its checkpoint" in messages(out, job, index)
     assert results(out) == results(tmp_path / "local")
 
 
