@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -15,6 +16,9 @@ from bench.errors import BenchError
 Array = npt.NDArray[np.float64]
 Aggregate = Callable[[Array, int], Array]
 """Maps column means (... x columns) over a number of texts to values (...)."""
+
+MOST_COUNTS_KEPT = 2**21
+"""Up to so many draws of a text are kept for the next test over equally many texts (16 MB)."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +68,16 @@ class Bootstrap:
         starts = np.arange(0, len(rows), cluster_size)
         sums, sizes = np.add.reduceat(rows, starts), np.diff(starts, append=len(rows))
         n = len(starts)
-        rng = np.random.Generator(np.random.PCG64(self.seed))
-        p = np.full(n, 1.0 / n)
-        blocks = [min(100, self.samples - start) for start in range(0, self.samples, 100)]
-        counts = (rng.multinomial(n, p, size=size) for size in blocks)
+        kept = self.samples * n <= MOST_COUNTS_KEPT
+        counts = _kept_counts(self.samples, self.seed, n) if kept else _draw_counts(self.samples, self.seed, n)
         return np.concatenate([count @ sums / (count @ sizes)[:, None] for count in counts])
 
     def interval(self, rows: Array, aggregate: Aggregate, cluster_size: int = 1) -> Interval:
         """Returns the percentile interval of ``aggregate`` over resampled texts, or clusters of texts."""
-        values = aggregate(self.means(rows, cluster_size), len(rows))
+        return self._interval(aggregate(self.means(rows, cluster_size), len(rows)), cluster_size)
+
+    def _interval(self, values: Array, cluster_size: int = 1) -> Interval:
+        """Returns the percentile interval of the values of all resamples."""
         tail = 50.0 * (1.0 - self.level)
         low, high = np.percentile(values, [tail, 100.0 - tail])
         clusters = f":clusters-of-{cluster_size}" if cluster_size > 1 else ""
@@ -95,6 +100,20 @@ class Bootstrap:
         return replace(interval, method=f"jackknife-{interval.method}{clusters}")
 
 
+def _draw_counts(samples: int, seed: int, n: int) -> Iterator[Array]:
+    """Yields how often each of n texts is in each resample, in blocks (100 x texts)."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    p = np.full(n, 1.0 / n)
+    for start in range(0, samples, 100):
+        yield rng.multinomial(n, p, size=min(100, samples - start)).astype(np.float64)
+
+
+@lru_cache(maxsize=2)
+def _kept_counts(samples: int, seed: int, n: int) -> tuple[Array, ...]:
+    """Returns the same, drawn once for all tests over equally many texts: drawing takes longer than all the rest."""
+    return tuple(_draw_counts(samples, seed, n))
+
+
 @dataclass(frozen=True)
 class PairedResult:
     """Difference of two systems on the same texts (first minus second) with its interval and p-value."""
@@ -106,11 +125,14 @@ class PairedResult:
 
 def paired_bootstrap(
     aggregate: Aggregate, first: Array, second: Array, bootstrap: Bootstrap | None = None
-) -> PairedResult:
+) -> PairedResult | None:
     """Compares two systems on the same texts by resampling the texts jointly.
 
     The two-sided p-value counts resamples whose centred difference is at least as far from zero as the observed one;
     one is added above and below, so that it is never exactly zero.
+
+    Returns:
+        The result, or None if a value is infinite, of all texts or of a resample: it has no difference to another.
 
     Raises:
         BenchError: the two statistics do not have the same shape, so they are not over the same texts.
@@ -124,11 +146,14 @@ def paired_bootstrap(
     def difference(means: Array, n: int) -> Array:
         return aggregate(means[..., :columns], n) - aggregate(means[..., columns:], n)
 
-    scores = [float(aggregate(rows.mean(axis=0), len(rows))) for rows in (first, second)]
-    observed = scores[0] - scores[1]
-    resampled = difference(bootstrap.means(both), len(both))
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity times zero texts, infinity minus infinity
+        scores = [float(aggregate(rows.mean(axis=0), len(rows))) for rows in (first, second)]
+        observed = scores[0] - scores[1]
+        resampled = difference(bootstrap.means(both), len(both))
+    if not (math.isfinite(observed) and np.isfinite(resampled).all()):
+        return None
     # Many resamples of a discrete statistic lie exactly as far out as the observed difference. Rounding, which is
     # relative to the scores, must not decide whether they count.
     rounding = 1e-12 * max(map(abs, scores))
     extreme = int(np.sum(np.abs(resampled - observed) >= abs(observed) - rounding))
-    return PairedResult(observed, bootstrap.interval(both, difference), (extreme + 1) / (bootstrap.samples + 1))
+    return PairedResult(observed, bootstrap._interval(resampled), (extreme + 1) / (bootstrap.samples + 1))

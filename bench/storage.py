@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -79,7 +80,7 @@ def atomic_write_all(files: Mapping[Path, bytes], keep_old: Mapping[Path, Path] 
     try:
         for path, data in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            staged[path] = _temporary(path)
+            staged[path] = temporary_path(path)
             with staged[path].open("xb") as file:
                 file.write(data)
                 file.flush()
@@ -89,7 +90,7 @@ def atomic_write_all(files: Mapping[Path, bytes], keep_old: Mapping[Path, Path] 
                 path.replace(keep_old[path])
             temporary.replace(path)
         for folder in folders:
-            _sync_folder(folder)
+            sync_folder(folder)
     except OSError as error:
         raise BenchError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
@@ -97,16 +98,21 @@ def atomic_write_all(files: Mapping[Path, bytes], keep_old: Mapping[Path, Path] 
             temporary.unlink(missing_ok=True)
 
 
-def _temporary(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Returns a new name beside ``path`` that contains the process and the machine."""
     return path.with_name(f".{path.name}.{os.getpid()}@{platform.node()}.{secrets.token_hex(4)}.tmp")
+
+
+def is_temporary(name: str) -> bool:
+    """Returns whether a file or folder of this name is being written, or was when its process ended."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 _TEMPORARY = re.compile(r"\..+\.(?P<process>[0-9]+)@(?P<machine>.*)\.[0-9a-f]{8}\.tmp")
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Removes temporary files of processes that ended; of those on other machines, the old files."""
+    """Removes temporary files and folders of processes that ended; of those on other machines, the old ones."""
     for temporary in folder.glob(".*.tmp"):
         if (writer := _TEMPORARY.fullmatch(temporary.name)) is None:
             continue
@@ -116,7 +122,7 @@ def remove_abandoned(folder: Path) -> None:
             else:
                 abandoned = time.time() - temporary.stat().st_mtime > ABANDONED_AFTER
             if abandoned:
-                temporary.unlink()
+                shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
 
 
 def _is_running(process: int) -> bool:
@@ -129,7 +135,7 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes renames in ``folder`` survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from bench import bootstrap as module
 from bench.bootstrap import Array, Bootstrap, paired_bootstrap
 from bench.errors import BenchError
 from tests.test_metric import Mean
@@ -170,3 +171,36 @@ def test_ties_count_as_extreme(unit: int) -> None:
 def test_systems_over_different_texts_cannot_be_paired() -> None:
     with pytest.raises(BenchError, match=r"paired test: the statistics have the shapes \(3, 1\) and \(2, 1\)"):
         paired_bootstrap(Mean().aggregate, np.ones((3, 1)), np.ones((2, 1)))
+
+
+def test_draws_that_are_kept_are_those_that_are_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit, also if tests over other texts come in between."""
+    kept = [Bootstrap(150, seed=5).means(two_columns(n)) for n in (37, 12, 50, 37)]
+    monkeypatch.setattr(module, "MOST_COUNTS_KEPT", 0)
+    drawn = [Bootstrap(150, seed=5).means(two_columns(n)) for n in (37, 12, 50, 37)]
+    for one, other in zip(kept, drawn, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_interval_of_a_difference_is_that_of_its_resamples() -> None:
+    first, second = two_columns(60), two_columns(60, seed=1)
+    bootstrap = Bootstrap(400, seed=1)
+    values = [Perplexity().aggregate(index_resampling(rows, bootstrap), 60) for rows in (first, second)]
+    result = paired_bootstrap(Perplexity().aggregate, first, second, bootstrap)
+    np.testing.assert_allclose(
+        [result.interval.low, result.interval.high], np.percentile(values[0] - values[1], [2.5, 97.5]), **ROUNDING
+    )
+
+
+@pytest.mark.parametrize("columns", [slice(0, 1), slice(0, 2)], ids=["mean", "ratio"])
+@pytest.mark.parametrize("infinite", [np.inf, -np.inf, 1e306])
+@pytest.mark.parametrize("both", [False, True])
+def test_infinite_values_have_no_difference(columns: slice, infinite: float, both: bool) -> None:
+    """Neither as a statistic nor, with 1e306, because the exponential of a ratio overflows. Warnings are errors."""
+    first, second = two_columns(30)[:, columns], two_columns(30, seed=1)[:, columns]
+    metric = Mean() if first.shape[1] == 1 else Perplexity()
+    first[3, 0] = infinite
+    if both:
+        second[3, 0] = infinite
+    result = paired_bootstrap(metric.aggregate, first, second, Bootstrap(200))
+    assert (result is None) == (not np.isfinite(infinite) or isinstance(metric, Perplexity))

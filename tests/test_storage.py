@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bench.errors import BenchError
-from bench.storage import ABANDONED_AFTER, atomic_write, atomic_write_all
+from bench.storage import ABANDONED_AFTER, atomic_write, atomic_write_all, is_temporary, temporary_path
 
 # Writes a file, and stops when all of it is written but not yet under its name.
 Writing = Callable[..., AbstractContextManager[Any]]
@@ -66,6 +66,20 @@ def test_what_a_killed_process_was_writing_goes_with_the_next_write(
     atomic_write(tmp_path / name, b"after")
     assert names(tmp_path) == {"mine.json", name}
     assert (tmp_path / name).read_bytes() == b"after"
+
+
+def test_a_folder_that_a_killed_process_was_writing_goes_too(writing: Writing, tmp_path: Path) -> None:
+    with writing(tmp_path / "mine.json") as process:
+        process.kill()
+    (temporary,) = tmp_path.iterdir()
+    temporary.unlink()
+    (temporary / "deep").mkdir(parents=True)
+    mine = temporary_path(tmp_path / "mine")
+    mine.mkdir()
+    assert is_temporary(temporary.name)
+    assert is_temporary(mine.name)
+    atomic_write(tmp_path / "another.json", b"after")
+    assert names(tmp_path) == {"another.json", mine.name}
 
 
 def test_what_a_living_process_is_writing_stays(writing: Writing, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def _tokens_per_text(record: Record) -> float | None:
 
 
 def _nats_per_text(run: StoredRun) -> dict[str, Array]:
-    statistics = run.statistics()
+    statistics = run.statistics(FIGURES_IN_NATS)
     nats = {figure: statistics[name][:, 0] for name, figure in FIGURES_IN_NATS.items() if name in statistics}
     if len(set(map(len, nats.values()))) > 1:
         raise BenchError(f"{run.path.with_name(STATISTICS)}: the statistics are not of the same texts.")

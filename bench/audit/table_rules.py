@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from bench.audit.findings import Finding, Location
 from bench.audit.rows import AuditRow
@@ -110,17 +112,61 @@ def copied_row(rows: Sequence[AuditRow]) -> Iterator[Finding]:
     Figures measured on different texts agree in so many digits once in 10^8: a row, or a part of it, was copied.
     Zeros are not counted.
     """
-    copies: set[Location] = set()
-    for first, second in combinations(rows, 2):
-        original, copy = first.location, second.location
-        if original.source != copy.source or original.dataset == copy.dataset or copy in copies:
-            continue
-        same = [n for n, f in second.figures.items() if n in first.figures and first.figures[n].text == f.text]
-        digits = sum(len(second.figures[name].text.lstrip("-0.").replace(".", "")) for name in same)
-        if len(same) >= 3 and digits >= COPIED_DIGITS:
-            copies.add(copy)
-            reason = f"the same figures as {original.table}, {original.dataset}: {original.row}"
-            yield Finding("copied-row", "suspicious", copy, second.figures_text(*same), reason)
+    for of_source in _by_source(rows):
+        figures = _FigureTexts.of(of_source)
+        copies: set[Location] = set()
+        for place, row in enumerate(of_source):
+            original = figures.first_with_the_same(place)
+            if original is None or row.location in copies:
+                continue
+            copies.add(row.location)
+            other = of_source[original]
+            same = [n for n, f in row.figures.items() if n in other.figures and other.figures[n].text == f.text]
+            where = other.location
+            reason = f"the same figures as {where.table}, {where.dataset}: {where.row}"
+            yield Finding("copied-row", "suspicious", row.location, row.figures_text(*same), reason)
+
+
+def _by_source(rows: Sequence[AuditRow]) -> Iterable[Sequence[AuditRow]]:
+    by_source: dict[str, list[AuditRow]] = {}
+    for row in rows:
+        by_source.setdefault(row.location.source, []).append(row)
+    return by_source.values()
+
+
+@dataclass(frozen=True)
+class _FigureTexts:
+    """The printed figures of rows as numbers, so that a row is compared with all others at once.
+
+    Attributes:
+        texts: number of the printed text of each figure, -1 where a row lacks it (rows x names).
+        digits: number of digits of each figure, leading zeros not counted (rows x names).
+        datasets: number of the data set of each row (rows).
+    """
+
+    texts: npt.NDArray[np.int64]
+    digits: npt.NDArray[np.int64]
+    datasets: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: Sequence[AuditRow]) -> _FigureTexts:
+        names = {name: place for place, name in enumerate(dict.fromkeys(name for row in rows for name in row.figures))}
+        numbers: dict[str, int] = {}
+        texts = np.full((len(rows), len(names)), -1)
+        digits = np.zeros_like(texts)
+        for place, row in enumerate(rows):
+            for name, figure in row.figures.items():
+                texts[place, names[name]] = numbers.setdefault(figure.text, len(numbers))
+                digits[place, names[name]] = len(figure.text.lstrip("-0.").replace(".", ""))
+        datasets: dict[str, int] = {}
+        return cls(texts, digits, np.array([datasets.setdefault(r.location.dataset, len(datasets)) for r in rows]))
+
+    def first_with_the_same(self, place: int) -> int | None:
+        """Returns the first row before a row, on other data, that has enough of its figures; None if none has."""
+        same = (self.texts[:place] == self.texts[place]) & (self.texts[place] >= 0)
+        enough = (same.sum(axis=1) >= 3) & (same @ self.digits[place] >= COPIED_DIGITS)
+        found = np.flatnonzero(enough & (self.datasets[:place] != self.datasets[place]))
+        return int(found[0]) if len(found) else None
 
 
 def misquoted(rows: Sequence[AuditRow]) -> Iterator[Finding]:

@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 import typer
 
 from bench.cli import options
+from bench.cli.compare import compare
 from bench.cli.names import list_names, show
-from bench.cli.results import audit, compare, rescore, table
+from bench.cli.results import audit, rescore, table
 from bench.cli.runs import evaluate, import_released, run, score, status
 from bench.cli.systems import check, new
 from bench.errors import BenchError, error_line

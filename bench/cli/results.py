@@ -1,12 +1,12 @@
-"""Verbs that read results: records, benchmarks and published figures."""
+"""Verbs that read results: records and published figures."""
 
 from __future__ import annotations
 
+import gc
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,6 @@ from bench.cli.runs import DataOption, parse_seeds
 from bench.errors import BenchError, unknown_name
 
 if TYPE_CHECKING:
-    from bench.records.comparison import Comparison
     from bench.records.schema import Record
     from bench.records.store import StoredRun
     from bench.suites import Layout
@@ -43,7 +42,7 @@ def table(
     if format not in FORMATS.names():
         raise unknown_name("format", format, FORMATS.names())
     wanted_seeds = parse_seeds(seeds)
-    runs = [run.record for run in _load_runs(records)]
+    runs = [run.record for run in runs_at(records)]
     runs = [run for run in runs if scale in (None, run.scale) and (not wanted_seeds or run.seed in wanted_seeds)]
     if not runs:
         conditions = {"scale": scale, "seeds": seeds}
@@ -63,12 +62,13 @@ def table(
     typer.echo(render_table(build_table(runs, picture, allow_mixed), format), nl=False)
 
 
-def _load_runs(paths: Sequence[Path]) -> list[StoredRun]:
+def runs_at(paths: Sequence[Path]) -> list[StoredRun]:
     """Returns the runs recorded at the paths; at least one is required."""
     from bench.records.store import load_runs
 
     if not (runs := load_runs(paths)):
         raise BenchError(f"no records in {', '.join(map(str, paths))}.")
+    gc.freeze()  # the records stay to the end: searching them for reference cycles again and again takes seconds
     return runs
 
 
@@ -85,45 +85,6 @@ def _layout_of(suite: str, runs: Sequence[Record], others: bool) -> Layout:
         raise BenchError(f"suite {suite!r}: has no layout.")
     layout = layout.model_copy(update={"others": others or layout.others})
     return narrow_layout(layout, runs) or layout
-
-
-def compare(
-    first: Annotated[Path, typer.Argument(help="To compare with: records, a file or folder; or BENCHMARKS.json.")],
-    second: Annotated[Path, typer.Argument(help="Of the same kind, under test.")],
-    verbose: Annotated[bool, typer.Option("--all", help="Also print what did not change.")] = False,
-) -> int:
-    """Compare two sets of records, or two files of benchmarks; exit 1 if anything got worse.
-
-    Of records: metrics and status; different specs and versions are named. Of benchmarks: ratios to the reference
-    measured beside them, never seconds.
-    """
-    from bench.records.benchmarks import is_benchmark_file
-    from bench.records.comparison import Verdict, exit_code
-
-    compare_paths = _compare_benchmarks if is_benchmark_file(first) or is_benchmark_file(second) else _compare_runs
-    comparisons = compare_paths(first, second)
-    for comparison in comparisons:
-        if verbose or comparison.verdict != "ok":
-            say(str(comparison))
-    counts = Counter(comparison.verdict for comparison in comparisons)
-    say(", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict)))
-    return exit_code(comparisons)
-
-
-def _compare_runs(first: Path, second: Path) -> Sequence[Comparison]:
-    from bench.metric import PerTextMetric
-    from bench.metrics.model import model_metrics
-    from bench.records.compare import compare_runs
-    from bench.records.store import load_runs
-
-    metrics = {metric.name: metric for metric in model_metrics() if isinstance(metric, PerTextMetric)}
-    return compare_runs(load_runs([first]), load_runs([second]), metrics)
-
-
-def _compare_benchmarks(first: Path, second: Path) -> Sequence[Comparison]:
-    from bench.records.benchmarks import compare_benchmarks, read_benchmark_file
-
-    return compare_benchmarks(read_benchmark_file(first), read_benchmark_file(second))
 
 
 def audit(
@@ -160,5 +121,5 @@ def rescore(
     """Compute the scores of recorded runs again, from their texts and the weights that were kept."""
     from bench.harness.rescore import rescore as rescore_runs
 
-    for record in rescore_runs(_load_runs(records), data_dir):
+    for record in rescore_runs(runs_at(records), data_dir):
         say(f"{record.task} {record.label} seed {record.seed}: rescored")

@@ -16,7 +16,10 @@ from typing_extensions import override
 
 from bench.errors import BenchError
 from bench.reading import parse_as, read_json
-from bench.records.comparison import Comparison, judge
+from bench.records.comparison import ComparedSets, Comparison, Obstacle, judge
+
+FILES = "files"
+"""What stands in the place of a benchmark where two files are compared as a whole."""
 
 
 class _FilePart(BaseModel):
@@ -93,18 +96,28 @@ class RatioComparison(Comparison):
 
     @property
     @override
+    def name(self) -> str:
+        return self.benchmark
+
+    @property
+    @override
     def note(self) -> str:
         return "seconds {:.3g} -> {:.3g}".format(*self.seconds) if self.seconds else ""
 
 
 @dataclass(frozen=True)
-class MachineComparison(Comparison):
-    """States that the machines differ, so that the seconds of all benchmarks are not comparable."""
+class FileComparison(Comparison):
+    """A statement on two benchmark files as a whole."""
 
     @property
     @override
     def subject(self) -> str:
-        return "seconds"
+        return FILES
+
+    @property
+    @override
+    def name(self) -> str:
+        return FILES
 
 
 def is_benchmark_file(path: Path) -> bool:
@@ -133,7 +146,7 @@ def read_benchmark_file(path: Path) -> BenchmarkFile:
     return file
 
 
-def compare_benchmarks(first: BenchmarkFile, second: BenchmarkFile, tolerance: float = 0.25) -> list[Comparison]:
+def compare_benchmarks(first: BenchmarkFile, second: BenchmarkFile, tolerance: float = 0.25) -> ComparedSets:
     """Compares the ratio of every benchmark of ``first`` with the ratio of the same name in ``second``.
 
     Args:
@@ -142,43 +155,45 @@ def compare_benchmarks(first: BenchmarkFile, second: BenchmarkFile, tolerance: f
         tolerance: relative change of a ratio that is accepted.
 
     Returns:
-        One comparison for each benchmark that has a ratio in either file, in the order of the first; if the machines
-        differ, a comparison that says so comes before them.
-
-    Raises:
-        BenchError: no benchmark is in both files.
+        One comparison for each benchmark that has a ratio in either file, in the order of the first; before them one
+        that says so if the files are copies. A remark says if the machines differ.
     """
     in_first, in_second = ({benchmark.name: benchmark for benchmark in file.benchmarks} for file in (first, second))
-    if not in_first.keys() & in_second.keys():
-        raise BenchError("nothing to compare: no benchmark is in both files")
     result: list[Comparison] = []
-    if first.machine != second.machine:
-        reason = f"machines differ: {first.machine} and {second.machine}"
-        result.append(MachineComparison(verdict="incomparable", reason=reason))
+    if first == second:
+        reason = "all seconds are equal to the last digit: copies of one file"
+        result.append(FileComparison(verdict="incomparable", obstacle="same", reason=reason))
     for name in dict.fromkeys([*in_first, *in_second]):
         a, b = in_first.get(name), in_second.get(name)
         if (a and a.figures.ratio) or (b and b.figures.ratio):
             result.append(_compare_ratios(name, a, b, tolerance))
-    return result
+    differ = f"machines differ, so the seconds are not comparable: {first.machine} and {second.machine}"
+    return ComparedSets(tuple(result), (differ,) if first.machine != second.machine else ())
 
 
 def _compare_ratios(name: str, first: Benchmark | None, second: Benchmark | None, tolerance: float) -> Comparison:
-    if first is None or second is None:
-        reason = f"the benchmark is only in the {'second' if first is None else 'first'} file"
-        return RatioComparison(name, verdict="incomparable", reason=reason)
-    a, b = first.figures, second.figures
-    if a.ratio is None or b.ratio is None:
-        reason = f"the {'second' if a.ratio else 'first'} file has no ratio"
-        return RatioComparison(name, verdict="incomparable", reason=reason)
-    keys = [key for key in dict.fromkeys([*a.sizes, *b.sizes]) if a.sizes.get(key) != b.sizes.get(key)]
+    def incomparable(obstacle: Obstacle, reason: str) -> Comparison:
+        return RatioComparison(name, verdict="incomparable", obstacle=obstacle, reason=reason)
+
+    a, b = (benchmark.figures.ratio if benchmark else None for benchmark in (first, second))
+    if first is None or second is None or a is None or b is None:
+        return incomparable("missing", f"{_side(first)} in the first file, {_side(second)} in the second")
+    sizes = first.figures.sizes, second.figures.sizes
+    keys = [key for key in dict.fromkeys([*sizes[0], *sizes[1]]) if sizes[0].get(key) != sizes[1].get(key)]
     if keys:
-        sizes = ", ".join(f"{key} {a.sizes.get(key)} and {b.sizes.get(key)}" for key in keys)
-        return RatioComparison(name, verdict="incomparable", reason=f"sizes differ: {sizes}")
+        differ = ", ".join(f"{key} {sizes[0].get(key)} and {sizes[1].get(key)}" for key in keys)
+        return incomparable("sizes", f"sizes differ: {differ}")
     return RatioComparison(
         name,
         (first.stats.median, second.stats.median),
-        verdict=judge(a.ratio, b.ratio, tolerance, "down"),
-        first=a.ratio,
-        second=b.ratio,
+        verdict=judge(a, b, tolerance, "down"),
+        first=a,
+        second=b,
         tolerance=tolerance,
     )
+
+
+def _side(benchmark: Benchmark | None) -> str:
+    if benchmark is None:
+        return "no benchmark"
+    return f"ratio {benchmark.figures.ratio:.3g}" if benchmark.figures.ratio else "no ratio"

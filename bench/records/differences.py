@@ -42,6 +42,8 @@ def distinct_runs(items: Iterable[ItemT], record_of: Callable[[ItemT], Record]) 
     for item in items:
         record = record_of(item)
         known = record_of(by_id.setdefault(record.run_id, item))
+        if known is record:
+            continue
         if entries := dict(_different(known.measurement(), record.measurement(), "")):
             raise BenchError(
                 f"two records of {record.task} {record.label} have the run id {record.run_id} and differ in"
@@ -60,6 +62,8 @@ def same_key_error(key: str, first: Record, second: Record) -> BenchError:
 
 def _different(first: Any, second: Any, key: str) -> Iterator[tuple[str, tuple[Any, Any]]]:
     """Yields key and values of all entries that differ; a section that only one side has is one entry."""
+    if first == second:
+        return
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         for name in dict.fromkeys([*first, *second]):
             yield from _different(first.get(name), second.get(name), f"{key}.{name}" if key else str(name))
@@ -67,7 +71,7 @@ def _different(first: Any, second: Any, key: str) -> Iterator[tuple[str, tuple[A
         for number, (a, b) in enumerate(zip(first, second, strict=True)):
             name = a.get("name", number) if isinstance(a, Mapping) else number
             yield from _different(a, b, f"{key}.{name}")
-    elif first != second:
+    else:
         yield key, (first, second)
 
 

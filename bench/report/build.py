@@ -160,7 +160,7 @@ def _cell(runs: RunsOfTable, row: RowLayout, column: _Column) -> Cell:
         return Cell("missing", footnotes=("no run",))
     lost = [record for record in records if record.status in ("diverged", "failed")]
     by_run = {record.run_id: runs.scores(record, column.metric.name) for record in records}
-    scores = {run: of_run[column.conditions] for run, of_run in by_run.items() if column.conditions in of_run}
+    scores = {run: score for run, of_run in by_run.items() for c, score in of_run.items() if c == column.conditions}
     if scores:
         return _measured_cell(list(scores.values()), tuple(scores), _lost_seeds(lost, len(records)))
     if len(lost) == len(records):
@@ -182,27 +182,26 @@ def _lost_seeds(lost: Sequence[Record], n_seeds: int) -> tuple[str, ...]:
 
 def _measured_cell(scores: Sequence[RecordedScore], run_ids: tuple[str, ...], footnotes: tuple[str, ...]) -> Cell:
     values = [score.value for score in scores]
+    sd = stdev(values) if len(values) > 1 else None
     return Cell(
         "measured",
         value=fmean(values),
-        sd=stdev(values) if len(values) > 1 else None,
+        sd=sd,
         n_seeds=len(values),
-        interval=_interval(scores),
+        interval=scores[0].interval if sd is None else _interval(scores, sd),
         run_ids=run_ids,
         footnotes=footnotes,
     )
 
 
-def _interval(scores: Sequence[RecordedScore]) -> Interval | None:
-    """Returns the interval of the only score, or that over texts and seeds of several; None if there is none.
+def _interval(scores: Sequence[RecordedScore], sd: float) -> Interval:
+    """Returns the interval over texts and seeds of several scores with the standard deviation ``sd``.
 
-    Of several scores it is the hull of the mean interval over texts and the interval over seeds, or the latter alone.
+    It is the hull of the mean interval over texts and the interval over seeds, or the latter alone.
     """
-    if len(scores) == 1:
-        return scores[0].interval
     values = [score.value for score in scores]
     quantile = T_QUANTILES[min(len(values) - 1, len(T_QUANTILES)) - 1]
-    margin = quantile * stdev(values) / math.sqrt(len(values))
+    margin = quantile * sd / math.sqrt(len(values))
     low, high = fmean(values) - margin, fmean(values) + margin
     over_texts = [score.interval for score in scores if score.interval and _covers_texts(score.interval)]
     if len(over_texts) < len(scores):

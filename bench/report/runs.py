@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -82,10 +83,21 @@ class RunsOfTable:
         """Returns all runs of a task."""
         return [record for (name, _), cell in self.by_cell.items() if name == task for record in cell]
 
-    def scores(self, record: Record, metric: str) -> dict[ScoreConditions, RecordedScore]:
+    def scores(self, record: Record, metric: str) -> Mapping[ScoreConditions, RecordedScore]:
         """Returns the scores of a finished run for a metric."""
-        scores = [s for s in record.metrics if (s.name, s.split) == (metric, self.split)]
-        return {ScoreConditions(s.signature, s.n, record.data.sha256): s for s in scores if record.status == "finished"}
+        return self._scores[record.run_id].get(metric, {})
+
+    @cached_property
+    def _scores(self) -> Mapping[str, Mapping[str, Mapping[ScoreConditions, RecordedScore]]]:
+        """Run id to metric to the scores of a finished run: every cell of the table looks for some."""
+        scores: dict[str, dict[str, dict[ScoreConditions, RecordedScore]]] = {}
+        for record in (record for cell in self.by_cell.values() for record in cell):
+            of_run = scores.setdefault(record.run_id, {})
+            for score in record.metrics if record.status == "finished" else ():
+                if score.split == self.split:
+                    conditions = ScoreConditions(score.signature, score.n, record.data.sha256)
+                    of_run.setdefault(score.name, {})[conditions] = score
+        return scores
 
 
 def _check_equal_but_seed(cell: Sequence[Record]) -> None:

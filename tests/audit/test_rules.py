@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.audit import RULES, AuditFigure, AuditRow, Location, audit
+from bench.audit.table_rules import copied_row
 
 TESTS = Path(__file__).read_text(encoding="utf-8")
 LOCATION = Location("paper", "Table 1", "Yelp", "VAE")
@@ -263,6 +265,13 @@ def copy_of(first: AuditRow, dataset: str, **changes: str) -> AuditRow:
     return replace(first, location=replace(LOCATION, dataset=dataset), figures=figures)
 
 
+PRINTED = (None, "0.00", "0", "12.5", "-12.5", "54.59", "0.5459")
+
+
+LACKING_TWO = [None, None, "54.59", "0.5459"]
+"""Figures that two rows lack are not the same in both."""
+
+
 def test_copied_row() -> None:
     first = row(**{"Self-BLEU": "54.59", "Dist": "21.87", "JS": "0.33"})
     assert broken(first, copy_of(first, "SNLI")) == [("copied-row", "suspicious")]
@@ -275,6 +284,29 @@ def test_copied_row() -> None:
         "paper, Table 1, SNLI: VAE",
         "paper, Table 1, PTB: VAE",
     ]
+
+
+@example([("A", ["0", "0", None, None]), ("B", LACKING_TWO), ("C", LACKING_TWO)])
+@given(
+    st.lists(st.tuples(st.sampled_from("ABC"), st.lists(st.sampled_from(PRINTED), min_size=4, max_size=4)), max_size=7)
+)
+def test_copied_row_is_what_its_definition_says_of_every_pair(drawn: list[tuple[str, list[str | None]]]) -> None:
+    """Against a loop over all pairs; the first row of those that agree is the original."""
+    rows = [
+        row(
+            location=Location("paper", "Table 1", dataset, f"row {number}"),
+            **{name: text for name, text in zip("WXYZ", texts, strict=True) if text is not None},
+        )
+        for number, (dataset, texts) in enumerate(drawn)
+    ]
+    expected: dict[str, str] = {}
+    for copy, original in product(range(len(rows)), repeat=2):
+        same = [a for a, b in zip(drawn[copy][1], drawn[original][1], strict=True) if a == b and a is not None]
+        digits = sum(len(text.lstrip("-0.").replace(".", "")) for text in same)
+        if original < copy and drawn[copy][0] != drawn[original][0] and len(same) >= 3 and digits >= 8:
+            expected.setdefault(f"row {copy}", f"row {original}")
+    found = {finding.location.row: finding.reason.rpartition(": ")[2] for finding in copied_row(rows)}
+    assert found == expected
 
 
 def test_misquoted() -> None:

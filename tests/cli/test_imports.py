@@ -31,8 +31,9 @@ LIGHT = [
     ["run", "--help"],
     *(["table", "records", "--format", form] for form in ("md", "csv", "term", "latex", "html")),
     ["table", "records", "--layout", "table8"],
-    ["compare", "records", "records"],
-    ["compare", "benchmark.json", "benchmark.json"],
+    *(["compare", "records", "again", "--exact", "--format", form] for form in ("term", "md", "json", "junit")),
+    ["compare", "benchmark.json", "again.json"],
+    ["compare", "records", "again", "--update", "--reason", "a test"],
     ["audit", "records"],
     ["status", "records"],
     ["audit", "--rules"],
@@ -47,9 +48,13 @@ LIGHT = [
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "record.json").write_bytes(RECORD.read_bytes())
-    benchmark = {"fullname": "test_x", "stats": {"median": 1.0}, "extra_info": {"ratio": 1.0}}
-    benchmark_file = {"machine_info": {"python_version": "3.11"}, "benchmarks": [benchmark]}
-    (tmp_path / "benchmark.json").write_text(json.dumps(benchmark_file))
+    (tmp_path / "again").mkdir()
+    again = {**json.loads(RECORD.read_text()), "created": "2030-01-01T00:00:00Z"}
+    (tmp_path / "again" / "record.json").write_text(json.dumps(again))
+    for name, seconds in (("benchmark", 1.0), ("again", 2.0)):
+        benchmark = {"fullname": "test_x", "stats": {"median": seconds}, "extra_info": {"ratio": 1.0}}
+        benchmark_file = {"machine_info": {"python_version": "3.11"}, "benchmarks": [benchmark]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(benchmark_file))
     return tmp_path
 
 

@@ -117,8 +117,13 @@ PATHS = {
     ),
     "benchmarks beside nothing": (("compare", "nowhere", "benchmark.json"), "cannot read nowhere: No such file"),
     "benchmarks beside a suite": (("compare", "mine.yaml", "benchmark.json"), "mine.yaml: not JSON"),
+    "a file beside itself": (
+        ("compare", "benchmark.json", "./benchmark.json"),
+        "nothing to compare: benchmark.json and benchmark.json are one file.",
+    ),
+    "a folder beside itself": (("compare", ".", "."), "nothing to compare: . and . are one folder."),
     "no benchmarks": (
-        ("compare", "benchmark.json", "benchmark.json"),
+        ("compare", "benchmark.json", "copy.json"),
         "benchmark.json: no benchmark has a ratio, and seconds are not compared",
     ),
     "out is a file": ((*MINE, "--out", "micro.yaml"), "cannot write to micro.yaml: File exists."),
@@ -221,7 +226,8 @@ def content(folder: Path) -> dict[Path, bytes]:
 def test_what_is_typed_wrong(
     della_bench: DellaBench, workplace: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    (workplace / "benchmark.json").write_text('{"machine_info": {"python_version": "3.11"}, "benchmarks": []}')
+    for name in ("benchmark.json", "copy.json"):
+        (workplace / name).write_text('{"machine_info": {"python_version": "3.11"}, "benchmarks": []}')
     before = content(workplace)
     assert_one_line(della_bench(*arguments), message)
     assert content(workplace) == before

@@ -130,27 +130,6 @@ def test_from_a_suite_to_its_table(della_bench: DellaBench, workplace: Path) -> 
     assert (unknown.code, unknown.out) == (2, "")
     assert "unknown suite 'tabel8'. Did you mean 'table8'?" in unknown.err
 
-    assert printed(della_bench("compare", folder, folder)).endswith(
-        " ok, 0 regression, 0 improvement, 0 incomparable\n"
-    )
-
-
-def test_compare_two_benchmark_files(della_bench: DellaBench, workplace: Path) -> None:
-    def write(name: str, ratios: list[float]) -> None:
-        benchmarks = [
-            {"fullname": f"test_{place}", "stats": {"median": 0.5}, "extra_info": {"ratio": ratio}}
-            for place, ratio in enumerate(ratios)
-        ]
-        content = {"machine_info": {"python_version": "3.11.7"}, "benchmarks": benchmarks}
-        (workplace / name).write_text(json.dumps(content))
-
-    write("before.json", [1.0, 2.0, 0.5])
-    write("after.json", [1.1, 3.0, 0.1])
-    worse = "regression: test_1 ratio 2 -> 3 (+50.00%, tolerance 25.00%, seconds 0.5 -> 0.5)\n"
-    better = "improvement: test_2 ratio 0.5 -> 0.1 (-80.00%, tolerance 25.00%, seconds 0.5 -> 0.5)\n"
-    counts = "1 ok, 1 regression, 1 improvement, 0 incomparable\n"
-    assert della_bench("compare", "before.json", "after.json") == Finished(1, worse + better + counts, "")
-
 
 def test_real_texts_from_a_folder(della_bench: DellaBench, workplace: Path) -> None:
     texts = [

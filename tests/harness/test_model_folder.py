@@ -50,8 +50,8 @@ def test_a_model_has_the_scores_that_its_run_recorded(micro: MakeSpec, tmp_path:
     assert identities == (record.training_id, record.scoring_id, record.run_id)
     assert [timing.phase for timing in record.timings] == ["data", "score", "generate", "metrics"]
     assert record.label == trained.label
-    compared = compare_runs([stored(tmp_path / "run")], [stored(tmp_path / "again")])
-    assert compared[0].metric == "spec"
+    compared = compare_runs([stored(tmp_path / "run")], [stored(tmp_path / "again")]).comparisons
+    assert compared[0].name == "spec"
     assert "spec.training (a section and None)" in compared[0].reason
     assert {comparison.verdict for comparison in compared[1:]} == {"ok"}
     assert record.run_id != trained.run_id

@@ -17,7 +17,6 @@ import torch
 
 from bench.errors import BenchError
 from bench.records.benchmarks import BenchmarkFile, compare_benchmarks, is_benchmark_file, read_benchmark_file
-from bench.records.comparison import exit_code
 
 MACHINE = {"cpu": {"brand_raw": "A CPU", "flags": []}, "python_version": "3.11.7", "threads": 1, "torch": "2.13.0"}
 
@@ -40,18 +39,19 @@ def benchmark_file(*benchmarks: dict[str, Any], machine: dict[str, Any] = MACHIN
 
 
 def lines(first: BenchmarkFile, second: BenchmarkFile) -> list[str]:
-    return list(map(str, compare_benchmarks(first, second)))
+    return list(map(str, compare_benchmarks(first, second).comparisons))
 
 
 @pytest.mark.parametrize(
     ("second", "verdict"), [(2.0, "ok"), (2.5, "ok"), (2.51, "regression"), (1.5, "ok"), (1.49, "improvement")]
 )
 def test_a_ratio_that_moves_by_more_than_a_quarter_is_judged(second: float, verdict: str) -> None:
-    comparisons = compare_benchmarks(benchmark_file(benchmark(2.0)), benchmark_file(benchmark(second)))
-    (comparison,) = comparisons
+    seconds = 1.5  # no two runs take equally long
+    compared = compare_benchmarks(benchmark_file(benchmark(2.0)), benchmark_file(benchmark(second, seconds=seconds)))
+    (comparison,) = compared.comparisons
     assert comparison.verdict == verdict
     assert comparison.change == pytest.approx(second / 2 - 1, abs=1e-15)
-    assert exit_code(comparisons) == (verdict == "regression")
+    assert compared.exit_code == (verdict == "regression")
 
 
 def test_seconds_are_printed_but_not_judged() -> None:
@@ -62,13 +62,24 @@ def test_seconds_are_printed_but_not_judged() -> None:
 def test_a_benchmark_in_one_file_only_is_incomparable() -> None:
     both = benchmark(1.0)
     first, second = benchmark_file(both, benchmark(1.0, "test_old")), benchmark_file(benchmark(1.0, "test_new"), both)
-    assert [(c.subject.split()[0], c.verdict, c.reason) for c in compare_benchmarks(first, second)] == [
-        ("test_x", "ok", ""),
-        ("test_old", "incomparable", "the benchmark is only in the first file"),
-        ("test_new", "incomparable", "the benchmark is only in the second file"),
+    compared = compare_benchmarks(first, second)
+    assert [(c.name, c.verdict, c.obstacle, c.reason) for c in compared.comparisons] == [
+        ("test_x", "ok", None, ""),
+        ("test_old", "incomparable", "missing", "ratio 1 in the first file, no benchmark in the second"),
+        ("test_new", "incomparable", "missing", "no benchmark in the first file, ratio 1 in the second"),
     ]
-    with pytest.raises(BenchError, match="nothing to compare: no benchmark is in both files"):
-        compare_benchmarks(benchmark_file(benchmark(1.0, "test_old")), second)
+    assert compared.exit_code == 3
+    assert compare_benchmarks(benchmark_file(benchmark(1.0, "test_old")), second).exit_code == 3
+
+
+def test_a_copy_of_a_file_is_no_second_measurement() -> None:
+    file = benchmark_file(benchmark(1.0))
+    compared = compare_benchmarks(file, file)
+    assert [(c.subject, c.verdict, c.obstacle) for c in compared.comparisons] == [
+        ("files", "incomparable", "same"),
+        ("test_x ratio", "ok", None),
+    ]
+    assert compared.exit_code == 3
 
 
 def test_different_sizes_are_incomparable() -> None:
@@ -82,19 +93,22 @@ def test_different_sizes_are_incomparable() -> None:
 def test_a_ratio_in_one_file_only_is_incomparable() -> None:
     timed = benchmark(None, "test_timed", seconds=3.0)
     first, second = benchmark_file(benchmark(1.0), timed), benchmark_file(benchmark(None), timed)
-    assert lines(first, second) == ["incomparable: test_x ratio: the second file has no ratio"]
-    assert lines(second, first) == ["incomparable: test_x ratio: the first file has no ratio"]
+    assert lines(first, second) == ["incomparable: test_x ratio: ratio 1 in the first file, no ratio in the second"]
+    assert lines(second, first) == ["incomparable: test_x ratio: no ratio in the first file, ratio 1 in the second"]
 
 
 def test_ratios_of_different_machines_are_compared() -> None:
     first = benchmark_file(benchmark(1.0))
     second = benchmark_file(benchmark(1.5), machine={**MACHINE, "threads": 2, "node": "elsewhere"})
-    assert lines(first, second) == [
-        "incomparable: seconds: machines differ: A CPU, threads 1, torch 2.13.0, Python 3.11.7"
+    assert compare_benchmarks(first, second).remarks == (
+        "machines differ, so the seconds are not comparable: A CPU, threads 1, torch 2.13.0, Python 3.11.7"
         " and A CPU, threads 2, torch 2.13.0, Python 3.11.7",
+    )
+    assert lines(first, second) == [
         "regression: test_x ratio 1 -> 1.5 (+50.00%, tolerance 25.00%, seconds 1 -> 1)",
     ]
-    assert len(compare_benchmarks(first, benchmark_file(benchmark(1.0), machine={**MACHINE, "node": "elsewhere"}))) == 1
+    of_the_same = benchmark_file(benchmark(1.0), machine={**MACHINE, "node": "elsewhere"})
+    assert compare_benchmarks(first, of_the_same).remarks == ()
 
 
 BROKEN = {
@@ -175,7 +189,7 @@ def test_a_file_that_pytest_benchmark_wrote(tmp_path: Path) -> None:
     assert ratio.stats.median > 0.02
     assert ratio.figures.ratio == pytest.approx(ratio.stats.median / ratio.figures.reference_seconds, rel=1e-12)
     assert ratio.figures.sizes == {"texts": 2}
-    assert [c.verdict for c in compare_benchmarks(file, file)] == ["ok"]
+    assert [c.verdict for c in compare_benchmarks(file, file).comparisons] == ["incomparable", "ok"]
 
     extra_info = json.loads((tmp_path / "benchmark.json").read_text())["benchmarks"][1]["extra_info"]
     grown = extra_info["growth"]

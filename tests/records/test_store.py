@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from bench.errors import BenchError
 from bench.records.schema import Record
 from bench.records.store import RecordStore, StoredRun, load_runs
-from bench.storage import atomic_write
+from bench.storage import atomic_write, temporary_path
 
 HISTORIC = Path(__file__).parent / "historic" / "v1.json"
 STATISTICS = {"PPL": np.array([[1.5, 2.0], [0.1, 3.0]]), "KL": np.array([[0.25], [0.5]])}
@@ -117,6 +118,32 @@ def test_loading_is_recursive_ordered_and_reads_each_file_once(
     assert [run.record for run in load_runs([tmp_path / "deep"])] == sorted(records, key=lambda record: record.run_id)
     with pytest.raises(BenchError, match="nowhere: no such"):
         load_runs([tmp_path / "nowhere"])
+
+
+def test_statistics_of_some_metrics(tmp_path: Path, make_record: Callable[..., Record]) -> None:
+    stored = RecordStore(tmp_path).write(make_record(), STATISTICS)
+    assert {name: rows.tolist() for name, rows in stored.statistics(["KL", "unknown"]).items()} == {
+        "KL": [[0.25], [0.5]]
+    }
+
+
+def test_a_run_that_is_being_written_is_not_read(tmp_path: Path, make_record: Callable[..., Record]) -> None:
+    """But one in a folder that only looks alike is."""
+    stored = RecordStore(tmp_path).write(make_record())
+    written = temporary_path(stored.path.parent)
+    stored.path.parent.rename(written)
+    assert load_runs([tmp_path]) == []
+    written.rename(tmp_path / ".mine.tmp")
+    assert len(load_runs([tmp_path])) == 1
+
+
+def test_reading_leaves_the_garbage_collector_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text("{")
+    for enabled in (False, True):
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(BenchError, match="not JSON"):
+            load_runs([tmp_path])
+        assert gc.isenabled() == enabled
 
 
 def test_the_error_names_a_damaged_file(tmp_path: Path, make_record: Callable[..., Record]) -> None:
