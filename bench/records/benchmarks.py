@@ -50,11 +50,13 @@ class BenchmarkFigures(_FilePart):
     Attributes:
         ratio: median seconds of the benchmark divided by those of its reference; None without a reference.
         reference_seconds: median seconds of the reference.
+        tolerance: relative change of the ratio that is accepted; None for that of the comparison.
         sizes: name to value of what determines the amount of work.
     """
 
     ratio: float | None = Field(default=None, gt=0)
     reference_seconds: float | None = None
+    tolerance: float | None = Field(default=None, gt=0)
     sizes: Mapping[str, JsonValue] = {}
 
 
@@ -152,7 +154,7 @@ def compare_benchmarks(first: BenchmarkFile, second: BenchmarkFile, tolerance: f
     Args:
         first: the file to compare with.
         second: the file under test.
-        tolerance: relative change of a ratio that is accepted.
+        tolerance: relative change of a ratio that is accepted, where the benchmark of ``first`` does not say.
 
     Returns:
         One comparison for each benchmark that has a ratio in either file, in the order of the first; before them one
@@ -183,6 +185,7 @@ def _compare_ratios(name: str, first: Benchmark | None, second: Benchmark | None
     if keys:
         differ = ", ".join(f"{key} {sizes[0].get(key)} and {sizes[1].get(key)}" for key in keys)
         return incomparable("sizes", f"sizes differ: {differ}")
+    tolerance = first.figures.tolerance or tolerance
     return RatioComparison(
         name,
         (first.stats.median, second.stats.median),

@@ -55,6 +55,7 @@ class RunComparison(Comparison):
         metric: name of the metric; of a whole run ``run``, ``data``, ``spec``, ``status`` or ``tokens_per_second``.
         paired: paired bootstrap over texts (first minus second), where it decides and there are statistics.
         machines: what differs between the machines, if the runs should agree exactly but only do so on one machine.
+        signature: of both scores.
     """
 
     task: str
@@ -64,6 +65,7 @@ class RunComparison(Comparison):
     metric: str
     paired: PairedResult | None = None
     machines: str = ""
+    signature: str = ""
 
     @property
     @override
@@ -81,6 +83,10 @@ class RunComparison(Comparison):
         paired = f"paired p = {self.paired.p_value:.3g}" if self.paired else ""
         return ", ".join(filter(None, (paired, "other machine" if self.machines else "")))
 
+    @override
+    def __str__(self) -> str:
+        return f"{super().__str__()} [{self.signature}]" if self.signature else super().__str__()
+
 
 def compare_runs(
     first: Sequence[StoredRun],
@@ -96,7 +102,8 @@ def compare_runs(
         second: the runs under test.
         metrics: name to per-text metric, for paired tests; without it only the tolerances decide.
         bootstrap: settings of the paired test.
-        exact: whether each change above ``EXACT`` counts, in either direction, where both runs are of one machine.
+        exact: whether each change counts, in either direction: above ``EXACT`` where both runs are of one machine, else
+            beyond the tolerance.
 
     Returns:
         For each pair of runs a comparison of each metric and of the speed, after those that say whether the two are
@@ -239,8 +246,10 @@ class _Pair:
             return self._incomparable(score.name, "data", reason, score.value, other.value)
         absolute = score.absolute_tolerance or ABSOLUTE_TOLERANCES.get(score.unit, 0.0)
         tolerance, direction, paired = score.tolerance, score.direction, None
+        if self.exact:
+            direction = None
         if self.exact and not self._machines:
-            tolerance, absolute, direction = EXACT, 0.0, None
+            tolerance, absolute = EXACT, 0.0
         elif not within(score.value, other.value, tolerance, absolute):
             paired = self._paired_test(score.name)
         noise = paired is not None and paired.interval.low <= 0 <= paired.interval.high
@@ -249,6 +258,7 @@ class _Pair:
             score.name,
             paired,
             self._machines,
+            score.signature,
             verdict=judge(score.value, other.value, tolerance, direction, noise, absolute),
             first=score.value,
             second=other.value,

@@ -42,6 +42,7 @@ def _threads(_one_thread: None, request: pytest.FixtureRequest) -> None:
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    machine_info.pop("node", None)  # a file that is committed names no computer
     machine_info |= {"threads": config.stash.get(THREADS, None), "torch": torch.__version__}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
@@ -38,7 +37,16 @@ class Beside:
     benchmark: BenchmarkFixture
     found: list[Figure]
 
-    def __call__(self, ours: Work, reference: Work, *, at_most: float, rounds: int = 5, **sizes: object) -> float:
+    def __call__(
+        self,
+        ours: Work,
+        reference: Work,
+        *,
+        at_most: float,
+        rounds: int = 5,
+        tolerance: float | None = None,
+        **sizes: object,
+    ) -> float:
         """Returns the ratio of their median seconds, ours / reference.
 
         Args:
@@ -46,6 +54,7 @@ class Beside:
             reference: what does the same work otherwise, or stands for the least there is to do.
             at_most: the ratio aimed at.
             rounds: of each, after one that is not counted.
+            tolerance: relative change of the ratio that comparisons accept; None for what they accept of most.
             **sizes: what decides how much work it is; ratios of other sizes are not compared.
         """
         of_reference, of_ours = _in_turns(self.benchmark, ours, [reference], rounds)
@@ -54,6 +63,7 @@ class Beside:
             "ratio": ratio,
             "at_most": at_most,
             "reference_seconds": of_reference,
+            "tolerance": tolerance,
             "sizes": sizes,
         }
         told = f"{of_ours:.3g} s beside {of_reference:.3g} s"
@@ -112,12 +122,13 @@ def _in_turns(benchmark: BenchmarkFixture, ours: Work, others: Sequence[Work], r
     In turns, so that what disturbs the machine disturbs all of them; one round more comes first and does not count.
     """
     seconds: list[list[float]] = [[] for _ in others]
+    timer: Callable[[], float] = benchmark._timer  # ours and the others by the clock of --benchmark-timer
 
     def time_others() -> None:
         for other, taken in zip(others, seconds, strict=True):
-            start = time.perf_counter()
+            start = timer()
             other()
-            taken.append(time.perf_counter() - start)
+            taken.append(timer() - start)
 
     benchmark.pedantic(ours, setup=time_others, rounds=rounds, warmup_rounds=1)
     return [*(median(taken[-rounds:]) for taken in seconds), benchmark.stats.stats.median]

@@ -7,6 +7,7 @@ output layer at every predicted token. docs/performance.md says how far from it 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,13 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import nn
 
-from bench.batch import Batch
+from bench.batch import Batch, batches_of_similar_length
+from bench.harness.plan import plan
+from bench.harness.prepare import prepare
+from bench.harness.train import Trainer
+from bench.objectives import build_stages
+from bench.seeds import named_seeds
+from bench.suites import load_suite
 from tests.benchmarks import yardstick
 from tests.benchmarks.figures import Beside, Growth
 from tests.benchmarks.workloads import BASE, BATCH, DEVICE, SMALL, Workload, each_alone, gpt2, take_steps
@@ -108,6 +115,31 @@ def test_step_beside_two_passes_of_the_plain_backbone(
         at_most=1.15,
         rounds=rounds,
         **workload.sizes,
+    )
+
+
+@pytest.mark.parametrize("label", load_suite("regress").systems)
+def test_steps_of_the_regression_gate_beside_the_plain_backbone(beside: Beside, tmp_path: Path, label: str) -> None:
+    """The steps of a run of the regression gate, of any system, beside the same two passes of the plain backbone."""
+    (spec,) = plan(load_suite("regress"), "regress", systems=[label], tasks=["ptb"])
+    prepared, seeds = prepare(spec), named_seeds(spec.seed)
+    texts, settings, stack = prepared.texts["train"], spec.training, spec.backbone
+    assert settings is not None
+    system, stages = prepared.system(seeds["init"]).to(DEVICE), build_stages(spec.objective, settings.epochs)
+    trainer = Trainer(system, prepared.texts, stages, settings, seeds, tmp_path, lambda phase, fraction: None)
+    grouped = batches_of_similar_length(texts.lengths, settings.batch_tokens)
+    batches = [texts.batch(indices).to(DEVICE) for indices in grouped]
+    sizes = {"layers": stack.layers, "width": stack.width, "vocabulary": len(prepared.tokenizer)}
+    plain = TwoPasses(Workload(**sizes, heads=stack.heads, texts=1, dropout=stack.dropout))
+    beside(
+        lambda: take_steps(trainer, batches),
+        lambda: plain.train_on(batches),
+        at_most=1.25,
+        rounds=7,
+        # Wide enough for another machine than that of the committed ratio, where unchanged code must pass.
+        tolerance=0.5,
+        **sizes,
+        tokens=int(texts.lengths.sum()),
     )
 
 

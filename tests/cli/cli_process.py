@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import subprocess
@@ -10,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-
-from bench import cli
 
 # Behind the installed packages: a forked command imports this module from here, and the command itself from there.
 sys.path.append(str(Path(__file__).parents[2]))
@@ -55,23 +54,30 @@ class Started:
         return Finished(self.process.exitcode, (self.logs / "out").read_text(), (self.logs / "err").read_text())
 
 
-def start_forked(arguments: Sequence[str], folder: Path, logs: Path) -> Started:
-    """Starts the command in ``folder``: the same as the script without seconds of imports."""
+def start_forked(arguments: Sequence[str], folder: Path, logs: Path, package: Path | None = None) -> Started:
+    """Starts the command in ``folder``: the same as the script without seconds of imports.
+
+    With ``package``, a folder of other versions of our packages, these are imported again from there.
+    """
     for name in ("out", "err"):
         (logs / name).touch()
-    process = forking().Process(target=_command, args=(list(arguments), folder, logs / "out", logs / "err"))
+    process = forking().Process(target=_command, args=(list(arguments), folder, logs / "out", logs / "err", package))
     process.start()
     return Started(process, logs)
 
 
-def run_forked(arguments: Sequence[str], folder: Path, logs: Path) -> Finished:
+def run_forked(arguments: Sequence[str], folder: Path, logs: Path, package: Path | None = None) -> Finished:
     """Runs the command in ``folder`` to its end, as ``start_forked`` starts it."""
-    return start_forked(arguments, folder, logs).finish()
+    return start_forked(arguments, folder, logs, package).finish()
 
 
-def _command(arguments: list[str], folder: Path, out: Path, err: Path) -> None:
+def _command(arguments: list[str], folder: Path, out: Path, err: Path, package: Path | None) -> None:
     for stream, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     os.chdir(folder)
     sys.argv = [SCRIPT, *arguments]
-    cli.main()
+    if package is not None:
+        sys.path.insert(0, str(package))
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("bench", "della", "baselines")]:
+            del sys.modules[name]
+    importlib.import_module("bench.cli").main()

@@ -97,6 +97,13 @@ def test_a_ratio_in_one_file_only_is_incomparable() -> None:
     assert lines(second, first) == ["incomparable: test_x ratio: no ratio in the first file, ratio 1 in the second"]
 
 
+@pytest.mark.parametrize(("ratio", "verdict"), [(2.9, "ok"), (3.1, "regression")])
+def test_a_benchmark_may_say_which_change_is_accepted(ratio: float, verdict: str) -> None:
+    first, second = (benchmark_file(benchmark(value, tolerance=0.5)) for value in (2.0, ratio))
+    (comparison,) = compare_benchmarks(first, second).comparisons
+    assert (comparison.verdict, comparison.tolerance) == (verdict, 0.5)
+
+
 def test_ratios_of_different_machines_are_compared() -> None:
     first = benchmark_file(benchmark(1.0))
     second = benchmark_file(benchmark(1.5), machine={**MACHINE, "threads": 2, "node": "elsewhere"})

@@ -131,7 +131,7 @@ def test_near_zero_a_change_must_matter_in_its_unit(
     comparison = only(run(values[0]), run(values[1]))
     assert comparison.verdict == verdict
     if values == (0.0246, 0.0241):
-        assert str(comparison).endswith("KL 0.0246 -> 0.0241 (-2.03%, tolerance 0.01)")
+        assert str(comparison).endswith("KL 0.0246 -> 0.0241 (-2.03%, tolerance 0.01) [KL|v:1]")
 
 
 def test_what_differs_in_spec_and_components_is_said(
@@ -436,6 +436,17 @@ def test_on_another_machine_exact_says_so_and_takes_the_tolerance(
     assert compare_runs([first], [second]).remarks == ()
 
 
+@pytest.mark.parametrize("direction", ["up", "down", None])
+@pytest.mark.parametrize(("value", "verdict"), [(20.3, "ok"), (20.5, "regression"), (19.5, "regression")])
+def test_on_another_machine_exact_counts_either_direction_beyond_the_tolerance(
+    stored: Callable[..., StoredRun], make_record: Callable[..., Record], direction: Any, value: float, verdict: str
+) -> None:
+    here = {**make_record().environment.model_dump(), **HERE}
+    other = {**here, "threads": 7}
+    first, second = (stored([("X", x)], direction=direction, environment=e) for x, e in ((20.0, other), (value, here)))
+    assert only(first, second, exact=True).verdict == verdict
+
+
 def test_a_machine_that_is_not_known_is_not_the_same(
     stored: Callable[..., StoredRun], make_record: Callable[..., Record]
 ) -> None:
@@ -453,6 +464,6 @@ def test_names_of_runs(stored: Callable[..., StoredRun]) -> None:
 
 def test_a_comparison_is_one_line(stored: Callable[..., StoredRun]) -> None:
     changed = only(stored([("X", 20.0)]), stored([("X", 25.0)]))
-    assert str(changed) == "regression: ptb della smoke seed 0 X 20 -> 25 (+25.00%, tolerance 2.00%)"
+    assert str(changed) == "regression: ptb della smoke seed 0 X 20 -> 25 (+25.00%, tolerance 2.00%) [X|v:1]"
     alone = only(stored([("X", 20.0)]), stored([]))
     assert str(alone) == "incomparable: ptb della smoke seed 0 X: 20, then no value"

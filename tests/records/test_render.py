@@ -126,6 +126,7 @@ def test_json_is_strict_and_complete() -> None:
         "tolerance": 0.02,
         "absolute_tolerance": 0.0,
         "machines": "",
+        "signature": "",
         "paired": {
             "difference": -5.0,
             "interval": {"low": -6.0, "high": -4.0, "level": 0.95, "method": "bootstrap"},
