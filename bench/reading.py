@@ -41,10 +41,10 @@ MOST_YAML_NODES = 100_000
 MOST_DIGITS = 300
 """Digits of the longest whole number: it can still become a floating-point number."""
 
-UNPACKED = 2**22
+UNPACKED = 2**20
 """Bytes that any gzip file may have unpacked, whatever their ratio."""
 
-COMPRESSION = 200
+COMPRESSION = 100
 """Largest ratio of an unpacked file to its gzip file; that of texts is below 20, that of a gzip bomb near 1000."""
 
 _PART = 2**16

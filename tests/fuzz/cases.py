@@ -65,7 +65,9 @@ class Case:
         found = {path for pattern in reader.mutated for path in valid.glob(pattern) if path.is_file()}
         self.path = self.draw.choice(sorted(found)).relative_to(valid)
         self.mutator = self.draw.choice(mutators_of(self.path.name))
-        self.content = self.mutator((valid / self.path).read_bytes(), self.draw)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of zipfile about two members of one name
+            self.content = self.mutator((valid / self.path).read_bytes(), self.draw)
         self.how = f"{self.path}, {self.mutator.__qualname__.partition('.')[0]}"
 
     def write(self, valid: Path, folder: Path) -> None:

@@ -276,7 +276,7 @@ def mutate_member(inner: Mapping[str, tuple[Mutator, ...]]) -> Mutator:
         compression = zipfile.ZIP_STORED
         match draw.randrange(8):
             case 0:
-                members[place] = (draw.choice(("/etc/passwd", "../../pwn", "x" * 300, "\u001b[31m", "")), content)
+                members[place] = (draw.choice(("/etc/passwd", "../../pwn", "x" * 300, "\u001b[31m", " ")), content)
             case 1:
                 del members[place]
             case 2:
@@ -332,7 +332,7 @@ def zipped(inner: tuple[Mutator, ...]) -> Mutator:
         text = gzip.decompress(data)
         match draw.randrange(8):
             case 0:
-                return gzip.compress(text + draw.choice((b"a" * 60_000_000, b"a\n" * 20_000_000)), 1)
+                return gzip.compress(text + draw.choice((b"a" * 60_000_000, b"a\n" * 20_000_000)))
             case 1:
                 return data + draw.choice((data, b"x", bytes(9)))
             case 2:

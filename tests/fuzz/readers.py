@@ -243,11 +243,10 @@ def make_run(*names: str) -> Callable[[Path], None]:
         (folder / "run").mkdir()
         for name in ("record.json", *names):
             shutil.copy(finished_run() / name, folder / "run")
-        for name, digests in (("record.json", "files"), ("model.json", "sha256")):
-            if (path := folder / "run" / name).exists():
-                content = json.loads(path.read_text(encoding="utf-8"))
-                content.pop(digests, None)
-                path.write_text(json.dumps(content))
+        for path in (folder / "run").glob("*.json"):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            digests = ("sha256", "files") if path.name in ("record.json", "model.json") else ()
+            path.write_text(json.dumps({key: value for key, value in content.items() if key not in digests}))
 
     return make
 
