@@ -9,16 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.harness.plan import plan
+from bench.records.benchmarks import read_benchmark_file
 from bench.records.schema import Record
-from bench.records.store import RecordStore
+from bench.records.store import RecordStore, load_runs
 from bench.suites import load_suite
 from bench.systems import SYSTEMS
 from bench.tasks import TASKS
 from tests.cli.cli_process import run_forked
 from tests.gate import regress
 from tests.gate.faults import FAULTS, CodeFault, Fault
-from tests.gate.grid import NAME, SPEED, arguments
+from tests.gate.grid import BENCHMARK, NAME, REFERENCE, SPEED, arguments
 from tests.gate.study import HEAD, Answer, Finding, Gate, copy_packages, with_table
+from tests.reference_records import needs_reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "regression-gate.md"
 MICRO = Path(__file__).parents[1] / "cli" / "micro.yaml"
@@ -36,6 +39,20 @@ def test_the_grid_has_every_system_on_an_unconditional_and_a_conditional_task() 
     assert set(suite.systems) == OURS
     assert {TASKS.get(task).kind for task in suite.tasks} == {"unconditional", "conditional"}
     assert len(suite.seeds) == 1
+
+
+@needs_reference
+def test_the_committed_records_are_of_the_present_grid() -> None:
+    expected = {
+        (spec.task.name, spec.system.label): spec.model_dump(mode="json") for spec in plan(load_suite(NAME), NAME)
+    }
+    assert {(run.record.task, run.record.label): run.record.spec for run in load_runs([REFERENCE])} == expected
+
+
+@needs_reference
+def test_the_committed_speeds_are_of_every_system() -> None:
+    names = {benchmark.name for benchmark in read_benchmark_file(REFERENCE / SPEED).benchmarks}
+    assert names == {f"{BENCHMARK}[{system}]" for system in load_suite(NAME).systems}
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if isinstance(fault, CodeFault)], ids=lambda f: f.name)
