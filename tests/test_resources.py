@@ -43,7 +43,7 @@ def test_an_unknown_name_gets_the_allowed_and_the_nearest() -> None:
         (b"", "expected keys and values, got NoneType."),
         (b"a: [1,\n", "not YAML: while parsing a flow"),
         (b"a: \xff\xfe\n", "not UTF-8 (byte 4)."),
-        (b"a: 2024-13-45\n", "not YAML: month must be in 1..12"),
+        (b"a: 2024-13-45\n", "not YAML: a value that its type does not have (month must be in 1..12)"),
     ],
 )
 def test_bad_content_is_one_line_that_names_the_file(tmp_path: Path, content: bytes, message: str) -> None:
