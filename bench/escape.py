@@ -88,7 +88,8 @@ def _greek(character: str) -> str:
 
 def markdown(text: str) -> str:
     """Returns text for a line or a cell of a table of GitHub Markdown, without markup in it."""
-    return one_line(text).replace("\\", "\\\\").replace("|", r"\|").replace("<", r"\<")
+    shown = one_line(text).replace("\\", "\\\\").replace("|", r"\|")
+    return shown.replace("<!", "&lt;!").replace("<", r"\<")  # comments mark the parts of a page
 
 
 def markdown_code(text: str) -> str:

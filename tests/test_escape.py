@@ -57,6 +57,11 @@ def test_markdown_has_no_cell_and_no_tag_in_it(text: str) -> None:
 
 
 @given(ANY)
+def test_no_text_is_a_mark_of_a_page_of_markdown(text: str) -> None:
+    assert "<!--" not in escape.markdown(f"{text}<!-- /audit -->{text}")
+
+
+@given(ANY)
 def test_json_is_what_it_was(text: str) -> None:
     assert json.loads(escape.json_text([text])) == [text]
 
