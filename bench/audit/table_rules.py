@@ -110,7 +110,7 @@ def copied_row(rows: Sequence[AuditRow]) -> Iterator[Finding]:
     """Two rows on different data sets agree in three figures or more, eight digits or more in total.
 
     Figures measured on different texts agree in so many digits once in 10^8: a row, or a part of it, was copied.
-    Zeros are not counted.
+    Zeros and hundreds, the ends of a percentage, are not counted.
     """
     for of_source in _by_source(rows):
         figures = _FigureTexts.of(of_source)
@@ -140,7 +140,7 @@ class _FigureTexts:
 
     Attributes:
         texts: number of the printed text of each figure, -1 where a row lacks it (rows x names).
-        digits: number of digits of each figure, leading zeros not counted (rows x names).
+        digits: number of digits of each figure without leading zeros, 0 of a hundred (rows x names).
         datasets: number of the data set of each row (rows).
     """
 
@@ -157,7 +157,8 @@ class _FigureTexts:
         for place, row in enumerate(rows):
             for name, figure in row.figures.items():
                 texts[place, names[name]] = numbers.setdefault(figure.text, len(numbers))
-                digits[place, names[name]] = len(figure.text.lstrip("-0.").replace(".", ""))
+                if figure.value != 100:
+                    digits[place, names[name]] = len(figure.text.lstrip("-0.").replace(".", ""))
         datasets: dict[str, int] = {}
         return cls(texts, digits, np.array([datasets.setdefault(r.location.dataset, len(datasets)) for r in rows]))
 

@@ -279,6 +279,8 @@ def test_copied_row() -> None:
     assert broken(first, copy_of(first, "SNLI", JS="0.34")) == []
     collapsed = row(KL="0.00", MI="0.00", AU="0", BLEU="44.25")
     assert broken(collapsed, copy_of(collapsed, "SNLI")) == []
+    all_different = row(**{"Dist-3": "100", "Dist-4": "100", "JS": "0.526316"})
+    assert broken(all_different, copy_of(all_different, "SNLI")) == []
     copies = [first, copy_of(first, "SNLI"), copy_of(first, "PTB")]
     assert [str(finding.location) for finding in audit(copies)] == [
         "paper, Table 1, SNLI: VAE",
