@@ -118,10 +118,10 @@ def test_step_beside_two_passes_of_the_plain_backbone(
     )
 
 
-@pytest.mark.parametrize("label", load_suite("regress").systems)
+@pytest.mark.parametrize("label", load_suite("gate").systems)
 def test_steps_of_the_regression_gate_beside_the_plain_backbone(beside: Beside, tmp_path: Path, label: str) -> None:
     """The steps of a run of the regression gate, of any system, beside the same two passes of the plain backbone."""
-    (spec,) = plan(load_suite("regress"), "regress", systems=[label], tasks=["ptb"])
+    (spec,) = plan(load_suite("gate"), "regress", systems=[label], tasks=["ptb"])
     prepared, seeds = prepare(spec), named_seeds(spec.seed)
     texts, settings, stack = prepared.texts["train"], spec.training, spec.backbone
     assert settings is not None

@@ -17,6 +17,7 @@ from tests.cli.cli_process import SCRIPT
 
 REPOSITORY = Path(__file__).parents[2]
 REFERENCE = REPOSITORY / "results" / "reference" / "regress"
+SUITE = "gate"
 NAME = "regress"
 """Of the suite, of the scale and of the folder of the committed records."""
 
@@ -67,7 +68,7 @@ def run_grid(
 def arguments(out: Path, systems: Iterable[str] = (), tasks: Iterable[str] = (), scale: str = NAME) -> list[str]:
     """Returns the arguments of ``della-bench`` that run the grid or a part of it; what is recorded is not repeated."""
     chosen = [f"--{name}={','.join(values)}" for name, values in (("systems", systems), ("tasks", tasks)) if values]
-    return ["run", NAME, "--scale", scale, "--out", str(out.resolve()), *chosen]
+    return ["run", SUITE, "--scale", scale, "--out", str(out.resolve()), *chosen]
 
 
 def measure_speed(file: Path, package: Path | None = None, system: str | None = None, quiet: bool = True) -> int:

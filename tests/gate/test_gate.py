@@ -19,7 +19,7 @@ from bench.tasks import TASKS
 from tests.cli.cli_process import run_forked
 from tests.gate import regress
 from tests.gate.faults import FAULTS, CodeFault, Fault
-from tests.gate.grid import BENCHMARK, NAME, REFERENCE, SPEED, arguments
+from tests.gate.grid import BENCHMARK, NAME, REFERENCE, SPEED, SUITE, arguments
 from tests.gate.study import HEAD, Answer, Finding, Gate, copy_packages, with_table
 from tests.reference_records import needs_reference
 
@@ -35,7 +35,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_grid_has_every_system_on_an_unconditional_and_a_conditional_task() -> None:
-    suite = load_suite(NAME)
+    suite = load_suite(SUITE)
     assert set(suite.systems) == OURS
     assert {TASKS.get(task).kind for task in suite.tasks} == {"unconditional", "conditional"}
     assert len(suite.seeds) == 1
@@ -44,7 +44,7 @@ def test_the_grid_has_every_system_on_an_unconditional_and_a_conditional_task() 
 @needs_reference
 def test_the_committed_records_are_of_the_present_grid() -> None:
     expected = {
-        (spec.task.name, spec.system.label): spec.model_dump(mode="json") for spec in plan(load_suite(NAME), NAME)
+        (spec.task.name, spec.system.label): spec.model_dump(mode="json") for spec in plan(load_suite(SUITE), NAME)
     }
     assert {(run.record.task, run.record.label): run.record.spec for run in load_runs([REFERENCE])} == expected
 
@@ -52,7 +52,7 @@ def test_the_committed_records_are_of_the_present_grid() -> None:
 @needs_reference
 def test_the_committed_speeds_are_of_every_system() -> None:
     names = {benchmark.name for benchmark in read_benchmark_file(REFERENCE / SPEED).benchmarks}
-    assert names == {f"{BENCHMARK}[{system}]" for system in load_suite(NAME).systems}
+    assert names == {f"{BENCHMARK}[{system}]" for system in load_suite(SUITE).systems}
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if isinstance(fault, CodeFault)], ids=lambda f: f.name)
