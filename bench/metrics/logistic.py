@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from bench.bootstrap import Array
-
-Labels = npt.NDArray[np.intp]
+from bench.metrics.folds import Labels, folds_of
 
 MAX_ITERATIONS = 1000
 GRADIENT = 1e-3
@@ -58,7 +56,7 @@ def fit(features: Array, labels: Sequence[Labels], penalty: float) -> list[tuple
 
 
 def predict_held_out(features: Array, labels: Sequence[Labels], penalty: float, folds: int) -> list[Labels]:
-    """Predicts each row by a regression fitted on the other folds; row i is in fold i modulo ``folds``.
+    """Predicts each row by a regression fitted on the other folds, those of ``folds_of``.
 
     A class that no row of the other folds has is never predicted.
 
@@ -71,12 +69,10 @@ def predict_held_out(features: Array, labels: Sequence[Labels], penalty: float, 
     Returns:
         The predicted class of every row, for each labelling.
     """
-    fold = np.arange(len(features)) % folds
     predictions = [np.zeros_like(classes) for classes in labels]
-    for number in range(folds):
-        fitted, held_out = fold != number, fold == number
-        relabelled = [np.unique(classes[fitted], return_inverse=True) for classes in labels]
-        models = fit(features[fitted], [places for _, places in relabelled], penalty)
+    for held_out in folds_of(len(features), folds):
+        relabelled = [np.unique(classes[~held_out], return_inverse=True) for classes in labels]
+        models = fit(features[~held_out], [places for _, places in relabelled], penalty)
         for predicted, (classes, _), (weights, intercepts) in zip(predictions, relabelled, models, strict=True):
             predicted[held_out] = classes[(features[held_out] @ weights + intercepts).argmax(axis=1)]
     return predictions

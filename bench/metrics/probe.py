@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from bench.bootstrap import Array
 from bench.metric import Direction, PerTextMetric
+from bench.metrics.folds import predict_most_frequent
 from bench.metrics.model import ModelMetric, ScoredTexts
 
 FOLDS = 5
@@ -44,7 +45,8 @@ def probe(mean: Array, groups: Sequence[int], factors: Mapping[str, Sequence[str
     if not np.isfinite(mean).all():
         return {name: np.full((len(mean), 2 + len(parts)), np.nan) for name in factors}
     labels = [np.unique(values, return_inverse=True)[1] for values in factors.values()]
-    predictions = [predict_held_out(features, labels, PENALTY, FOLDS) for features in (mean[:, :0], mean, *parts)]
+    most_frequent = [predict_most_frequent(classes, FOLDS) for classes in labels]
+    predictions = [most_frequent, *(predict_held_out(features, labels, PENALTY, FOLDS) for features in (mean, *parts))]
     return {
         name: np.stack([predicted[i] == labels[i] for predicted in predictions], axis=1).astype(np.float64)
         for i, name in enumerate(factors)
@@ -124,6 +126,7 @@ class MajorityRate(FactorAccuracy):
     """Accuracy of predicting the most frequent value of a true latent factor, percent: the baseline of the probe."""
 
     direction = None
+    version = 2  # 1: the intercepts of a regression, where rounding chose among equally frequent values
 
     @property
     @override
