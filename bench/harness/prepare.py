@@ -19,6 +19,7 @@ from bench.harness.model_folder import ModelFolder
 from bench.harness.tokenized_texts import VERSION, TokenizedTexts, tokenize
 from bench.interface import System
 from bench.records.schema import DataFacts
+from bench.seeds import named_seeds
 from bench.specs import EncoderSpec, Identities, RunSpec, TokenizerSpec
 from bench.systems import SYSTEMS
 from bench.tasks import TASKS, Example, Split, TaskData, load_texts
@@ -76,8 +77,10 @@ class Prepared:
             notes=(*self.data.notes, *notes),
         )
 
-    def system(self, seed: int) -> System:
-        """Builds the untrained system with weights drawn from ``seed``."""
+    def system(self, seed: int | None = None) -> System:
+        """Builds the untrained system with weights drawn from ``seed``, by default from that of the run."""
+        if seed is None:
+            seed = named_seeds(self.spec.seed)["init"]
         return build_system(SYSTEMS.get(self.spec.system.name), self.spec.model, self.tokenizer, seed)
 
 

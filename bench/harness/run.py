@@ -105,7 +105,7 @@ def _train_and_score(
         return recording.write("skipped", reason).record
     with recording.stopwatch.phase("data"):
         texts = prepared.texts
-    system = prepared.system(named_seeds(spec.seed)["init"]).to(recording.device)
+    system = prepared.system().to(recording.device)
     _warn_of_frozen_weights(system, spec)
     stages = build_stages(spec.objective, training.epochs)
     if (reason := unsupported_reason(stages, gradient_flow(system, texts["train"]))) is not None:
@@ -175,7 +175,7 @@ def _train(
     half = max(1, (training.micro_batch_tokens or training.batch_tokens) // 2)
     logger.warning("%s: out of memory; goes on with micro-batches of %d tokens", prepared.spec.title, half)
     trainer = trainer_of(
-        prepared.system(seeds["init"]).to(recording.device), training.model_copy(update={"micro_batch_tokens": half})
+        prepared.system().to(recording.device), training.model_copy(update={"micro_batch_tokens": half})
     )
     trainer.run()
     return trainer, {"micro_batch_tokens": half}
@@ -191,7 +191,7 @@ def assist(processes: ProcessGroup) -> None:
     while (order := processes.broadcast(None)) is not None:
         spec, data_folder, folder = order
         prepared, seeds = prepare(spec, data_folder), named_seeds(spec.seed)
-        system = prepared.system(seeds["init"]).to(processes.device)
+        system = prepared.system().to(processes.device)
         stages = build_stages(spec.objective, spec.training.epochs)
         trainer = Trainer(
             system, prepared.texts, stages, spec.training, seeds, folder, lambda phase, fraction: None, {}, processes

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-WORSE, CANNOT_COMPARE = 1, 3
+from bench.records.schema import SHA256
+
+WORSE, MISTAKE, CANNOT_COMPARE = 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,15 @@ class ResultFault(Fault):
     change: Callable[[Path], None] = field(kw_only=True)
 
 
-def _edit(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
-    """Returns what changes the content of the record in the folder of a run."""
+def _edit(change: Callable[[dict[str, Any]], None], keep_sha256: bool = False) -> Callable[[Path], None]:
+    """Returns what changes the content of the record of a run; a record without SHA-256 is not verified."""
 
     def edit(folder: Path) -> None:
         path = folder / "record.json"
         content = json.loads(path.read_text(encoding="utf-8"))
         change(content)
+        if not keep_sha256:
+            del content[SHA256]
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     return edit
@@ -197,9 +201,9 @@ FAULTS: tuple[Fault, ...] = (
         "wrong seed stream: weights from the seed of the data",
         WORSE,
         "lm",
-        file="bench/harness/run.py",
-        old='prepared.system(seeds["init"]).to(recording.device)',
-        new='prepared.system(seeds["data"]).to(recording.device)',
+        file="bench/harness/prepare.py",
+        old='seed = named_seeds(self.spec.seed)["init"]',
+        new='seed = named_seeds(self.spec.seed)["data"]',
     ),
     # Systems and backbones
     CodeFault(
@@ -393,8 +397,9 @@ FAULTS: tuple[Fault, ...] = (
     ),
     # Results
     ResultFault("run deleted", CANNOT_COMPARE, "lm", change=shutil.rmtree),
-    ResultFault("record edited: PPL 3 % lower", WORSE, "lm", change=_edit(_flatter_perplexity)),
-    ResultFault("record edited: no PPL", CANNOT_COMPARE, "lm", change=_edit(_forget_perplexity)),
+    ResultFault("record edited: PPL 3 % lower", MISTAKE, "lm", change=_edit(_flatter_perplexity, keep_sha256=True)),
+    ResultFault("record and its SHA-256 edited: PPL 3 % lower", WORSE, "lm", change=_edit(_flatter_perplexity)),
+    ResultFault("record and its SHA-256 edited: no PPL", CANNOT_COMPARE, "lm", change=_edit(_forget_perplexity)),
     ResultFault("run diverged", WORSE, "lm", change=_edit(_diverge)),
     # Speed
     CodeFault(

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bench
+from bench.errors import BenchError
 from bench.metric import PerTextMetric
 from bench.metrics.model import model_metrics
 from bench.records.benchmarks import compare_benchmarks, read_benchmark_file
 from bench.records.compare import compare_runs
 from bench.records.comparison import ComparedSets, Comparison
 from bench.records.store import StoredRun, load_runs
-from tests.gate.faults import FAULTS, CodeFault, Fault, ResultFault
+from tests.gate.faults import FAULTS, MISTAKE, CodeFault, Fault, ResultFault
 from tests.gate.grid import BENCHMARK, NAME, OTHER_MACHINE, SPEED, measure_speed, run_grid
 
 PACKAGES = ("bench", "della", "baselines")
@@ -103,7 +104,10 @@ class Gate:
             self.run(folder / "runs", systems=[fault.system], tasks=[fault.task], scale=self.scale)
             (run,) = load_runs([folder / "runs"])
             fault.change(run.path.parent)
-        runs = load_runs([folder / "runs"])
+        try:
+            runs = load_runs([folder / "runs"])
+        except BenchError as error:
+            return Finding(fault, Answer(MISTAKE, str(error).replace(f"{folder}/", ""), MISTAKE))
         before = [run for run in load_runs([self.reference]) if _cell(run) == (fault.task, fault.system)]
         compared, elsewhere = _compare(before, runs), _compare(_of_other_machine(before), runs)
         return Finding(fault, answer(compared, elsewhere, f"{fault.task} {fault.system} "))

@@ -98,6 +98,14 @@ def test_a_fault_is_noticed(fault: Fault, gate: Gate) -> None:
     assert finding.answer.elsewhere == fault.code
 
 
+def test_the_page_has_the_present_faults_and_each_is_noticed() -> None:
+    rows = PAGE.read_text(encoding="utf-8").partition("<!-- table: faults -->\n")[2].partition("<!-- end -->")[0]
+    cells = [row.split(" | ")[:3] for row in rows.splitlines()[2:]]
+    assert [name.removeprefix("| ") for name, *_ in cells] == [fault.name for fault in FAULTS]
+    assert [int(code) for _, code, _ in cells] == [fault.code for fault in FAULTS]
+    assert "0" not in [elsewhere for *_, elsewhere in cells]
+
+
 def test_the_rows_of_the_page_are_in_the_order_of_the_faults_and_only_new_ones_change() -> None:
     first, second, third = FAULTS[:3]
     page = f"a\n<!-- table: faults -->\n{HEAD}| {third.name} | 1 | 1 | old |\n| gone | 1 | 1 | old |\n<!-- end -->\nz\n"

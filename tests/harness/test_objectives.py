@@ -33,7 +33,7 @@ MakeSpec = Callable[..., RunSpec]
 
 
 def built(prepared: Prepared) -> tuple[System, Batch]:
-    system = prepared.system(named_seeds(prepared.spec.seed)["init"])
+    system = prepared.system()
     return system, prepared.texts["train"].batch(range(3))
 
 

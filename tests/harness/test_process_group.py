@@ -148,7 +148,7 @@ def trainer_of(spec: RunSpec, folder: Path) -> Trainer:
     assert spec.training is not None
     prepared, seeds = prepare(spec), named_seeds(spec.seed)
     stages = build_stages(spec.objective, spec.training.epochs)
-    system, group = prepared.system(seeds["init"]), ProcessGroup(1, 2)
+    system, group = prepared.system(), ProcessGroup(1, 2)
     return Trainer(system, prepared.texts, stages, spec.training, seeds, folder, lambda phase, done: None, {}, group)
 
 
