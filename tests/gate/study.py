@@ -89,7 +89,7 @@ class Gate:
             systems = sorted(system for name, system in cells if name == task)
             self.run(self.reference, systems=systems, tasks=[task], scale=self.scale)
         if any(map(_is_seen_in_speed, faults)) and not (self.reference / SPEED).exists():
-            measure_speed(self.reference / SPEED)
+            _time_steps(self.reference / SPEED)
 
     def examine(self, fault: Fault) -> Finding:
         """Makes a fault, and returns what the gate says to it; ``prepare`` must have run."""
@@ -113,7 +113,7 @@ class Gate:
         return Finding(fault, answer(compared, elsewhere, f"{fault.task} {fault.system} "))
 
     def _of_speed(self, fault: Fault, file: Path, package: Path) -> Answer:
-        measure_speed(file, package, fault.system)
+        _time_steps(file, package, fault.system)
         reference = json.loads((self.reference / SPEED).read_text(encoding="utf-8"))
         name = f"{BENCHMARK}[{fault.system}]"
         reference["benchmarks"] = [each for each in reference["benchmarks"] if each["fullname"] == name]
@@ -155,6 +155,16 @@ def _is_seen_in_speed(fault: Fault) -> bool:
     return isinstance(fault, CodeFault) and fault.seen_in == "speed"
 
 
+def _time_steps(file: Path, package: Path | None = None, system: str | None = None) -> None:
+    """Writes the benchmark file of the training speeds.
+
+    Raises:
+        RuntimeError: the benchmark fails.
+    """
+    if (code := measure_speed(file, package, system)) != 0:
+        raise RuntimeError(f"{BENCHMARK} ends with exit code {code}")
+
+
 def examine_all(folder: Path, faults: Sequence[Fault], jobs: int) -> Iterator[Finding]:
     """Yields the finding of each fault, ``jobs`` at a time but for those of speed, which run alone."""
     gate = Gate(folder)
@@ -172,11 +182,11 @@ def run_unchanged(folder: Path, jobs: int) -> Iterator[tuple[str, int, Sequence[
     """
     first = folder / "unchanged"
     run_grid(first, jobs=jobs)
-    measure_speed(first / SPEED)
+    _time_steps(first / SPEED)
     for number in range(1, UNCHANGED + 1):
         again = folder / f"unchanged-{number}"
         run_grid(again, jobs=jobs)
-        measure_speed(again / SPEED)
+        _time_steps(again / SPEED)
         speeds = compare_benchmarks(read_benchmark_file(first / SPEED), read_benchmark_file(again / SPEED))
         yield _verdict(f"unchanged, run {number}", _compare(load_runs([first]), load_runs([again])), speeds)
     run_grid(elsewhere := folder / "elsewhere", jobs=jobs, settings=OTHER_MACHINE)
