@@ -120,3 +120,17 @@ def json_text(value: Any, indent: int | None = None) -> str:
     return re.sub(
         _CONTROL, lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, indent=indent, ensure_ascii=False)
     )
+
+
+def json_in_html(value: Any) -> str:
+    """Returns a value as compact ASCII JSON for a script element of HTML, which nothing in it can end."""
+    text = json.dumps(_printable(value), separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return terminal(value)
+    if isinstance(value, dict):
+        return {terminal(str(key)): _printable(of) for key, of in value.items()}
+    return [_printable(of) for of in value] if isinstance(value, list | tuple) else value

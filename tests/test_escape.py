@@ -28,6 +28,16 @@ def test_no_format_lets_a_control_character_through(text: str) -> None:
 
 
 @given(ANY)
+def test_json_cannot_end_the_script_element_that_holds_it(text: str) -> None:
+    written = escape.json_in_html({text: [text, 1.5, None]})
+    assert not re.search("[<>&]", written)
+    assert written.isascii()
+    assert not CONTROL.search(written)
+    shown = escape.terminal(text)
+    assert json.loads(written) == {shown: [shown, 1.5, None]}
+
+
+@given(ANY)
 def test_a_line_is_one_line(text: str) -> None:
     for write in (escape.line, escape.one_line, escape.markdown, escape.latex):
         assert len(write(text).splitlines()) <= 1

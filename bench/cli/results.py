@@ -123,3 +123,16 @@ def rescore(
 
     for record in rescore_runs(runs_at(records), data_dir):
         say(f"{record.task} {record.label} seed {record.seed}: rescored")
+
+
+def report(
+    records: Annotated[list[Path], typer.Argument(help="Record files, or folders of records.")],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
+) -> None:
+    """Write a page to look at: tables, charts, generations, gaps, audit and provenance, in one file."""
+    from bench.page import render_page
+    from bench.storage import atomic_write
+
+    atomic_write(out, render_page(runs_at(records), title).encode())
+    say(f"{out}: open it in a browser; it needs no network.")

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,18 @@ class StoredRun:
             return None
         self.check(CURVE)
         return [parse_json(line, f"{path}, line {number}") for number, line in read_lines(path)]
+
+    def generations(self, most: int) -> list[dict[str, Any]]:
+        """Returns the first rows of the file of generations, at most ``most``; none if none was stored.
+
+        Raises:
+            BenchError: the file is damaged.
+        """
+        path = self.path.with_name(GENERATIONS)
+        if not path.exists():
+            return []
+        self.check(GENERATIONS)
+        return [parse_json(line, f"{path}, line {number}") for number, line in islice(read_lines(path), most)]
 
     def check(self, name: str) -> None:
         """Checks that a file beside the record is the one that was written with it, if the record tells.

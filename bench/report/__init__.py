@@ -4,15 +4,24 @@
 """
 
 from bench.report.build import build_table
-from bench.report.layout import choose_from_layout, default_layout, narrow_layout, without_published
+from bench.report.layout import (
+    MAIN_METRICS,
+    choose_from_layout,
+    complete_layout,
+    default_layout,
+    narrow_layout,
+    without_published,
+)
 from bench.report.render import FORMATS, render_table
 from bench.report.table import Table
 
 __all__ = [
     "FORMATS",
+    "MAIN_METRICS",
     "Table",
     "build_table",
     "choose_from_layout",
+    "complete_layout",
     "default_layout",
     "narrow_layout",
     "render_table",

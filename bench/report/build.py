@@ -203,15 +203,15 @@ def _interval(scores: Sequence[RecordedScore], sd: float) -> Interval:
     quantile = T_QUANTILES[min(len(values) - 1, len(T_QUANTILES)) - 1]
     margin = quantile * sd / math.sqrt(len(values))
     low, high = fmean(values) - margin, fmean(values) + margin
-    over_texts = [score.interval for score in scores if score.interval and _covers_texts(score.interval)]
+    over_texts = [score.interval for score in scores if score.interval and covers_texts(score.interval)]
     if len(over_texts) < len(scores):
         return Interval(low, high, LEVEL, OVER_SEEDS)
     low, high = min(low, fmean(i.low for i in over_texts)), max(high, fmean(i.high for i in over_texts))
     return Interval(low, high, LEVEL, "hull of texts and seeds")
 
 
-def _covers_texts(interval: Interval) -> bool:
-    """Returns whether an interval is one over texts at the level that decides about bold."""
+def covers_texts(interval: Interval) -> bool:
+    """Says whether an interval is one over texts at the level that decides about bold."""
     return interval.level >= LEVEL and not interval.method.startswith((STANDARD_DEVIATION, OVER_SEEDS))
 
 
@@ -229,7 +229,7 @@ def _with_bold(rows: Sequence[TableRow], columns: Sequence[_Column]) -> list[Tab
 def _separated_best(cells: Sequence[Cell], direction: Direction | None) -> int | None:
     """Returns the index of the cell with an interval better than those of all other measured cells, if there is one."""
     intervals = {
-        i: cell.interval if cell.interval and _covers_texts(cell.interval) else None
+        i: cell.interval if cell.interval and covers_texts(cell.interval) else None
         for i, cell in enumerate(cells)
         if cell.value is not None
     }
@@ -347,7 +347,7 @@ def _notes(
         f"{column.header.text} ({cell.interval.level:.0%}, {cell.interval.method})"
         for row in rows
         for column, cell in zip(columns, row.cells, strict=True)
-        if cell.interval and column.header.direction and not _covers_texts(cell.interval)
+        if cell.interval and column.header.direction and not covers_texts(cell.interval)
     )
     if others:
         yield f"Never bold, because the interval is another one: {', '.join(others)}."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from bench import resources
 from bench.errors import unknown_name
 from bench.records.schema import Record
-from bench.suites import Layout, MetricLayout, RowLayout, TaskLayout
+from bench.suites import Layout, MetricLayout, RowLayout, TaskLayout, load_suite
 
 MAIN_METRICS = (
     *("PPL", "ELBO", "Excess", "KL", "MI", "AU"),
@@ -79,3 +81,38 @@ def default_layout(records: Sequence[Record]) -> Layout:
         metrics=tuple(MetricLayout(name=name) for name in MAIN_METRICS if name in measured)
         or tuple(MetricLayout(name=name) for name in measured or MAIN_METRICS[:1]),
     )
+
+
+def complete_layout(records: Sequence[Record]) -> Layout:
+    """Returns a layout with all systems, tasks and metrics of the records, but those of single latent groups.
+
+    Titles and published figures are those of the suite of the package that has a place for most of the records.
+    """
+    layouts = [layout for name in resources.names("suites") if (layout := load_suite(name).layout) is not None]
+    suite = max(layouts, key=lambda layout: (_places(layout, records), -len(layout.rows) * len(layout.tasks)))
+    named = narrow_layout(suite, records)
+    default = default_layout(records)
+    rows = {row.label: row for row in named.rows} if named else {}
+    titles = {task.name: task.title for task in default.tasks}
+    tasks = (
+        {task.name: task.model_copy(update={"title": task.title or titles[task.name]}) for task in named.tasks}
+        if named
+        else {}
+    )
+    printed = {metric.name: metric.published for metric in suite.metrics}
+    measured = sorted({score.name for record in records for score in record.metrics})
+    others = [name for name in measured if not re.search(r" floor$|\[\d+\]$", name)]
+    names = dict.fromkeys([*(metric.name for metric in default.metrics), *others])
+    return Layout(
+        title=suite.title if named else "",
+        rows=(*rows.values(), *(row for row in default.rows if row.label not in rows)),
+        tasks=(*tasks.values(), *(task for task in default.tasks if task.name not in tasks)),
+        metrics=tuple(MetricLayout(name=name, published=printed.get(name)) for name in names),
+        caption=suite.caption if named else "",
+    )
+
+
+def _places(layout: Layout, records: Sequence[Record]) -> int:
+    """Returns for how many records the layout has a row and a task."""
+    labels, tasks = {row.label for row in layout.rows}, {task.name for task in layout.tasks}
+    return sum(record.label in labels and record.task in tasks for record in records)

@@ -34,6 +34,7 @@ LIGHT = [
     *(["compare", "records", "again", "--exact", "--format", form] for form in ("term", "md", "json", "junit")),
     ["compare", "benchmark.json", "again.json"],
     ["compare", "records", "again", "--update", "--reason", "a test"],
+    ["report", "records"],
     ["audit", "records"],
     ["status", "records"],
     ["audit", "--rules"],

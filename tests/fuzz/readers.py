@@ -259,9 +259,20 @@ def read_record(folder: Path) -> None:
         inside(RecordStore(folder).path(stored.record.spec, stored.record.run_id), folder)
     for form in FORMS:
         check_table(command("table", folder, "--format", form), form)
+    read_report(folder)
     read_audit(folder)
     command("compare", finished_run(), folder, "--all")
     command("compare", folder, finished_run(), "--all")
+
+
+def read_report(folder: Path) -> None:
+    page = folder / "report.html"
+    command("report", folder / "run", "--out", page)
+    text = page.read_text(encoding="utf-8")
+    assert not CONTROL.search(text.partition("<script>")[0])
+    assert text.count("<script") == 4
+    data = text.partition('id="data">')[2].partition("</script>")[0]
+    json.loads(data, parse_constant=refuse)
 
 
 def read_audit(folder: Path) -> None:
@@ -521,6 +532,8 @@ def readers() -> Iterator[Reader]:
     yield Reader("scored files", make_scored, read_scored)
     yield Reader("record", make_run(), read_record)
     yield Reader("statistics", make_run("statistics.npz"), read_statistics, ("run/statistics.npz",))
+    yield Reader("curve", make_run("curve.jsonl"), read_report, ("run/curve.jsonl",))
+    yield Reader("generations of a page", make_run("generations.jsonl"), read_report, ("run/generations.jsonl",))
     yield Reader("generations", make_run("generations.jsonl"), read_generations, ("run/generations.jsonl",))
     yield Reader("published figures", make_published, read_audit)
     yield Reader("page", make_page, read_page, ("page.md",))

@@ -9,10 +9,10 @@ from bench.errors import BenchError
 from bench.metric import Score
 from bench.records.published import PublishedFigures
 from bench.records.schema import Record
-from bench.report import build_table, choose_from_layout, narrow_layout, without_published
+from bench.report import build_table, choose_from_layout, complete_layout, narrow_layout, without_published
 from bench.report.layout import MAIN_METRICS, default_layout
 from bench.resources import names
-from bench.suites import Layout, load_suite
+from bench.suites import Layout, RowLayout, load_suite
 
 PAPER = "della-2022"
 TABLES = {f"table{number}": f"Table {number}" for number in (1, 2, 4, 5, 8, 9)}
@@ -212,6 +212,20 @@ def test_names_choose_rows_tasks_and_columns_of_a_layout(
     for kind, name, nearest in (("system", "dela", "della"), ("task", "snil", "snli"), ("metric", "PPLL", "PPL")):
         with pytest.raises(BenchError, match=rf"unknown {kind} in these records '{name}'\. Did you mean '{nearest}'"):
             choose_from_layout(layout, runs, **{f"{kind}s": [name]})
+
+
+def test_a_complete_layout_has_everything_and_the_titles_of_the_suite_that_fits(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
+    scores = [make_score(name, 1.0) for name in ("PPL", "PPL floor", "KL", "KL[1]", "BLEU-all", "Novelty")]
+    runs = [make_run(label, task, scores=scores) for label in ("lm", "della", "mine") for task in ("ptb", "snli", "x")]
+    layout = complete_layout(runs)
+    assert [(row.label, row.title) for row in layout.rows] == [("lm", "GPT-2"), ("della", "DELLA"), ("mine", None)]
+    assert [(task.name, task.title) for task in layout.tasks] == [("ptb", "PTB"), ("snli", "SNLI"), ("x", "X")]
+    assert [metric.name for metric in layout.metrics] == ["PPL", "KL", "BLEU-all", "Novelty"]
+    assert layout.rows[1].published
+    assert next(metric for metric in layout.metrics if metric.name == "BLEU-all").published == "BLEU"
+    assert complete_layout([make_run("mine", "x")]).rows == (RowLayout(label="mine"),)
 
 
 def test_a_layout_can_leave_out_published_figures(make_run: Callable[..., Record]) -> None:
