@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -104,7 +105,7 @@ class Checkpoint:
         for name, parameter in self.parameters.items():
             tensors |= {f"optimizer.{name}.{key}": value for key, value in states.get(parameter, {}).items()}
         metadata = {"progress": json.dumps(asdict(progress)), "code": json.dumps(dict(self.code))}
-        metadata["sha256"] = _sha256(tensors, metadata)
+        metadata["sha256"] = content_sha256(tensors, metadata)
         newest = self.folder / CHECKPOINT
         atomic_write(newest, save(tensors, metadata), keep_old=self.folder / PREVIOUS)
 
@@ -116,7 +117,7 @@ class Checkpoint:
         """
         if (found := self._newest_whole()) is None:
             return Progress()
-        path, metadata, tensors = found
+        path, tensors = found.path, found.tensors
         set_weights(self.system, _without_prefix("weights.", tensors), path)
         set_weights(self.networks, _without_prefix(AUXILIARY, tensors), path)
         self.best.update(_without_prefix("best.", tensors))
@@ -126,7 +127,7 @@ class Checkpoint:
             self.optimizer.state[parameter] = {
                 key: value if key == "step" and on_cpu else value.to(parameter.device) for key, value in state.items()
             }
-        return Progress(**json.loads(metadata["progress"]))
+        return found.progress
 
     def check_code(self) -> None:
         """Checks that the checkpoint that ``load`` would restore, if there is one, was written by the present code.
@@ -135,8 +136,7 @@ class Checkpoint:
             BenchError: it was written by other code.
         """
         if (found := self._newest_whole()) is not None:
-            path, metadata, _ = found
-            check_code(f"{path}: written", json.loads(metadata["code"]), self.code)
+            check_code(f"{found.path}: written", found.code, self.code)
 
     def exists(self) -> bool:
         """Returns whether there is a checkpoint, perhaps a damaged one."""
@@ -146,13 +146,13 @@ class Checkpoint:
         """Deletes all checkpoints, damaged ones included."""
         delete_checkpoints(self.folder)
 
-    def _newest_whole(self) -> tuple[Path, dict[str, str], dict[str, Tensor]] | None:
-        """Returns the newest checkpoint that is not damaged, its metadata and its tensors; sets damaged ones aside."""
+    def _newest_whole(self) -> _Content | None:
+        """Returns the newest checkpoint that is not damaged; sets damaged ones aside."""
         for path in (self.folder / CHECKPOINT, self.folder / PREVIOUS):
             if not path.is_file():
                 continue
             try:
-                return path, *_read(path)
+                return _Content.read(path)
             except BenchError as error:
                 aside = path.replace(path.with_name(f"{path.name}{DAMAGED}"))
                 goes_on = "the checkpoint before it, or else from the start"
@@ -166,25 +166,41 @@ def delete_checkpoints(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Returns metadata and tensors of a checkpoint.
+@dataclass(frozen=True)
+class _Content:
+    """What a checkpoint file holds."""
 
-    Raises:
-        BenchError: its content is not what was written.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise BenchError(f"{path}: damaged ({first_line(error)})") from error
-    expected = metadata.pop("sha256", None)
-    if expected != _sha256(tensors, metadata):
-        raise BenchError(f"{path}: damaged (its content has another SHA-256 than was written)")
-    return metadata, tensors
+    path: Path
+    progress: Progress
+    code: dict[str, str]
+    tensors: dict[str, Tensor]
+
+    @classmethod
+    def read(cls, path: Path) -> _Content:
+        """Reads a checkpoint.
+
+        Raises:
+            BenchError: its content is not what was written.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = dict(file.metadata() or {})
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+            raise BenchError(f"{path}: damaged ({first_line(error)})") from error
+        if metadata.pop("sha256", None) != content_sha256(tensors, metadata):
+            raise BenchError(f"{path}: damaged (its content has another SHA-256 than was written)")
+        try:
+            progress = _PROGRESS.validate_python(json.loads(metadata["progress"]))
+            return cls(path, progress, _CODE.validate_python(json.loads(metadata["code"])), tensors)
+        except (KeyError, ValueError, RecursionError) as error:
+            raise BenchError(f"{path}: damaged (its progress or its code cannot be read)") from error
 
 
-def _sha256(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+_PROGRESS, _CODE = TypeAdapter(Progress), TypeAdapter(dict[str, str])
+
+
+def content_sha256(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """Returns the SHA-256 of metadata and of names, types, shapes and values of tensors, in hex.
 
     A safetensors file has no checksum of its own. This one does not depend on the layout of the file, so it can be part

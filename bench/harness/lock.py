@@ -196,8 +196,11 @@ class Lock:
                     self.path.unlink()
 
     def report(self, phase: str, fraction: float) -> None:
-        """Takes how far the run is; the next sign of life tells it."""
+        """Takes how far the run is; the next sign of life tells it, a new phase at once."""
+        is_new = phase != self.owner.phase
         self.owner = self.owner.model_copy(update={"phase": phase, "fraction": min(1.0, max(0.0, fraction))})
+        if is_new:
+            self._beat_once()
 
     def is_held(self) -> bool:
         """Returns whether the file still names this holding of the lock.
@@ -222,8 +225,11 @@ class Lock:
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT):
-            with suppress(OSError):  # a full disk, or a file that is gone: the owner looks before it writes
-                self.write()
+            self._beat_once()
+
+    def _beat_once(self) -> None:
+        with suppress(OSError):  # a full disk, or a file that is gone: the owner looks before it writes
+            self.write()
 
     def write(self) -> None:
         """Gives a sign of life."""

@@ -5,14 +5,15 @@ A grid writes its plan into the folder when it starts, and removes it when all o
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from bench.errors import BenchError
 from bench.harness.lock import Owner, locks
@@ -23,6 +24,16 @@ from bench.records.store import FAILURE, RECORD, checkpoints_in, load_runs
 from bench.storage import atomic_write
 
 State = Literal["running", "waiting", Status]
+
+
+def _name(folder: str) -> str:
+    if "/" in folder or not 0 < len(os.fsencode(folder)) < LONGEST_NAME:
+        raise ValueError("expected the name of a folder.")
+    return folder
+
+
+LONGEST_NAME = 256
+"""Bytes that no file system allows for a name."""
 
 
 class PlannedRun(BaseModel):
@@ -42,7 +53,7 @@ class PlannedRun(BaseModel):
     label: str
     scale: str | None
     seed: int
-    folder: str | None = None
+    folder: Annotated[str, AfterValidator(_name)] | None = None
 
 
 class _Plan(BaseModel):

@@ -14,9 +14,7 @@ from pathlib import Path
 from bench.storage import atomic_write
 from tests.faults.disk import fill_disks
 from tests.faults.kills import kill_grids
-
-HEADING = "## Measured\n"
-"""The last section of the page, which ``--into`` writes anew."""
+from tests.pages import with_part
 
 
 def main() -> int:
@@ -24,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--into", type=Path, help="page whose last section receives the figures")
+    parser.add_argument("--into", type=Path, help="page whose part named kills receives the figures")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch).resolve()
@@ -42,10 +40,9 @@ def main() -> int:
     text = "\n".join([*(f"- {line}" for line in lines), "", f"Problems: {len(problems)}.", *problems, ""])
     sys.stdout.write(text)
     if arguments.into:
-        page = arguments.into.read_text(encoding="utf-8").partition(HEADING)[0]
         command = f"python -m tests.faults --kills {arguments.kills} --seed {arguments.seed} --into {arguments.into}"
-        content = f"{page}{HEADING}\n`{command}` (`python -m tox -e faults`):\n\n{text}"
-        atomic_write(arguments.into, content.encode())
+        page = with_part(arguments.into.read_text(encoding="utf-8"), "kills", f"`{command}`:\n\n{text}")
+        atomic_write(arguments.into, page.encode())
     return int(bool(problems))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.faults.kills import Grid
 
-SIZES = {"bytes": ("size=200k", "size=1m"), "inodes": ("nr_inodes=12", "nr_inodes=40")}
+SIZES = {"bytes": ("size=200k", "size=1m"), "inodes": ("nr_inodes=12", "nr_inodes=30")}
 """Options of small file systems by what they lack: too little for the first run, and for the whole grid."""
 
 PLENTY = "size=64m,nr_inodes=10k"

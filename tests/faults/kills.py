@@ -14,7 +14,9 @@ from pathlib import Path
 
 import yaml
 
+from bench.harness.lock import locks
 from bench.records.store import load_runs
+from bench.storage import is_temporary
 from tests.cli.cli_process import Started, start_forked
 
 SUITE = {"title": "Four runs", "systems": ["lm", "embed+cyclical", "della", "memory"], "tasks": ["snli"]}
@@ -37,12 +39,16 @@ GRACE = 10.0
 """Seconds in which the processes of a killed command must end."""
 
 
+MOMENTS = ("prepare", "train", "score", "generate", "write")
+"""What a grid does when it is killed: the phases of runs, and what stands before and between them."""
+
+
 @dataclass
 class Report:
     """What a series of kills did.
 
     Attributes:
-        kills: number of kills by victim and by what was in the folder at that moment.
+        kills: number of kills by victim and moment.
         grids: number of grids.
         whole: grids that ended with the files of the undisturbed one, bit by bit.
         problems: what was lost, different or left over, one line each.
@@ -56,7 +62,7 @@ class Report:
     def lines(self, seed: int) -> Iterator[str]:
         """Yields what happened, for a page."""
         yield (
-            f"{self.kills.total()} kills (SIGKILL, random moments, seed {seed}) of {self.grids} grids of four runs:"
+            f"{self.kills.total()} kills (SIGKILL, seed {seed}) of {self.grids} grids of four runs:"
             f" {self.whole} grids whole and equal to the undisturbed ones in every byte"
         )
         for victim, count in sorted(self.kills.items()):
@@ -122,14 +128,11 @@ class Grid:
         except OSError:  # it ended, or is another user's
             return False
 
-    def state(self) -> str:
-        """Returns how far the grid is, in a few words."""
-        runs = len(list(self.out.glob("*/record.json")))
-        started = len(list(self.out.glob("*/model.json")))
-        if not started:
-            return "before the first run"
-        unfinished = any(self.out.glob("*/checkpoint*"))
-        return f"in training, {runs} of 4 recorded" if unfinished else f"between checkpoints, {runs} of 4 recorded"
+    def moments(self) -> set[str]:
+        """Returns what the grid does just now: it writes a file, or runs are in phases of which they tell."""
+        phases = {found.owner.phase for found in locks(self.out) if found.owner}
+        writes = any(is_temporary(path.name) for path in self.out.rglob(".*.tmp"))
+        return {"write"} if writes else (phases - {""}) or {"prepare"}
 
 
 def kill_grids(folder: Path, kills: int, seed: int) -> Report:
@@ -159,14 +162,16 @@ def kill_grids(folder: Path, kills: int, seed: int) -> Report:
 
 
 def _disturb(grid: Grid, rng: random.Random, seconds: float, report: Report) -> None:
-    """Starts the command and kills it, or one of its workers, at a random moment of its usual time."""
-    started = grid.start()
-    started.process.join(rng.uniform(0.0, seconds))
+    """Starts the command; kills it or one of its workers at the first moment of a random kind after a random time."""
+    started, moment = grid.start(), rng.choice(MOMENTS)
+    started.process.join(rng.uniform(0.0, 0.7 * seconds))
+    while started.process.is_alive() and moment not in grid.moments():
+        time.sleep(0.002)
     workers = [process for process in grid.processes() if process != started.process.pid]
     victim = rng.choice(workers) if workers and rng.random() < 0.5 else started.process.pid
     if not started.process.is_alive() or victim is None:
-        return  # it was faster than usual
-    report.kills[f"{'command' if victim == started.process.pid else 'worker'}, {grid.state()}"] += 1
+        return  # the moment did not come before its end
+    report.kills[f"{'command' if victim == started.process.pid else 'worker'} in phase {moment}"] += 1
     with suppress(ProcessLookupError):
         os.kill(victim, signal.SIGKILL)
     started.process.join(PATIENCE)

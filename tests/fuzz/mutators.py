@@ -9,6 +9,7 @@ import random
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import yaml
@@ -325,6 +326,12 @@ def mutate_npy_header(data: bytes, draw: random.Random) -> bytes:
     return data[:8] + len(coded).to_bytes(2, "little") + coded + data[10 + size :]
 
 
+@cache
+def _bomb(word: bytes, times: int) -> bytes:
+    """Returns a word many times, as a member of a gzip file."""
+    return gzip.compress(word * times)
+
+
 def zipped(inner: tuple[Mutator, ...]) -> Mutator:
     """Returns a mutator of gzip files: damages the text inside, repeats it, or makes a bomb of it."""
 
@@ -332,7 +339,7 @@ def zipped(inner: tuple[Mutator, ...]) -> Mutator:
         text = gzip.decompress(data)
         match draw.randrange(8):
             case 0:
-                return gzip.compress(text + draw.choice((b"a" * 60_000_000, b"a\n" * 20_000_000)))
+                return gzip.compress(text, 1) + _bomb(*draw.choice(((b"a", 60_000_000), (b"a\n", 20_000_000))))
             case 1:
                 return data + draw.choice((data, b"x", bytes(9)))
             case 2:
@@ -352,6 +359,7 @@ BY_SUFFIX: Mapping[str, tuple[Mutator, ...]] = {
     "py": OF_TEXT,
     "METADATA": OF_TEXT,
     "json": OF_JSON,
+    "lock": OF_JSON,
     "jsonl": (*OF_TEXT, *[mutate_json_line] * 12),
     "yaml": (*OF_TEXT, *[mutate_yaml] * 12, laugh),
     "csv": (*OF_TEXT, *[mutate_cell] * 8),

@@ -13,7 +13,7 @@ import shutil
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -22,19 +22,26 @@ from typing import Any
 
 import numpy as np
 import torch
+import typer
 import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from bench import cli
 from bench.backbones import build_backbone, build_encoder, check_backbone, check_encoder
 from bench.errors import BenchError
+from bench.harness.checkpoint import Checkpoint, Progress, content_sha256
+from bench.harness.lock import acquire, lock_of, remove_stale
 from bench.harness.model_folder import ModelFolder, import_model
 from bench.harness.plan import plan, run_spec
 from bench.harness.rescore import rescore
 from bench.harness.run import run
+from bench.harness.status import PlannedRun, remove_done_plans, write_plan
 from bench.labels import configure, parse_call, parse_label
 from bench.metrics.encoders import Encoder
 from bench.records.store import RecordStore, load_runs
 from bench.registry import Registry, load
+from bench.report import build_table, render_table
 from bench.scales import Scale, load_scale
 from bench.specs import BackboneSpec, EncoderSpec, TaskSpec
 from bench.suites import load_suite
@@ -90,7 +97,7 @@ def command(*arguments: object) -> str:
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            cli.app(args=list(map(str, arguments)), standalone_mode=False)
+            _program()(args=list(map(str, arguments)), standalone_mode=False)
         except cli.UnexpectedError as error:
             raise (error.__cause__ or error) from None
         except cli.ClickException as error:
@@ -98,6 +105,12 @@ def command(*arguments: object) -> str:
     for text in (out.getvalue(), err.getvalue()):
         assert not (found := CONTROL.search(STYLE.sub("", text))), f"prints {found[0]!r}"
     return out.getvalue()
+
+
+@cache
+def _program() -> Any:
+    """Returns the command as typer builds it, which takes longer than many a reader."""
+    return typer.main.get_command(cli.app)
 
 
 # Suites, scales and labels.
@@ -115,10 +128,10 @@ def read_suite(folder: Path) -> None:
     inside(RecordStore(folder).path(spec.model_dump(mode="json"), "0" * 12), folder)
     command("show", folder / "mine.yaml")
     if suite.layout:
-        for form in ("md", "csv", "term", "latex", "html"):
-            check_table(
-                command("table", finished_run() / "..", "--layout", folder / "mine.yaml", "--format", form), form
-            )
+        command("table", finished_run() / "..", "--layout", folder / "mine.yaml")
+        table = build_table([run.record for run in load_runs([finished_run()])], suite.layout)
+        for form in FORMS:
+            check_table(render_table(table, form), form)
 
 
 def inside(path: Path, folder: Path) -> None:
@@ -320,6 +333,72 @@ def read_statistics(folder: Path) -> None:
 
 def read_generations(folder: Path) -> None:
     rescore(load_runs([folder]))
+
+
+def read_curve(folder: Path) -> None:
+    for stored in load_runs([folder]):
+        stored.curve()
+
+
+def make_folder_at_work(folder: Path) -> None:
+    """Writes what a command that works in a folder keeps there: a plan and a lock."""
+    planned = {"task": "snli", "label": "embed", "scale": "micro", "seed": 0, "folder": "snli.embed.s0.0123456789ab"}
+    write_plan([PlannedRun(**planned)], folder)
+    with acquire(lock_of(folder, "0123456789ab"), planned["folder"]) as lock:
+        lock.report("train", 0.5)
+        content = lock.path.read_bytes()
+    lock.path.write_bytes(content)
+
+
+def read_folder_at_work(folder: Path) -> None:
+    json.loads(command("status", folder, "--json"), parse_constant=refuse)
+    command("status", folder)
+    remove_stale(folder)
+    remove_done_plans(folder)
+
+
+# Checkpoints.
+
+PROGRESS = tuple(Progress(step=step, best=2.5, curve=[{"epoch": step, "loss": 3.5}]) for step in (1, 2))
+"""Of the checkpoint before the newest one, and of the newest."""
+
+
+def checkpoint_in(folder: Path) -> Checkpoint:
+    """Returns the checkpoint of a training that has ended, with its weights."""
+    system = ModelFolder.read(finished_run()).load()
+    parameters = dict(system.named_parameters())
+    optimizer = torch.optim.AdamW(parameters.values())
+    return Checkpoint(folder, system, {}, torch.nn.ModuleDict(), parameters, optimizer, {"bench": "0"})
+
+
+def make_checkpoint(folder: Path) -> None:
+    checkpoint = checkpoint_in(folder)
+    for progress in PROGRESS:
+        checkpoint.save(progress)
+
+
+def read_checkpoint(folder: Path) -> None:
+    checkpoint = checkpoint_in(folder)
+    checkpoint.check_code()
+    assert checkpoint.load() in PROGRESS, "goes on from what was never saved"
+    assert all(value.equal(trained().get_parameter(name)) for name, value in checkpoint.parameters.items())
+
+
+def seal(path: Path) -> None:
+    """Gives a checkpoint, if it is one at all, the digest of its content."""
+    with suppress(SafetensorError, OSError), safe_open(path, "pt") as file:
+        metadata = {key: value for key, value in (file.metadata() or {}).items() if key != "sha256"}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+        path.write_bytes(save(tensors, {**metadata, "sha256": content_sha256(tensors, metadata)}))
+
+
+def read_sealed_checkpoint(folder: Path) -> None:
+    """Reads checkpoints whose digest is that of their content, which whoever damages can write."""
+    for path in folder.glob("*.safetensors"):
+        seal(path)
+    checkpoint = checkpoint_in(folder)
+    checkpoint.check_code()
+    checkpoint.load()
 
 
 def make_published(folder: Path) -> None:
@@ -535,6 +614,10 @@ def readers() -> Iterator[Reader]:
     yield Reader("curve", make_run("curve.jsonl"), read_report, ("run/curve.jsonl",))
     yield Reader("generations of a page", make_run("generations.jsonl"), read_report, ("run/generations.jsonl",))
     yield Reader("generations", make_run("generations.jsonl"), read_generations, ("run/generations.jsonl",))
+    yield Reader("curve", make_run("curve.jsonl"), read_curve, ("run/curve.jsonl",))
+    yield Reader("plan and lock", make_folder_at_work, read_folder_at_work)
+    yield Reader("checkpoint", make_checkpoint, read_checkpoint)
+    yield Reader("checkpoint, sealed", make_checkpoint, read_sealed_checkpoint)
     yield Reader("published figures", make_published, read_audit)
     yield Reader("page", make_page, read_page, ("page.md",))
     yield Reader("benchmarks", make_benchmarks, read_benchmarks)

@@ -20,6 +20,7 @@ from bench.records.comparison import ComparedSets, Comparison
 from bench.records.store import StoredRun, load_runs
 from tests.gate.faults import FAULTS, MISTAKE, CodeFault, Fault, ResultFault
 from tests.gate.grid import BENCHMARK, NAME, OTHER_MACHINE, SPEED, measure_speed, run_grid
+from tests.pages import with_rows
 
 PACKAGES = ("bench", "della", "baselines")
 UNCHANGED = 3
@@ -212,9 +213,5 @@ def with_table(page: str, findings: Iterable[Finding], faults: Iterable[Fault] =
 
     The rows of faults that were not examined stay; those of faults that there are no more are dropped.
     """
-    before, begin, rest = page.partition("<!-- table: faults -->\n")
-    stored, end, after = rest.partition("<!-- end -->")
-    rows = {line.split(" | ")[0].removeprefix("| "): line for line in stored.splitlines(keepends=True)}
-    rows |= {finding.fault.name: row(finding) for finding in findings}
-    table = HEAD + "".join(rows[fault.name] for fault in faults if fault.name in rows)
-    return f"{before}{begin}{table}{end}{after}"
+    rows = {finding.fault.name: row(finding) for finding in findings}
+    return with_rows(page, "faults", HEAD, rows, (fault.name for fault in faults))
