@@ -15,7 +15,7 @@ import typer
 from bench.cli import options
 from bench.cli.compare import compare
 from bench.cli.names import list_names, show
-from bench.cli.results import audit, report, rescore, table
+from bench.cli.results import audit, figure, report, rescore, table
 from bench.cli.runs import evaluate, import_released, run, score, status
 from bench.cli.systems import check, new
 from bench.errors import BenchError, error_line
@@ -54,7 +54,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.callback()(options.apply)
-for verb in (run, status, table, report, compare, audit, score, import_released, evaluate, rescore, check, new):
+for verb in (run, status, table, report, figure, compare, audit, score, import_released, evaluate, rescore, check, new):
     app.command()(_with_last_resort(verb))
 app.command(name="list")(_with_last_resort(list_names))
 app.command()(_with_last_resort(show))

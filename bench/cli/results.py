@@ -136,3 +136,32 @@ def report(
 
     atomic_write(out, render_page(runs_at(records), title).encode())
     say(f"{out}: open it in a browser; it needs no network.")
+
+
+def figure(
+    name: Annotated[str, typer.Argument(help="curves, rate-distortion, kl-per-layer or fig2.")],
+    records: Annotated[list[Path], typer.Argument(help="Record files, or folders of records.")],
+    out: Annotated[Path, typer.Option(help="File to write: .pdf, .svg or .png.")],
+    systems: Annotated[str, typer.Option(help="The only systems: labels, comma-separated.")] = "",
+    tasks: Annotated[str, typer.Option(help="The only tasks, comma-separated.")] = "",
+) -> None:
+    """Draw a figure for a paper from records alone."""
+    from bench.figures import check_figure, save_figure
+    from bench.labels import split_labels, split_list
+    from bench.report.grids import grids_of, rows_of
+
+    check_figure(name, out)
+    rows = [row for grid in grids_of(runs_at(records)) for row in rows_of(grid) if row.runs]
+    labels = split_labels(systems, {row.system for row in rows})
+    for kind, chosen, allowed in (
+        ("system in these records", labels, {row.label for row in rows}),
+        ("task in these records", split_list(tasks), {row.task[0] for row in rows}),
+    ):
+        for wanted in chosen:
+            if wanted not in allowed:
+                raise unknown_name(kind, wanted, allowed)
+    rows = [
+        row for row in rows if (not labels or row.label in labels) and (not tasks or row.task[0] in split_list(tasks))
+    ]
+    save_figure(name, rows, out)
+    say(f"{out}: {name}")

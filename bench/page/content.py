@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.page.grids import ENTROPY_ROW, PageRow
 from bench.records.store import StoredRun
 from bench.report import MAIN_METRICS
+from bench.report.grids import ENTROPY_ROW, GridRow
 from bench.report.series import known_entropy, latent_groups, latent_layers, learning_curve, test_scores
 from bench.report.table import Cell, ColumnHeader
 
@@ -40,7 +40,7 @@ class Column:
     is_main: bool
 
 
-def columns_of(rows: Sequence[PageRow]) -> list[Column]:
+def columns_of(rows: Sequence[GridRow]) -> list[Column]:
     """Returns the columns of all rows: the main metrics first, then the others by name."""
     headers = {header.text: header for row in rows for header, cell in row.cells if cell.state != "missing"}
     order = {name: place for place, name in enumerate(MAIN_METRICS)}
@@ -58,7 +58,7 @@ class _Strings:
         return self.numbers.setdefault(text, len(self.numbers))
 
 
-def content_of(rows: Sequence[PageRow], columns: Sequence[Column]) -> dict[str, Any]:
+def content_of(rows: Sequence[GridRow], columns: Sequence[Column]) -> dict[str, Any]:
     """Returns all that the script reads, as JSON-ready values.
 
     Raises:
@@ -85,7 +85,7 @@ def content_of(rows: Sequence[PageRow], columns: Sequence[Column]) -> dict[str, 
     }
 
 
-def _row(row: PageRow) -> dict[str, Any]:
+def _row(row: GridRow) -> dict[str, Any]:
     return {
         "title": row.title,
         "label": row.label,
@@ -109,7 +109,7 @@ def _column(column: Column) -> dict[str, Any]:
 
 
 def _panel(
-    row: PageRow, number: int, rows: Sequence[PageRow], strings: _Strings, places: Mapping[str, int]
+    row: GridRow, number: int, rows: Sequence[GridRow], strings: _Strings, places: Mapping[str, int]
 ) -> dict[str, Any]:
     """Returns a task of a grid: its names, the entropy of its texts, and signature and texts of each column."""
     of_task = [run.record for other in rows if other.grid is row.grid and other.task == row.task for run in other.runs]
@@ -132,7 +132,7 @@ def _says(cell: Cell) -> bool:
     return cell.state != "missing" and (cell.value is not None or bool(cell.footnotes))
 
 
-def _cell(row: PageRow, cell: Cell, strings: _Strings) -> list[Any]:
+def _cell(row: GridRow, cell: Cell, strings: _Strings) -> list[Any]:
     """Returns value, low, high, method, seeds, footnotes, and runs if not all of the row; cut at the last None."""
     interval = cell.interval
     others = {run.record.run_id for run in row.runs} != set(cell.run_ids)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from bench.audit import audit, rows_of_runs
 from bench.escape import json_in_html, terminal
 from bench.page.content import columns_of, content_of
-from bench.page.grids import grids_of, rows_of
 from bench.page.summary import QUESTIONS, summary_lines
 from bench.records.published import PublishedFigures
 from bench.records.schema import Record
 from bench.records.store import StoredRun
+from bench.report.grids import grids_of, rows_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment

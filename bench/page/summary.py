@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.bootstrap import Interval
-from bench.page.grids import ENTROPY_ROW, PageRow
 from bench.report.build import covers_texts
+from bench.report.grids import ENTROPY_ROW, GridRow
 from bench.report.table import Cell, ColumnHeader
 
 QUESTIONS = {
@@ -56,9 +56,9 @@ class SummaryLine:
     seconds: float
 
 
-def summary_lines(rows: Sequence[PageRow]) -> Iterator[SummaryLine]:
+def summary_lines(rows: Sequence[GridRow]) -> Iterator[SummaryLine]:
     """Yields a line per task of each grid."""
-    places: dict[tuple[int, str], list[PageRow]] = {}
+    places: dict[tuple[int, str], list[GridRow]] = {}
     for row in rows:
         if row.label != ENTROPY_ROW:
             places.setdefault((id(row.grid), row.task[0]), []).append(row)
@@ -70,9 +70,9 @@ def summary_lines(rows: Sequence[PageRow]) -> Iterator[SummaryLine]:
         yield SummaryLine(first.grid.name, first.task[1], leaders, len(of_task), len(records), seconds)
 
 
-def _leader(rows: Sequence[PageRow], metric: str) -> Leader | None:
+def _leader(rows: Sequence[GridRow], metric: str) -> Leader | None:
     """Returns the best row; None without values, or if these have different signatures and do not compare."""
-    found: list[tuple[PageRow, ColumnHeader, Cell]] = [
+    found: list[tuple[GridRow, ColumnHeader, Cell]] = [
         (row, header, cell)
         for row in rows
         for header, cell in row.cells
@@ -85,7 +85,7 @@ def _leader(rows: Sequence[PageRow], metric: str) -> Leader | None:
     return Leader(row.title, best.text, best.bold, _remark(best, found), row.seconds, row.peak_memory)
 
 
-def _remark(best: Cell, found: Sequence[tuple[PageRow, ColumnHeader, Cell]]) -> str:
+def _remark(best: Cell, found: Sequence[tuple[GridRow, ColumnHeader, Cell]]) -> str:
     if best.bold:
         return ""
     if len(found) == 1:

@@ -86,33 +86,32 @@ def default_layout(records: Sequence[Record]) -> Layout:
 def complete_layout(records: Sequence[Record]) -> Layout:
     """Returns a layout with all systems, tasks and metrics of the records, but those of single latent groups.
 
-    Titles and published figures are those of the suite of the package that has a place for most of the records.
+    Titles and published figures are those of the suite of the package that has a place for most of the records, or
+    else most of their labels.
     """
     layouts = [layout for name in resources.names("suites") if (layout := load_suite(name).layout) is not None]
-    suite = max(layouts, key=lambda layout: (_places(layout, records), -len(layout.rows) * len(layout.tasks)))
-    named = narrow_layout(suite, records)
+    suite = max(layouts, key=lambda layout: (*_places(layout, records), -len(layout.rows) * len(layout.tasks)))
     default = default_layout(records)
-    rows = {row.label: row for row in named.rows} if named else {}
     titles = {task.name: task.title for task in default.tasks}
-    tasks = (
-        {task.name: task.model_copy(update={"title": task.title or titles[task.name]}) for task in named.tasks}
-        if named
-        else {}
-    )
+    rows = {row.label: row for row in suite.rows if any(row.label == record.label for record in records)}
+    tasks = {
+        task.name: task.model_copy(update={"title": task.title or titles[task.name]})
+        for task in suite.tasks
+        if rows and task.name in titles
+    }
     printed = {metric.name: metric.published for metric in suite.metrics}
     measured = sorted({score.name for record in records for score in record.metrics})
     others = [name for name in measured if not re.search(r" floor$|\[\d+\]$", name)]
     names = dict.fromkeys([*(metric.name for metric in default.metrics), *others])
     return Layout(
-        title=suite.title if named else "",
         rows=(*rows.values(), *(row for row in default.rows if row.label not in rows)),
         tasks=(*tasks.values(), *(task for task in default.tasks if task.name not in tasks)),
         metrics=tuple(MetricLayout(name=name, published=printed.get(name)) for name in names),
-        caption=suite.caption if named else "",
     )
 
 
-def _places(layout: Layout, records: Sequence[Record]) -> int:
-    """Returns for how many records the layout has a row and a task."""
+def _places(layout: Layout, records: Sequence[Record]) -> tuple[int, int]:
+    """Returns for how many records the layout has a row and a task, and for how many a row."""
     labels, tasks = {row.label for row in layout.rows}, {task.name for task in layout.tasks}
-    return sum(record.label in labels and record.task in tasks for record in records)
+    with_row = [record for record in records if record.label in labels]
+    return sum(record.task in tasks for record in with_row), len(with_row)

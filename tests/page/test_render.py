@@ -18,12 +18,12 @@ from bench.audit import audit, rows_of_runs
 from bench.bootstrap import Interval
 from bench.page import render_page
 from bench.page.content import CHARACTERS
-from bench.page.grids import PageRow, grids_of, rows_of
 from bench.page.render import count, duration, size
 from bench.page.summary import summary_lines
 from bench.records.published import PublishedFigures
 from bench.records.store import GENERATIONS, load_runs
 from bench.report import build_table, complete_layout
+from bench.report.grids import GridRow, grids_of, rows_of
 from tests.page.conftest import REFERENCE, copy_run, some_run
 
 TABLE8 = REFERENCE / "table8-small"
@@ -72,7 +72,7 @@ def page_of(*folders: Path) -> _Page:
     return _Page(render_page(load_runs(folders)))
 
 
-def page_rows(*folders: Path) -> list[PageRow]:
+def page_rows(*folders: Path) -> list[GridRow]:
     return [row for grid in grids_of(load_runs(folders)) for row in rows_of(grid)]
 
 

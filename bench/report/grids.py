@@ -1,4 +1,4 @@
-"""Runs that share a table: those of one folder, scale and source of texts; and the rows of the page."""
+"""Runs that share a table: those of one folder, scale and source of texts; and their rows, a system on a task each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from bench.records.differences import distinct_runs
 from bench.records.published import PublishedFigure, PublishedFigures
 from bench.records.schema import Record
 from bench.records.store import StoredRun
-from bench.report import build_table, complete_layout
+from bench.report.build import build_table
+from bench.report.layout import complete_layout
+from bench.report.series import test_scores
 from bench.report.table import Cell, ColumnHeader, Table
 
 ENTROPY_ROW = "floor"
@@ -40,7 +42,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class PageRow:
+class GridRow:
     """A system on a task.
 
     Attributes:
@@ -80,6 +82,11 @@ class PageRow:
     def published_of(self) -> Mapping[str, PublishedFigure]:
         """Metric to published figure."""
         return {header.metric: cell.published for header, cell in self.cells if cell.published}
+
+    def values(self, metric: str) -> list[float]:
+        """Returns the scores of the runs on the test texts, one per seed that has one."""
+        scores = (test_scores(run.record).get(metric) for run in self.runs)
+        return [score.value for score in scores if score is not None]
 
     @cached_property
     def seconds(self) -> float | None:
@@ -123,7 +130,7 @@ def grids_of(runs: Sequence[StoredRun], published: PublishedFigures | None = Non
     return grids
 
 
-def rows_of(grid: Grid) -> Iterator[PageRow]:
+def rows_of(grid: Grid) -> Iterator[GridRow]:
     """Yields the rows of a grid, task by task, without those that have neither runs nor values."""
     start = 0
     for group in grid.table.column_groups:
@@ -134,4 +141,4 @@ def rows_of(grid: Grid) -> Iterator[PageRow]:
             if runs or any(cell.value is not None for _, cell in cells):
                 title = "true distribution" if row.label == ENTROPY_ROW else row.title
                 notes = row.footnotes.get(group.task, ())
-                yield PageRow(grid, (group.task, group.title), row.label, title, cells, notes, runs)
+                yield GridRow(grid, (group.task, group.title), row.label, title, cells, notes, runs)
