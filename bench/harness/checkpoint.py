@@ -26,7 +26,7 @@ from bench.harness.code import check_code
 from bench.harness.weights import set_weights, weights
 from bench.identity import canonical_json
 from bench.interface import System
-from bench.records.store import CHECKPOINT, DAMAGED, PREVIOUS, checkpoints_in
+from bench.records.store import CHECKPOINT, DAMAGED, PREVIOUS, checkpoints_in, has_checkpoint
 from bench.storage import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -139,8 +139,8 @@ class Checkpoint:
             check_code(f"{found.path}: written", found.code, self.code)
 
     def exists(self) -> bool:
-        """Returns whether there is a checkpoint, perhaps a damaged one."""
-        return bool(checkpoints_in(self.folder))
+        """Returns whether there is a checkpoint that was not found damaged."""
+        return has_checkpoint(self.folder)
 
     def delete(self) -> None:
         """Deletes all checkpoints, damaged ones included."""

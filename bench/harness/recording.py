@@ -26,7 +26,7 @@ from bench.harness.provenance import Stopwatch, commit, environment, peak_memory
 from bench.harness.scoring import score_texts
 from bench.interface import System
 from bench.records.schema import ModelFacts, Record, Scalar, Status
-from bench.records.store import RecordStore, StoredRun, checkpoints_in
+from bench.records.store import RECORD, RecordStore, StoredRun, checkpoints_in
 from bench.seeds import named_seeds
 from bench.specs import Identities, RunSpec
 from bench.storage import remove_abandoned
@@ -185,6 +185,13 @@ class Recording:
         if (stored := self.stored()) is not None and stored.record.status == "finished":
             return None
         return self.write("failed", reason, failure=trace).record
+
+    def forget(self) -> None:
+        """Removes the old record of a run that is done again, before its weights are replaced.
+
+        A process that is killed between the new weights and the new record then leaves no record of other weights.
+        """
+        (self.folder / RECORD).unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Removes what killed processes left of a recorded run: its checkpoint and temporary files."""

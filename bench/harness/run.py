@@ -127,6 +127,7 @@ def _train_and_score(
         stored = recording.write("diverged", progress.diverged, model=model, training=summary, curve=progress.curve)
     else:
         recording.check()
+        recording.forget()
         model = model_facts(system, save_model(folder, spec.model, prepared.tokenizer, system))
         stored = recording.score(system, model, on_phase, summary, progress.curve, processes)
     trainer.checkpoint.delete()

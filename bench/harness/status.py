@@ -20,7 +20,7 @@ from bench.harness.lock import Owner, locks
 from bench.identity import digest
 from bench.reading import parse_as, read_json
 from bench.records.schema import Status
-from bench.records.store import FAILURE, RECORD, checkpoints_in, load_runs
+from bench.records.store import FAILURE, RECORD, has_checkpoint, load_runs
 from bench.storage import atomic_write
 
 State = Literal["running", "waiting", Status]
@@ -153,7 +153,7 @@ def states(out: Path) -> list[RunState]:
     for run in planned:
         name = run.folder or repr(run)
         if name not in result:
-            resumes = run.folder is not None and bool(checkpoints_in(out / run.folder))
+            resumes = run.folder is not None and has_checkpoint(out / run.folder)
             active[name] = RunState(run, "waiting", "resumes from its checkpoint" if resumes else "")
     for name, owner in owners.items():
         known = active.get(name) or result.pop(name, None)

@@ -42,6 +42,11 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return [path for name in names if (path := folder / name).is_file()]
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Returns whether a run can resume from a checkpoint, or from the one before it: neither was found damaged."""
+    return any((folder / name).is_file() for name in (CHECKPOINT, PREVIOUS))
+
+
 MOST_STATISTICS = 2**30
 """Bytes of the largest statistics: a hundred columns of a million texts."""
 

@@ -109,11 +109,14 @@ def repetitions(splits: Mapping[Split, Sequence[Example]]) -> tuple[str, ...]:
 
 
 def _lengths(texts: Sequence[str]) -> dict[str, Any]:
-    words = [text.split() for text in texts]
-    lengths = [len(text) for text in words]
+    lengths, distinct = [], set[str]()
+    for text in texts:  # without the words of all texts in memory at once
+        words = text.split()
+        lengths.append(len(words))
+        distinct.update(words)
     return {
         "mean_words": sum(lengths) / len(lengths),
         "min_words": min(lengths),
         "max_words": max(lengths),
-        "distinct_words": len({word for text in words for word in text}),
+        "distinct_words": len(distinct),
     }

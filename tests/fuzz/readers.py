@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import gzip
 import importlib
 import io
@@ -102,6 +103,8 @@ def command(*arguments: object) -> str:
             raise (error.__cause__ or error) from None
         except cli.ClickException as error:
             raise BenchError(error.format_message()) from error
+        finally:
+            gc.unfreeze()  # a command that ends with its process may leave garbage
     for text in (out.getvalue(), err.getvalue()):
         assert not (found := CONTROL.search(STYLE.sub("", text))), f"prints {found[0]!r}"
     return out.getvalue()

@@ -259,3 +259,18 @@ def test_a_process_that_dies_between_two_checkpoints_leaves_the_earlier_one(
     (folder / CHECKPOINT).unlink()
     assert run(spec, out).measurement() == stored(undisturbed).record.measurement()
     assert not caplog.records
+
+
+def test_a_repeated_run_that_is_killed_with_new_weights_leaves_no_record_of_the_old_ones(
+    spec: RunSpec, finished: Path
+) -> None:
+    before = stored(finished)
+
+    def interrupt(phase: str, fraction: float) -> None:
+        if phase == "score":
+            raise _InterruptError
+
+    with pytest.raises(_InterruptError):
+        run(spec, finished, on_phase=interrupt, reuse=False)
+    assert load_runs([finished]) == []
+    assert run(spec, finished).measurement() == before.record.measurement()

@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.harness.lock import Lock, acquire
 from bench.harness.status import PlannedRun, remove_done_plans, states, write_plan
 from bench.records.schema import Record
-from bench.records.store import RecordStore
+from bench.records.store import CHECKPOINT, DAMAGED, PREVIOUS, RecordStore
 
 FOLDER = "snli.embed@layers=2.s3.0123456789ab"
 
@@ -98,3 +98,12 @@ def test_a_damaged_plan_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / ".plan.x.json").write_text(content)
     with pytest.raises(BenchError, match=r"\.plan\.x\.json"):
         states(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "resumes"), [(PREVIOUS, True), (f"{CHECKPOINT}{DAMAGED}", False)])
+def test_what_an_interrupted_run_resumes_from(tmp_path: Path, name: str, resumes: bool) -> None:
+    write_plan([planned(FOLDER)], tmp_path)
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / name).write_bytes(b"")
+    (waiting,) = states(tmp_path)
+    assert waiting.note == ("resumes from its checkpoint" if resumes else "")
