@@ -18,6 +18,7 @@ from typing_extensions import override
 from bench.backbones.decoding import token_processors, without_special_tokens
 from bench.backbones.injection import Injection
 from bench.backbones.likelihood import text_log_likelihood
+from bench.backbones.linear import Linear
 from bench.backbones.stack import TransformerStack
 from bench.batch import Batch, Seeds
 from bench.errors import BenchError
@@ -79,7 +80,7 @@ class Backbone(TransformerStack):
 
     def untie_head(self) -> None:
         """Gives the output layer its own, newly drawn weights, as in the released DELLA code."""
-        head = nn.Linear(self.width, self.vocabulary_size, bias=False)
+        head = Linear(self.width, self.vocabulary_size, bias=False)
         self.model.config.tie_word_embeddings = False
         self.model.lm_head = head
 

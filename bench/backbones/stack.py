@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from bench.backbones.dropout import use_fast_dropout
 from bench.backbones.injection import ATTENTION
+from bench.backbones.linear import use_fast_linear
 from bench.batch import Batch
 from bench.pretrained import load_pretrained
 from bench.specs import StackSpec
@@ -60,6 +61,7 @@ class TransformerStack(nn.Module, ABC):
         super().__init__()
         self.tokenizer = tokenizer
         use_fast_dropout(model)
+        use_fast_linear(model)
         self.model = model
         self.activation_checkpointing = False
 

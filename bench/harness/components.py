@@ -19,7 +19,7 @@ from bench.systems import SYSTEMS
 from bench.tasks import TaskData
 from bench.tokenizers import Tokenizer
 
-STEPS = {"train": 3, "evaluate": 2, "generate": 2}
+STEPS = {"train": 4, "evaluate": 2, "generate": 2}
 """Versions of the steps of the harness, by their names in records.
 
 A version rises whenever the same spec trains other weights, the same system gives other terms for the same texts, or
