@@ -83,7 +83,10 @@ def latex(text: str) -> str:
 
 def _greek(character: str) -> str:
     name = unicodedata.name(character, "")
-    return rf"$\{name.split()[-1].lower()}$" if re.fullmatch("GREEK SMALL LETTER [A-Z]+", name) else character
+    if not re.fullmatch("GREEK SMALL LETTER [A-Z]+", name):
+        return character
+    letter = name.split()[-1].lower()
+    return {"omicron": "o"}.get(letter, rf"$\{letter.replace('lamda', 'lambda')}$")  # as Unicode spells it
 
 
 def markdown(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,7 @@ def table(
     seeds: Annotated[str, typer.Option(help="Use only the runs of these seeds, comma-separated.")] = "",
     others: Annotated[bool, typer.Option(help="Rows for systems of the records that the layout lacks.")] = False,
     published: Annotated[bool, typer.Option(help="Lines with the figures of papers that the layout names.")] = True,
+    transpose: Annotated[bool, typer.Option("--transpose", help="A line per metric and a column per system.")] = False,
 ) -> None:
     """Print a table from records alone."""
     from bench.labels import split_labels, split_list
@@ -59,7 +61,8 @@ def table(
         picture = choose_from_layout(picture or default_layout(runs), runs, **chosen)
     if picture and not published:
         picture = without_published(picture)
-    typer.echo(render_table(build_table(runs, picture, allow_mixed), format), nl=False)
+    table = replace(build_table(runs, picture, allow_mixed), is_transposed=transpose)
+    typer.echo(render_table(table, format), nl=False)
 
 
 def runs_at(paths: Sequence[Path]) -> list[StoredRun]:

@@ -17,6 +17,7 @@ th[scope=row] { text-align: left; font-weight: 400; }
 th[scope=row], thead td { position: sticky; left: 0; background: #fff; }
 thead th, thead td { border-bottom: 1px solid; }
 .published { color: #666; }
+.first > * { border-top: 1px solid; }
 summary { cursor: pointer; }
 .scroll { overflow-x: auto; margin-bottom: 1rem; }
 small { display: block; overflow-wrap: anywhere; }
@@ -48,6 +49,7 @@ def _lines(table: Table) -> Iterator[str]:
         for line in block.lines:
             cells = "".join(map(_cell, line.cells))
             attribute = ' class="published"' if line.is_published else ""
+            attribute = ' class="published first"' if line.begins_published else attribute
             yield f'<tr{attribute}><th scope="row">{_text(line.title)}</th>{cells}</tr>'
         yield "</tbody>\n</table>\n</div>"
         for marker, text in block.footnotes.items():

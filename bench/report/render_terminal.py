@@ -14,6 +14,7 @@ from rich.text import Text
 
 from bench import escape
 from bench.escape import one_line
+from bench.report.signatures import shortened
 from bench.report.table import Block, PrintedCell, Table
 
 _GAP, _EDGES = 3, 4
@@ -49,6 +50,8 @@ def _rich_table(block: Block, width: int) -> RichTable:
     for caption, needed in zip(captions, widths, strict=True):
         table.add_column(Text(caption), justify="right", width=needed)
     for line in block.lines:
+        if line.begins_published:
+            table.add_section()
         table.add_row(_text(line.title), *map(_text, line.cells))
     return table
 
@@ -58,5 +61,8 @@ def _text(cell: PrintedCell) -> Text:
 
 
 def _footer(table: Table) -> Iterator[str]:
-    yield from (f"{marker}  {text}" for text, marker in table.footnotes.items())
-    yield from ("", *table.notes, *table.data, "", *(f"{line.signature} ({line.titles})" for line in table.signatures))
+    if table.footnotes:
+        yield ";  ".join(f"{marker} {text}" for text, marker in table.footnotes.items()) + "."
+    yield from ("", *table.notes, *table.data)
+    if table.signatures:
+        yield f"Signatures, in full with --format csv: {shortened(table.signatures)}."

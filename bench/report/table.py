@@ -140,11 +140,19 @@ class PrintedCell:
 
 @dataclass(frozen=True)
 class Line:
-    """A printed line of a block: title and cells of a system, or the figures that a paper prints for it."""
+    """A printed line of a block: title and cells of a system, or the figures that a paper prints for it.
+
+    Attributes:
+        title: of the line.
+        cells: one per column.
+        is_published: whether a paper prints the figures.
+        begins_published: whether it is the first such line of a block, to be set apart from the lines above.
+    """
 
     title: PrintedCell
     cells: tuple[PrintedCell, ...]
     is_published: bool = False
+    begins_published: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,6 +197,17 @@ class Block:
             used += needed
         yield self._part(start, len(self.columns))
 
+    def transposed(self) -> Block:
+        """Returns the block with a line per column and a column per line."""
+        columns = tuple(
+            ColumnHeader(f"{line.title.text} {line.title.markers}".rstrip(), line.title.text) for line in self.lines
+        )
+        lines = tuple(
+            Line(PrintedCell(column.caption), tuple(line.cells[number] for line in self.lines))
+            for number, column in enumerate(self.columns)
+        )
+        return replace(self, columns=columns, lines=lines)
+
     def _part(self, start: int, stop: int) -> Block:
         lines = tuple(replace(line, cells=line.cells[start:stop]) for line in self.lines)
         return replace(self, columns=self.columns[start:stop], lines=lines)
@@ -214,6 +233,7 @@ class Table:
         notes: sentences that a reader needs to compare two cells.
         data: a line about each data set.
         signatures: the signatures of all columns, without repetition.
+        is_transposed: whether blocks have a line per metric and a column per system.
     """
 
     title: str
@@ -223,6 +243,7 @@ class Table:
     notes: tuple[str, ...]
     data: tuple[str, ...]
     signatures: tuple[SignatureLine, ...]
+    is_transposed: bool = False
 
     @property
     def columns(self) -> Iterator[tuple[ColumnGroup, ColumnHeader]]:
@@ -254,7 +275,7 @@ class Table:
         return ",".join(self.footnotes[text] for text in texts)
 
     def blocks(self, equal_decimals: bool = False) -> Iterator[Block]:
-        """Yields the block of each task; published figures stand in a line of their own below the row of the system.
+        """Yields the block of each task; published figures stand in lines of their own below those of the systems.
 
         Args:
             equal_decimals: whether all values of a column have equally many decimals.
@@ -263,11 +284,16 @@ class Table:
         for group, cells_of in self._groups:
             columns = list(zip(*map(cells_of, self.rows), strict=True))
             decimals = [_common_decimals(column) if equal_decimals else None for column in columns]
-            lines = tuple(line for row in self.rows for line in self._lines(row, group.task, cells_of(row), decimals))
+            of_rows = [line for row in self.rows for line in self._lines(row, group.task, cells_of(row), decimals)]
+            ours = [line for line in of_rows if not line.is_published]
+            printed_lines = [line for line in of_rows if line.is_published]
+            first = [replace(line, begins_published=bool(ours)) for line in printed_lines[:1]]
+            lines = (*ours, *first, *printed_lines[1:])
             printed = [cell.markers for line in lines for cell in (line.title, *line.cells) if cell.markers]
             used = {marker for cell in printed for marker in cell.split(",")}
             footnotes = {marker: text for marker, text in markers.items() if marker in used}
-            yield Block(group, group.columns, lines, footnotes)
+            block = Block(group, group.columns, lines, footnotes)
+            yield block.transposed() if self.is_transposed else block
 
     def _lines(
         self, row: TableRow, task: str, cells: tuple[Cell, ...], decimals: Sequence[int | None]

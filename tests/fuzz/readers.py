@@ -614,7 +614,7 @@ def readers() -> Iterator[Reader]:
     yield Reader("scored files", make_scored, read_scored)
     yield Reader("record", make_run(), read_record)
     yield Reader("statistics", make_run("statistics.npz"), read_statistics, ("run/statistics.npz",))
-    yield Reader("curve", make_run("curve.jsonl"), read_report, ("run/curve.jsonl",))
+    yield Reader("curve of a page", make_run("curve.jsonl"), read_report, ("run/curve.jsonl",))
     yield Reader("generations of a page", make_run("generations.jsonl"), read_report, ("run/generations.jsonl",))
     yield Reader("generations", make_run("generations.jsonl"), read_generations, ("run/generations.jsonl",))
     yield Reader("curve", make_run("curve.jsonl"), read_curve, ("run/curve.jsonl",))

@@ -8,7 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import os
+import random
 import re
+import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,8 +27,10 @@ from bench.escape import latex as escape
 from bench.metric import Score
 from bench.records.schema import Record
 from bench.report import FORMATS, build_table, render_table
-from bench.report.table import Table, format_spread
-from bench.suites import Layout
+from bench.report.signatures import shortened
+from bench.report.table import SignatureLine, Table, format_spread
+from bench.resources import names
+from bench.suites import Layout, load_suite
 
 GOLDENS = Path(__file__).parent / "goldens"
 LAYOUT = Layout.model_validate(
@@ -119,7 +124,7 @@ def test_html_is_well_formed_and_complete(table: Table) -> None:
     assert [part.findtext("caption") for part in tables] == ["PTB", "SNLI <short>"]
     for part in tables:
         body = part.findall("./tbody/tr")
-        titles = [row.findtext("th") for row in body if row.get("class") != "published"]
+        titles = [row.findtext("th") for row in body if "published" not in row.get("class", "")]
         assert titles == [row.title for row in table.rows if row.label != "floor" or part is tables[0]]
         assert {len(row.findall("td")) for row in body} == {3}
     assert "th[scope=row], thead td { position: sticky; left: 0;" in page
@@ -142,27 +147,75 @@ def test_latex_has_a_table_per_task_whose_rows_have_equally_many_cells(table: Ta
     assert len(tables) == 2
     for lines in tables:
         body = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
-        assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {3}
-        assert all(line.endswith(r" \\") for line in body)
+        rows = [line for line in body if line != r"\midrule"]
+        assert {len(re.findall(r"(?<!\\)&", line)) for line in rows} == {3}
+        assert all(line.endswith(r" \\") for line in rows)
     labels = re.findall(r"\\label\{(.*?)\}", render_table(table, "latex"))
     assert labels == ["tab:synthetic-small-ptb", "tab:synthetic-small-snli"]
-    assert render_table(table, "latex").startswith("% Needs \\usepackage{booktabs}.\n")
 
 
-def test_latex_has_real_minus_signs_and_equal_decimals(
+def test_latex_numbers_stand_in_columns_that_fit_them(
     make_run: Callable[..., Record], make_score: Callable[..., Score]
 ) -> None:
     values = {"a": -0.0213, "b": 1.828, "c": 15.01, "d": 0.7323, "e": 2.0}
     runs = [make_run(label, scores=[make_score("Excess", value)]) for label, value in values.items()]
     (lines,) = latex_tables(build_table(runs))
+    assert r"\begin{tabular}{l S[table-format=-2.3]}" in lines
     numbers = [line.removesuffix(r" \\").split(" & ")[1] for line in lines[lines.index(r"\midrule") + 1 :][:5]]
-    assert numbers == ["$-$0.021", "1.828", "15.010", "0.732", "2.000"]
+    assert numbers == ["-0.021", "1.828", "15.010", "0.732", "2.000"]
 
 
-def test_few_lines_stand_between_a_latex_table_and_the_text(table: Table) -> None:
-    for lines in latex_tables(table):
-        after = lines[lines.index(r"\end{tabular}") + 1 :]
-        assert len([line for line in after if line]) <= 2
+def test_latex_has_spreads_markers_and_texts(table: Table) -> None:
+    text = render_table(table, "latex")
+    assert r"S[table-format=2.3(3), table-space-text-post={\tnote{b}}]" in text
+    assert r"\bfseries 20.125 +- 0.125" in text
+    assert r"25.062 +- 0.088\tnote{b}" in text
+    assert r"2.500 +- 0.000\tnote{b}" in text
+    assert r"{---\tnote{a}}" in text
+    assert r"{diverged\tnote{g}}" in text
+
+
+PDFLATEX = shutil.which("pdflatex")
+PACKAGES = "texlive-latex-base texlive-latex-extra texlive-science"
+
+
+def compile_latex(folder: Path, text: str) -> str:
+    """Compiles a document and returns the log; an error fails."""
+    (folder / "document.tex").write_text(text, encoding="utf-8")
+    command = [str(PDFLATEX), "-interaction=nonstopmode", "-halt-on-error", "document.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)  # noqa: S603
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (folder / "document.pdf").stat().st_size > 1000
+    return (folder / "document.log").read_text(encoding="latin-1")
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason=f"needs pdflatex: apt-get install {PACKAGES}")
+def test_latex_compiles_alone(table: Table, wide: Table, tmp_path: Path) -> None:
+    for each in (table, replace(table, is_transposed=True)):
+        assert "Overfull" not in compile_latex(tmp_path, render_table(each, "latex"))
+    compile_latex(tmp_path, render_table(wide, "latex"))  # its titles are wider than a page
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason=f"needs pdflatex: apt-get install {PACKAGES}")
+def test_latex_of_every_suite_compiles_within_a_paper(
+    make_run: Callable[..., Record], make_score: Callable[..., Score], tmp_path: Path
+) -> None:
+    rng = random.Random(0)
+    inputs = []
+    for name in names("suites"):
+        layout = load_suite(name).layout
+        assert layout is not None
+        runs = [
+            make_run(row.label, task.name, seed, scores)
+            for row in layout.rows
+            for task in layout.tasks
+            for seed in range(2)
+            if (scores := [make_score(metric.name, rng.uniform(-1, 300), 0.5) for metric in layout.metrics])
+        ]
+        (tmp_path / f"{name}.tex").write_text(render_table(build_table(runs, layout), "latex"), encoding="utf-8")
+        inputs.append(rf"\input{{{name}}}\clearpage")
+    preamble = r"\documentclass[twocolumn]{article}\usepackage{booktabs,siunitx,threeparttable}\begin{document}"
+    compile_latex(tmp_path, "\n".join([preamble, *inputs, r"\end{document}"]))
 
 
 @pytest.fixture
@@ -187,16 +240,17 @@ def test_no_line_is_wider_than_the_terminal(wide: Table, width: int, monkeypatch
     assert max(map(len, text.splitlines())) <= width
     for number in range(11):  # no value and no caption is broken or left out
         assert text.count(f"{123.956 + number:.2f} ± 0.71") == 2 * 7
-    assert len(re.findall(r"Metric-\d+\b", text)) - text.count("|est:iw") == 11 * 7
+    tables = text.partition("Scale smoke")[0]
+    assert len(re.findall(r"Metric-\d+\b", tables)) == 11 * 7
 
 
 def test_no_tabular_has_more_columns_than_a_page_is_wide(wide: Table) -> None:
     tables = latex_tables(wide)
     assert len(tables) == 7
     for lines in tables:
-        tabulars = [line for line in lines if line.startswith(r"\begin{tabular}")]
-        assert sum(line.count("r}") and line.split("{l")[1].count("r") for line in tabulars) == 11
-        assert max(line.split("{l")[1].count("r") for line in tabulars) <= 5
+        numbers = [line.count("S[") for line in lines if line.startswith(r"\begin{tabular}{l")]
+        assert sum(numbers) == 11
+        assert max(numbers) <= 5
 
 
 @pytest.mark.parametrize("title", ["Ablation [/v2] of [bold]VAEs", "KL [nats]", ":rocket:", "two\nlines", r"a\b"])
@@ -216,17 +270,44 @@ def test_titles_are_text_in_every_format(
     table = build_table([run], layout)
     for table_format in FORMATS.names():
         render_table(table, table_format)
-    assert render_table(table, "term").count(" ".join(title.split())) == 6
+    assert render_table(table, "term").count(" ".join(title.split())) == 5
     rows = [line for line in render_table(table, "md").splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {3}
 
 
 def test_published_figures_stand_in_lines_of_their_own(table: Table) -> None:
     lines = render_table(table, "md").splitlines()
-    (number,) = (i for i, line in enumerate(lines) if line.startswith("| DELLA (published)"))
-    assert "| 10.28<sup>" in lines[number]
-    assert lines[number - 1].startswith("| DELLA |")
-    assert "(10.28)" not in "\n".join(lines)
+    titles = [line.split(" | ")[0].removeprefix("| ") for line in lines[: lines.index("#### SNLI \\<short>")]]
+    shown = [title for title in titles if title.startswith(("GPT", "Embed", "DELLA", "della"))]
+    ours = ["GPT-2", r"Embed\|free_bits", "DELLA", "della-2022"]
+    assert shown == [*ours, *(f"{title} (published)" for title in ours[:3])]
+    assert next(line for line in lines if line.startswith("| DELLA (published)")).count("10.28<sup>") == 1
+    assert r"\midrule\n\textit{GPT-2 (published)}".replace(r"\n", "\n") in render_table(table, "latex")
+    assert '<tr class="published first"><th scope="row">GPT-2 (published)' in render_table(table, "html")
+
+
+def test_a_transposed_table_has_a_line_per_metric_with_the_same_cells(table: Table) -> None:
+    for block, other in zip(table.blocks(), replace(table, is_transposed=True).blocks(), strict=True):
+        assert [line.title.text for line in other.lines] == [column.caption for column in block.columns]
+        assert [column.text.split(" (")[0].split(" ")[0] for column in other.columns] == [
+            line.title.text.split(" (")[0].split(" ")[0] for line in block.lines
+        ]
+        assert [line.cells for line in other.lines] == [*zip(*(line.cells for line in block.lines), strict=True)]
+        assert other.footnotes == block.footnotes
+
+
+def test_signatures_are_shortened_to_what_differs() -> None:
+    lines = [
+        SignatureLine("PPL|est:iw|K:30|tok:bpe@a1|n:200|v:1", "PTB"),
+        SignatureLine("PPL|est:iw|K:30|tok:bpe@b2|n:200|v:1", "SNLI"),
+        SignatureLine("KL|est:analytic|K:30|n:200|v:1", "PTB, SNLI"),
+        SignatureLine("Dist-2|n:2|v:1", "PTB"),
+        SignatureLine("odd", "PTB"),
+    ]
+    assert shortened(lines) == (
+        "K:30, v:1; PPL est:iw tok:bpe@a1/bpe@b2 n:200; KL est:analytic n:200; Dist-2 n:2; odd signature:"
+    )
+    assert shortened([]) == ""
 
 
 def test_csv_prints_level_and_method(make_run: Callable[..., Record], make_score: Callable[..., Score]) -> None:
@@ -243,6 +324,7 @@ def test_csv_prints_level_and_method(make_run: Callable[..., Record], make_score
         ("a~b^c", r"a\textasciitilde{}b\textasciicircum{}c"),
         ("[x]", "{[}x]"),
         ("1 ± 2 — ↓", r"1 $\pm$ 2 --- $\downarrow$"),
+        ("λ, β, ο", r"$\lambda$, $\beta$, o"),
     ],
 )
 def test_latex_escapes(text: str, printed: str) -> None:
