@@ -21,21 +21,8 @@ ROWS_AT_ONCE = 64
 """oneDNN builds a kernel for each number of rows, so numbers of rows are rounded up to a multiple of this."""
 
 
-def linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Returns ``values @ weight + bias`` (... x outputs).
-
-    Args:
-        values: (... x inputs).
-        weight: (inputs x outputs).
-        bias: (outputs), or None for zero.
-    """
-    if not _pays(values, weight):
-        return nn.functional.linear(values, weight.T, bias)
-    rows = cast(Tensor, _Linear.apply(values.reshape(-1, values.shape[-1]), weight, bias))  # type: ignore[no-untyped-call]
-    return rows.view(*values.shape[:-1], weight.shape[1])
-
-
 def _pays(values: Tensor, weight: Tensor) -> bool:
+    """Returns whether oneDNN multiplies these values (... x inputs) by this weight, in either order of its axes."""
     narrow, wide = sorted(weight.shape)
     return (
         values.dtype == weight.dtype == torch.float32
@@ -52,6 +39,12 @@ def _pays(values: Tensor, weight: Tensor) -> bool:
 @cache
 def _has_kernels() -> bool:
     return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def _linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Returns values (... x inputs) @ weight (inputs x outputs) + bias (outputs), by oneDNN."""
+    rows = cast(Tensor, _Linear.apply(values.reshape(-1, values.shape[-1]), weight, bias))  # type: ignore[no-untyped-call]
+    return rows.view(*values.shape[:-1], weight.shape[1])
 
 
 class _Linear(torch.autograd.Function):
@@ -95,23 +88,24 @@ def _padded(rows: Tensor) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """A linear map by ``linear``."""
+    """torch's linear map, by oneDNN where that pays."""
 
     @override
     def forward(self, input: Tensor) -> Tensor:
-        return linear(input, self.weight.T, self.bias)
+        fast = _pays(input, self.weight)
+        return _linear(input, self.weight.T, self.bias) if fast else super().forward(input)
 
 
 class Conv1D(TransformersConv1D):  # type: ignore[misc]  # transformers is not typed to mypy
-    """GPT-2's linear map, whose weight is inputs x outputs, by ``linear``."""
+    """GPT-2's linear map, whose weight is inputs x outputs, by oneDNN where that pays."""
 
     @override
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
+        return _linear(x, self.weight, self.bias) if _pays(x, self.weight) else cast(Tensor, super().forward(x))
 
 
 def use_fast_linear(model: nn.Module) -> None:
-    """Lets every linear map of a model compute by ``linear``; the weights stay where they are."""
+    """Lets every linear map of a model use oneDNN where that pays; the weights stay where they are."""
     for module in model.modules():
         if type(module) is nn.Linear:
             module.__class__ = Linear
