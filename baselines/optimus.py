@@ -60,8 +60,8 @@ class Optimus(TransformerVAE):
     @property
     def _sizes(self) -> dict[str, int]:
         """Sizes of the parts of the projection, by the place where each enters the decoder."""
-        width = self.backbone.width
-        sizes = {"embedding": width, "memory": self.backbone.n_layers * width}
+        backbone = self.backbone
+        sizes = {"embedding": backbone.width, "memory": backbone.n_layers * backbone.value_width}
         return {place: size for place, size in sizes.items() if self.config.injection in ("both", place)}
 
     @override
@@ -74,5 +74,5 @@ class Optimus(TransformerVAE):
         memory = parts.get("memory")
         return Injection(
             embedding=parts.get("embedding"),
-            memory=None if memory is None else key_and_value(memory, self.backbone.width),
+            memory=None if memory is None else key_and_value(memory, self.backbone.value_width),
         )

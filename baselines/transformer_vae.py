@@ -141,11 +141,11 @@ class MemoryVAE(TransformerVAE):
 
     @override
     def projection_size(self) -> int:
-        return self.backbone.n_layers * self.backbone.width
+        return self.backbone.n_layers * self.backbone.value_width
 
     @override
     def inject(self, path: LatentPath) -> Injection:
-        return Injection(memory=key_and_value(self.project(path), self.backbone.width))
+        return Injection(memory=key_and_value(self.project(path), self.backbone.value_width))
 
 
 class SoftmaxVAE(TransformerVAE):

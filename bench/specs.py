@@ -173,10 +173,13 @@ class StackSpec(Spec):
 
     Attributes:
         kind: of stack.
+        family: of a stack from scratch, where its kind has several, by its name in transformers; None for the first.
+            Pretrained weights name their own.
         source: ``scratch`` (random weights of the given size), ``folder`` or ``hub`` (pretrained).
         layers: number of blocks, from scratch.
         width: hidden size, from scratch.
         heads: attention heads, from scratch.
+        key_value_heads: heads of keys and values, from scratch, in families that may have fewer; None for ``heads``.
         positions: longest sequence, from scratch.
         dropout: of residuals, embeddings and attention, everywhere.
         path: folder of the weights; identified by their digest.
@@ -185,10 +188,12 @@ class StackSpec(Spec):
     """
 
     kind: str
+    family: str | None = Field(None, exclude_if=lambda family: family is None)
     source: Literal["scratch", "folder", "hub"] = "scratch"
     layers: int = Field(2, ge=1)
     width: int = Field(64, ge=1)
     heads: int = Field(2, ge=1)
+    key_value_heads: int | None = Field(None, ge=1, exclude_if=lambda heads: heads is None)
     positions: int = Field(256, ge=2)
     dropout: float = Field(0.1, ge=0, lt=1)
     path: Path | None = None
@@ -211,7 +216,7 @@ class BackboneSpec(StackSpec):
     """The Transformer stack of a system; a system that uses none takes only its width.
 
     Attributes:
-        kind: ``decoder-only`` (GPT-2) or ``encoder-decoder`` (BART).
+        kind: ``decoder-only`` (GPT-2, Llama, Mistral, Qwen2) or ``encoder-decoder`` (BART).
     """
 
     kind: BackboneKind = "decoder-only"

@@ -145,7 +145,7 @@ class Della(InjectedSystem):
             prior_sees_condition=conditional,
             posterior_sees_condition=conditional and config.posterior_sees_condition,
         )
-        self.fusion = FUSIONS[config.fusion](layers, backbone.width, config, backbone.initial_std)
+        self.fusion = FUSIONS[config.fusion](layers, backbone.value_width, config, backbone.initial_std)
         if not config.tied_head:
             backbone.untie_head()
         self.joined = config.pairs == "joined"

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
+from torch import nn
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
@@ -16,7 +17,14 @@ from transformers import (
     BertTokenizer,
     GPT2Config,
     GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedConfig,
     PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
 )
 
 from bench.specs import BackboneKind
@@ -62,13 +70,43 @@ def bart(vocab_size: int = BYTES, encoder_layers: int = 2) -> BartForConditional
     return model
 
 
+LLAMAS: dict[str, tuple[type[PreTrainedConfig], type[PreTrainedModel]]] = {
+    "llama": (LlamaConfig, LlamaForCausalLM),
+    "mistral": (MistralConfig, MistralForCausalLM),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+}
+"""The families that are built like Llama."""
+
+
+def llama(family: str = "llama", vocab_size: int = BYTES) -> PreTrainedModel:
+    """Two heads of queries share a head of keys and values; as in large models, the head is not the embedding."""
+    config, model = LLAMAS[family]
+    made = model(
+        config(
+            vocab_size=vocab_size,
+            max_position_embeddings=POSITIONS,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            initializer_range=0.3,
+            tie_word_embeddings=False,
+        )
+    )
+    for name, parameter in made.named_parameters():
+        if name.endswith("bias"):  # of Qwen2; zero at first
+            nn.init.normal_(parameter)
+    return made
+
+
 MODELS: dict[BackboneKind, Any] = {"decoder-only": gpt2, "encoder-decoder": bart}
 
 
-def save(kind: BackboneKind, folder: Path, **changes: int) -> Path:
+def save(kind: BackboneKind, folder: Path, family: str | None = None, **changes: int) -> Path:
     """Saves a model with weights that are always the same; keywords are those of its function above."""
     torch.manual_seed(0)
-    model: PreTrainedModel = MODELS[kind](**changes)
+    model: PreTrainedModel = llama(family, **changes) if family in LLAMAS else MODELS[kind](**changes)
     model.save_pretrained(folder)
     alphabet = sorted(ByteLevel.alphabet())
     (folder / "vocab.json").write_text(json.dumps({letter: place for place, letter in enumerate(alphabet)}))

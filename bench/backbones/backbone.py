@@ -42,6 +42,11 @@ class Backbone(TransformerStack):
         """The map from hidden states to the scores of all tokens."""
         return cast(nn.Linear, self.model.lm_head)
 
+    @property
+    def value_width(self) -> int:
+        """Size of a token's value vectors in a decoder block, all heads together."""
+        return self.width
+
     def decoder_blocks(self) -> Sequence[nn.Module]:
         """Returns the blocks of the decoder, which are all blocks unless the encoder has its own."""
         return self.blocks()
@@ -50,10 +55,12 @@ class Backbone(TransformerStack):
     def merge_value_map(self, block: Any, value_map: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
         """Returns the weights, by name in a decoder block, of its value projection followed by v -> W v + b.
 
+        A projection without bias leaves b to the attention function.
+
         Args:
             block: decoder block.
-            value_map: W (width x width).
-            bias: b (width), or None for zero.
+            value_map: W (value width x value width).
+            bias: b (value width), or None for zero.
         """
 
     @abstractmethod

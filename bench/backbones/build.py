@@ -9,12 +9,12 @@ from typing import NamedTuple, TypeVar
 from transformers import PreTrainedConfig
 
 from bench.backbones.backbone import Backbone
-from bench.backbones.decoder_only import DecoderOnly
 from bench.backbones.encoder_decoder import EncoderDecoder
 from bench.backbones.encoder_only import EncoderOnly
+from bench.backbones.families import FAMILIES
 from bench.backbones.injection import register_attention
 from bench.backbones.stack import TransformerStack
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown_name
 from bench.pretrained import access, errors_in_one_line
 from bench.specs import BackboneKind, BackboneSpec, EncoderKind, EncoderSpec, StackSpec
 from bench.tokenizers import Tokenizer
@@ -24,8 +24,12 @@ StackT = TypeVar("StackT", bound=TransformerStack)
 FILES = ("config.json", "model.safetensors")
 """Files in a folder of pretrained weights."""
 
-_BACKBONES: Mapping[BackboneKind, type[Backbone]] = {"decoder-only": DecoderOnly, "encoder-decoder": EncoderDecoder}
-_ENCODERS: Mapping[EncoderKind, type[EncoderOnly]] = {"bert": EncoderOnly}
+_BACKBONES: Mapping[BackboneKind, Mapping[str, type[Backbone]]] = {
+    "decoder-only": FAMILIES,
+    "encoder-decoder": {"bart": EncoderDecoder},
+}
+_ENCODERS: Mapping[EncoderKind, Mapping[str, type[EncoderOnly]]] = {"bert": {"bert": EncoderOnly}}
+"""The stacks of each kind by ``model_type`` of transformers; the first one is the default from scratch."""
 
 
 class StackSize(NamedTuple):
@@ -64,9 +68,10 @@ def build_encoder(spec: EncoderSpec, tokenizer: Tokenizer) -> EncoderOnly:
     return _build(_ENCODERS[spec.kind], spec, tokenizer, "encoder")
 
 
-def _build(stack: type[StackT], spec: StackSpec, tokenizer: Tokenizer, section: str) -> StackT:
+def _build(families: Mapping[str, type[StackT]], spec: StackSpec, tokenizer: Tokenizer, section: str) -> StackT:
     register_attention()
-    _check(stack, spec, section)
+    _check(families, spec, section)
+    stack = families[_model_type(families, spec, section)]
     if spec.source == "scratch":
         return stack.from_scratch(spec, tokenizer)
     where = spec.location(section)
@@ -74,23 +79,42 @@ def _build(stack: type[StackT], spec: StackSpec, tokenizer: Tokenizer, section: 
         return stack.from_pretrained(spec, where, tokenizer)
 
 
-def _check(stack: type[TransformerStack], spec: StackSpec, section: str) -> StackSize:
+def _check(families: Mapping[str, type[TransformerStack]], spec: StackSpec, section: str) -> StackSize:
+    model_type = _model_type(families, spec, section)
     if spec.source == "scratch":
         if spec.width % spec.heads:
             raise BenchError(f"{section}.width is {spec.width}, no multiple of {section}.heads, {spec.heads}.")
+        if spec.key_value_heads and not families[model_type].shares_values:
+            raise BenchError(f"{section}.key_value_heads: {model_type} has as many heads of values as of queries.")
+        if spec.key_value_heads and spec.heads % spec.key_value_heads:
+            raise BenchError(
+                f"{section}.heads is {spec.heads}, no multiple of {section}.key_value_heads, {spec.key_value_heads}."
+            )
         return StackSize(spec.positions, spec.width)
+    where = spec.location(section)
+    with errors_in_one_line(section, where):
+        config_class = families[model_type].model_class.config_class
+        config = config_class.from_pretrained(where, revision=spec.revision, **access(where))
+        return StackSize(int(config.max_position_embeddings), int(config.hidden_size))
+
+
+def _model_type(families: Mapping[str, type[TransformerStack]], spec: StackSpec, section: str) -> str:
+    """Returns the family of a stack, by its name in transformers.
+
+    Raises:
+        BenchError: there are no weights, or they are of no family of this kind of stack.
+    """
+    if spec.source == "scratch":
+        if spec.family is not None and spec.family not in families:
+            raise unknown_name(f"{section}.family", spec.family, families)
+        return spec.family or next(iter(families))
     where = spec.location(section)
     if spec.source == "folder" and not all(Path(where, file).is_file() for file in FILES):
         raise BenchError(f"no model in {where}: expected {' and '.join(FILES)}.")
-    config_class = stack.model_class.config_class
     with errors_in_one_line(section, where):
-        model_type = PreTrainedConfig.get_config_dict(where, revision=spec.revision, **access(where))[0].get(
-            "model_type"
-        )
+        settings, _ = PreTrainedConfig.get_config_dict(where, revision=spec.revision, **access(where))
         # transformers would only warn, and continue with random weights.
-        if model_type != config_class.model_type:
-            raise BenchError(
-                f"{where}: {section}.kind {spec.kind!r} takes {config_class.model_type!r} weights, not {model_type!r}."
-            )
-        config = config_class.from_pretrained(where, revision=spec.revision, **access(where))
-        return StackSize(int(config.max_position_embeddings), int(config.hidden_size))
+        if (model_type := settings.get("model_type")) not in families:
+            known = ", ".join(families)
+            raise BenchError(f"{where}: {section}.kind {spec.kind!r} takes weights of {known}, not of {model_type!r}.")
+        return str(model_type)

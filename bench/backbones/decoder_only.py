@@ -1,17 +1,19 @@
-"""The decoder-only backbone: one Hugging Face GPT-2 that encodes bidirectionally and decodes causally.
+"""Decoder-only backbones: one causal language model that encodes bidirectionally and decodes causally.
 
 Both passes use the same weights. A condition stands in front of its text: [BOS source EOS] [BOS target EOS].
+The families are in ``bench.backbones.families``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import GPT2LMHeadModel
-from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import ModelOutput
 from typing_extensions import override
 
 from bench.backbones.backbone import Backbone
@@ -22,8 +24,8 @@ from bench.specs import StackSpec
 from bench.tokenizers import Tokenizer
 
 
-class InjectedGPT2(GPT2LMHeadModel):  # type: ignore[misc]  # transformers is not typed to mypy
-    """GPT-2 that takes the keywords of an injection; see ``bench.backbones.injection``."""
+class InjectedCausalLM(PreTrainedModel):  # type: ignore[misc]  # transformers is not typed to mypy
+    """Mixed into a causal language model of transformers: its forward pass takes an injection."""
 
     def forward(  # type: ignore[no-untyped-def]  # the base's many optional arguments pass through
         self,
@@ -31,25 +33,23 @@ class InjectedGPT2(GPT2LMHeadModel):  # type: ignore[misc]  # transformers is no
         position_ids: Tensor | None = None,
         decoder_injection: Injection | None = None,
         **kwargs,
-    ) -> CausalLMOutputWithCrossAttentions:
-        """Runs GPT-2 on ids with an injection, one row per sequence.
+    ) -> ModelOutput:
+        """Runs the model on ids with an injection, one row per sequence; see ``bench.backbones.injection``.
 
         ``position_ids`` is named here because ``generate`` passes it only to a forward that names it. Positions then
         count tokens and not padding: a prompt padded on the left gives the same text as without padding.
         """
         injection = decoder_injection or Injection()
         kwargs |= {"position_ids": position_ids, "decoder_injection": injection}
-        output = super().forward(inputs_embeds=injection.embedded(self.transformer.wte(input_ids)), **kwargs)
+        output = super().forward(inputs_embeds=injection.embedded(self.get_input_embeddings()(input_ids)), **kwargs)
         output.logits = injection.scored(output.logits)
         return output
 
 
 class DecoderOnly(Backbone):
-    """GPT-2 as encoder and decoder."""
+    """A causal language model as encoder and decoder; a subclass says where its family keeps what."""
 
-    model_class = InjectedGPT2
-
-    def __init__(self, model: InjectedGPT2, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
         super().__init__(model, tokenizer)
         # Texts are padded on the right and never read beyond their end: no padding mask, no warning about one.
         model.config.pad_token_id = None
@@ -59,59 +59,41 @@ class DecoderOnly(Backbone):
     @override
     def scratch_settings(cls, spec: StackSpec, tokenizer: Tokenizer) -> dict[str, Any]:
         return {
-            "activation_function": "gelu_pytorch_tanh",  # the formula of gelu_new in one kernel
             "initializer_range": scaled_std(spec.width),
             "bos_token_id": tokenizer.bos,
             "eos_token_id": tokenizer.eos,
         }
 
-    @classmethod
-    @override
-    def dropout_settings(cls, p: float) -> dict[str, float]:
-        return {"resid_pdrop": p, "embd_pdrop": p, "attn_pdrop": p}
+    @abstractmethod
+    def run(
+        self, embedded: Tensor, replaced: Mapping[int, Mapping[str, Tensor]] | None = None, **keywords: Any
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Runs the stack over embedded tokens at positions 0, 1, ... (B x T x width).
 
-    @override
-    def blocks(self) -> Sequence[nn.Module]:
-        return cast("Sequence[nn.Module]", self.model.transformer.h)
+        Args:
+            embedded: embeddings of the tokens, without positions.
+            replaced: as for ``run_blocks``.
+            **keywords: passed to every block.
+
+        Returns:
+            The outputs of all blocks, and the output of the stack after its last norm.
+        """
 
     @override
     def encode(self, batch: Batch) -> EncoderOutput:
-        embedded = self.model.transformer.wte(batch.ids)
-        layers, last = self._run(embedded, attention_mask=padding_mask(batch), is_causal=False)
+        embedded = self.model.get_input_embeddings()(batch.ids)
+        layers, last = self.run(embedded, attention_mask=padding_mask(batch), is_causal=False)
         return EncoderOutput(layers, last, last[:, 0], batch.mask)
 
     @override
     def decode(self, batch: Batch, injection: Injection, n: int) -> tuple[Tensor, Tensor]:
-        """Runs GPT-2 causally over [condition] text; the n samples of a text are adjacent rows."""
+        """Runs the stack causally over [condition] text; the n samples of a text are adjacent rows."""
         ids, starts = _condition_and_text(batch)
-        embedded = injection.embedded(self.model.transformer.wte(ids).repeat_interleave(n, dim=0))
+        embedded = injection.embedded(self.model.get_input_embeddings()(ids).repeat_interleave(n, dim=0))
         # Texts are padded on the right, where none of their tokens looks: causal attention needs no padding mask.
         weights = self.merged_value_maps(injection)
-        _, last = self._run(embedded, weights, is_causal=True, decoder_injection=injection)
+        _, last = self.run(embedded, weights, is_causal=True, decoder_injection=injection)
         return last, starts
-
-    def _run(
-        self, embedded: Tensor, replaced: Mapping[int, Mapping[str, Tensor]] | None = None, **keywords: Any
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Returns the outputs of all blocks for embedded tokens (B x T x width), and the output of the stack."""
-        gpt2 = self.model.transformer
-        positions = gpt2.wpe(torch.arange(embedded.shape[1], device=embedded.device))
-        layers = self.run_blocks(self.blocks(), gpt2.drop(embedded + positions), replaced, **keywords)
-        return layers, gpt2.ln_f(layers[-1])
-
-    @override
-    def merge_value_map(self, block: Any, value_map: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
-        # One map makes queries, keys and values; its weight is inputs x outputs, a value map is outputs x inputs.
-        projection = block.attn.c_attn
-        start = 2 * self.width
-        weight = torch.cat([projection.weight[:, :start], projection.weight[:, start:] @ value_map.T], 1)
-        value_bias = projection.bias[start:] @ value_map.T
-        if bias is not None:
-            value_bias = value_bias + bias
-        return {
-            "attn.c_attn.weight": weight,
-            "attn.c_attn.bias": torch.cat([projection.bias[:start], value_bias]),
-        }
 
     @override
     def prompt(self, n: int, condition: Batch | None) -> dict[str, Tensor]:

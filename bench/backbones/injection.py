@@ -5,13 +5,13 @@ The tensors reach it in these steps:
 
 1. The injection is the keyword ``decoder_injection`` of the model's forward pass. Hugging Face's ``generate`` does not
    pass keywords that begin with ``decoder_`` to an encoder, so BART's encoder never sees it.
-2. The forward pass (`InjectedGPT2`, `InjectedBart`) adds the embedding and the logits, and passes the injection through
-   every block to the block's attention function. Hugging Face finds that function by name: ``register_attention``
+2. The forward pass (`InjectedCausalLM`, `InjectedBart`) adds the embedding and the logits, and passes the injection
+   through every block to its attention function. Hugging Face finds that function by name: ``register_attention``
    registers `injected_attention` under the name ``ATTENTION``, which every stack is built with.
 3. Each causal self-attention finds its slice by the number of its layer; every other attention ignores the injection.
 4. Value maps are the same for all samples. Where a layer has one, it is merged into the weights of the layer's value
    projection (``Backbone.merged_value_maps``) and costs nothing per token. Several maps of a layer cannot be merged;
-   the attention function applies them.
+   the attention function applies them, and adds the bias of a map where the projection has none.
 
 The training pass runs the blocks without the model's forward pass (``TransformerStack.run_blocks``), with the same
 keyword and the weights of step 4.
@@ -37,8 +37,11 @@ ATTENTION = "della_bench"
 class Injection:
     """What a batch of latent samples adds to the decoder; N is the number of texts times samples.
 
+    Key, value, gate and shift are as wide as the value vectors of a token: the number of their heads times the head
+    size. Where there are more heads of queries, those that share a head of values share its gate and shift.
+
     Attributes:
-        embedding: added to the embedding of every token (N x width).
+        embedding: added to the embedding of every token (N x width of the stack).
         memory: key and value of one extra position that every token attends to (N x layers x 2 x width).
         gate: multiplies the attention output, before its projection (N x layers x width).
         shift: added to the attention output, after the gate (N x layers x width).
@@ -107,8 +110,7 @@ def injected_attention(
     gating the output of the attention equals gating every value vector. The weights a_i sum to one, so shifting the
     output equals shifting every value vector; only dropout of attention weights does not reach the shift.
 
-    The arguments are those of ``attend``, and the injection, which only causal self-attention uses. Key and value may
-    have fewer heads than the query; the width of memory and value maps is then their number times the head size.
+    The arguments are those of ``attend``, and the injection, which only causal self-attention uses.
 
     Returns:
         The attended values (N x queries x heads x head size), and None for the weights.
@@ -119,8 +121,11 @@ def injected_attention(
         index = added.layers.index(index) if index in added.layers else None
     if added is None or index is None:
         return attend(module, query, key, value, attention_mask, **kwargs), None
+    heads = key.shape[1]
+    if added.value_bias is not None and added.rank == 1 and _lacks_value_bias(module):
+        value = value + added.value_bias[index].to(value.dtype).unflatten(-1, (heads, 1, -1))
     if added.memory is not None:
-        extra = added.memory[:, index].unflatten(-1, (key.shape[1], 1, -1))  # N x 2 x heads x 1 x size
+        extra = added.memory[:, index].unflatten(-1, (heads, 1, -1))  # N x 2 x heads x 1 x size
         attention_mask = _mask_with_memory(attention_mask, query.shape[2], key.shape[2], query.device)
         key = torch.cat([extra[:, 0].to(key.dtype), key], dim=2)
         value = torch.cat([extra[:, 1].to(value.dtype), value], dim=2)
@@ -132,13 +137,24 @@ def injected_attention(
     else:
         output = attend(module, query, key, value, attention_mask, **kwargs)[:, :, None]
     if added.gate is not None:
-        gate = added.gate[:, index].unflatten(-1, (1, *output.shape[2:]))
+        gate = _for_query_heads(added.gate[:, index].unflatten(-1, (1, output.shape[2], heads, -1)), query.shape[1])
         output = output * gate.to(output.dtype)
     output = output.sum(2) if output.shape[2] > 1 else output.squeeze(2)
     if added.shift is not None:
-        shift = added.shift[:, index].unflatten(-1, (1, *output.shape[2:]))
+        shift = _for_query_heads(added.shift[:, index].unflatten(-1, (1, heads, -1)), query.shape[1])
         output = output + shift.to(output.dtype)
     return output, None
+
+
+def _lacks_value_bias(module: nn.Module) -> bool:
+    """Returns whether no bias could be merged into the value projection of an attention layer."""
+    projection = getattr(module, "v_proj", None)
+    return projection is not None and projection.bias is None
+
+
+def _for_query_heads(rows: Tensor, n: int) -> Tensor:
+    """Repeats each head of values (... x heads x head size) for the query heads that share it, n in all."""
+    return rows if rows.shape[-2] == n else rows.repeat_interleave(n // rows.shape[-2], dim=-2)
 
 
 def _attend_to_mapped_values(

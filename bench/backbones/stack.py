@@ -48,6 +48,7 @@ class TransformerStack(nn.Module, ABC):
 
     Class attributes:
         model_class: class of the Hugging Face model.
+        shares_values: whether several heads of queries may share a head of keys and values.
 
     Attributes:
         model: the Hugging Face model.
@@ -56,6 +57,7 @@ class TransformerStack(nn.Module, ABC):
     """
 
     model_class: ClassVar[type[PreTrainedModel]]
+    shares_values: ClassVar[bool] = False
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
         super().__init__()

@@ -74,18 +74,21 @@ class Setting:
         kind: the kind of backbone.
         conditional: whether texts have sources.
         task: a task with this setting.
+        backbone: entries of the backbone that differ.
     """
 
     name: str
     kind: BackboneKind
     conditional: bool
     task: str
+    backbone: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 SETTINGS = (
     Setting("unconditional", "decoder-only", False, "ptb"),
     Setting("conditional", "decoder-only", True, "writingprompts"),
     Setting("encoder-decoder", "encoder-decoder", True, "quora"),
+    Setting("llama", "decoder-only", False, "ptb", {"family": "llama", "key_value_heads": 1}),
 )
 
 
@@ -137,7 +140,7 @@ class SystemUnderTest:
             BenchError: unknown or invalid options.
         """
         config = parse_as(self.cls.Config, self.options, self.cls.__name__)
-        changes: dict[str, Any] = {"kind": self.setting.kind}
+        changes: dict[str, Any] = {"kind": self.setting.kind, **self.setting.backbone}
         encoder = SCALE.encoder_for(self.cls.encoder_kind)
         if not self.dropout:
             probabilities = {name for name, value in config if "dropout" in name and isinstance(value, float)}

@@ -32,7 +32,7 @@ def literal(
     gate: Tensor | None = None,
     factors: Tensor | None = None,
 ) -> Tensor:
-    """Attention with a memory (N x 2 x key heads * size) that every query attends to, and a gate (N x heads * size).
+    """Attention with a memory that every query attends to (N x 2 x key heads * size) and a gate (N x key heads * size).
 
     Factors multiply the attention weights (N x heads x queries x keys); the memory's factor comes first.
     """
@@ -56,7 +56,7 @@ def literal(
                     weights = weights * factors[text, head, place, seen]
                 result[text, place, head] = sum(w * v for w, v in zip(weights, values, strict=True))
                 if gate is not None:
-                    result[text, place, head] *= gate[text, head * size : (head + 1) * size]
+                    result[text, place, head] *= gate[text, at]
     return result
 
 
@@ -68,7 +68,7 @@ def tensors(heads: int, key_heads: int, queries: int, keys: int) -> tuple[Tensor
         (N, key_heads, keys, SIZE),
         (N, key_heads, keys, SIZE),
         (N, LAYERS, 2, key_heads * SIZE),
-        (N, LAYERS, heads * SIZE),
+        (N, LAYERS, key_heads * SIZE),
     )
     query, key, value, memory, gate = (torch.randn(shape, dtype=torch.float64) for shape in shapes)
     return query, key, value, memory, gate

@@ -179,7 +179,7 @@ class TestPretrained:
             vocab_size=60, n_positions=8, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
         )
         GPT2LMHeadModel(config).save_pretrained(tmp_path)
-        message = f"{tmp_path}: encoder.kind 'bert' takes 'bert' weights, not 'gpt2'."
+        message = f"{tmp_path}: encoder.kind 'bert' takes weights of bert, not of 'gpt2'."
         with pytest.raises(BenchError, match=f"^{re.escape(message)}$"):
             build_encoder(EncoderSpec(source="folder", path=tmp_path), tokenizer)
 

@@ -73,7 +73,7 @@ def test_several_value_maps_with_a_gate_each(
     rank, width = 3, key_heads * SIZE
     maps, bias, gate = (
         torch.randn(shape, dtype=torch.float64)
-        for shape in ((2, rank, width, width), (2, rank, width), (N, 2, rank, heads * SIZE))
+        for shape in ((2, rank, width, width), (2, rank, width), (N, 2, rank, width))
     )
     bias = bias * with_bias
     seen = causal(queries, keys)

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import BartForConditionalGeneration, BertConfig, BertModel, GPT2LMHeadModel, PreTrainedModel
 
 from bench.backbones import Backbone, Injection, build_backbone, check_backbone
+from bench.backbones.families import FAMILIES
 from bench.batch import Batch
 from bench.errors import BenchError
 from bench.specs import BackboneKind, BackboneSpec, DecodingSpec
@@ -342,11 +343,12 @@ def test_error_for_weights_of_a_different_model(save: Save) -> None:
     """Transformers would only warn, and continue with random weights."""
     folders = {kind: save(kind) for kind in KINDS}
     found = one_line("encoder-decoder", folders["decoder-only"])
-    assert found == f"{folders['decoder-only']}: backbone.kind 'encoder-decoder' takes 'bart' weights, not 'gpt2'."
+    assert found == f"{folders['decoder-only']}: backbone.kind 'encoder-decoder' takes weights of bart, not of 'gpt2'."
     bert = BertConfig(vocab_size=300, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
     BertModel(bert).save_pretrained(folders["decoder-only"])
     found = one_line("decoder-only", folders["decoder-only"])
-    assert found == f"{folders['decoder-only']}: backbone.kind 'decoder-only' takes 'gpt2' weights, not 'bert'."
+    known = ", ".join(FAMILIES)
+    assert found == f"{folders['decoder-only']}: backbone.kind 'decoder-only' takes weights of {known}, not of 'bert'."
 
 
 @pytest.mark.parametrize(("vocab_size", "fits"), [(255, False), (256, True), (386, True), (387, False)])

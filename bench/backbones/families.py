@@ -1,0 +1,149 @@
+"""The families of decoder-only models: GPT-2, and those that are built like Llama.
+
+A family needs one class here and an entry in ``FAMILIES``. All else is the same for all, because the attention of a
+model of transformers is a function that is found by name (see ``bench.backbones.injection``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
+from typing_extensions import override
+
+from bench.backbones.decoder_only import DecoderOnly, InjectedCausalLM
+from bench.specs import StackSpec
+from bench.tokenizers import Tokenizer
+
+
+class InjectedGPT2(InjectedCausalLM, GPT2LMHeadModel):  # type: ignore[misc]  # as its base
+    """GPT-2 that takes an injection."""
+
+
+class GPT2(DecoderOnly):
+    """GPT-2: learned positions, and one map for queries, keys and values."""
+
+    model_class = InjectedGPT2
+
+    @classmethod
+    @override
+    def scratch_settings(cls, spec: StackSpec, tokenizer: Tokenizer) -> dict[str, Any]:
+        # The formula of gelu_new in one kernel.
+        return {"activation_function": "gelu_pytorch_tanh", **super().scratch_settings(spec, tokenizer)}
+
+    @classmethod
+    @override
+    def dropout_settings(cls, p: float) -> dict[str, float]:
+        return {"resid_pdrop": p, "embd_pdrop": p, "attn_pdrop": p}
+
+    @override
+    def blocks(self) -> Sequence[nn.Module]:
+        return cast("Sequence[nn.Module]", self.model.transformer.h)
+
+    @override
+    def run(
+        self, embedded: Tensor, replaced: Mapping[int, Mapping[str, Tensor]] | None = None, **keywords: Any
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        gpt2 = self.model.transformer
+        positions = gpt2.wpe(torch.arange(embedded.shape[1], device=embedded.device))
+        layers = self.run_blocks(self.blocks(), gpt2.drop(embedded + positions), replaced, **keywords)
+        return layers, gpt2.ln_f(layers[-1])
+
+    @override
+    def merge_value_map(self, block: Any, value_map: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
+        # The weight of the one map is inputs x outputs, a value map is outputs x inputs.
+        projection = block.attn.c_attn
+        start = 2 * self.width
+        weight = torch.cat([projection.weight[:, :start], projection.weight[:, start:] @ value_map.T], 1)
+        value_bias = projection.bias[start:] @ value_map.T
+        if bias is not None:
+            value_bias = value_bias + bias
+        return {
+            "attn.c_attn.weight": weight,
+            "attn.c_attn.bias": torch.cat([projection.bias[:start], value_bias]),
+        }
+
+
+class InjectedLlama(InjectedCausalLM, LlamaForCausalLM):  # type: ignore[misc]  # as its base
+    """Llama that takes an injection."""
+
+
+class Llama(DecoderOnly):
+    """Llama: rotary positions, RMSNorm, and perhaps fewer heads of keys and values than of queries.
+
+    A model from scratch has the token embedding as output layer and no dropout but that of attention weights, as models
+    of this family have.
+    """
+
+    model_class = InjectedLlama
+    shares_values = True
+
+    @classmethod
+    @override
+    def scratch_settings(cls, spec: StackSpec, tokenizer: Tokenizer) -> dict[str, Any]:
+        return {
+            "intermediate_size": 8 * spec.width // 3,
+            "num_key_value_heads": spec.key_value_heads or spec.heads,
+            "tie_word_embeddings": True,
+            **super().scratch_settings(spec, tokenizer),
+        }
+
+    @classmethod
+    @override
+    def dropout_settings(cls, p: float) -> dict[str, float]:
+        return {"attention_dropout": p}
+
+    @property
+    @override
+    def value_width(self) -> int:
+        return int(self.model.model.layers[0].self_attn.v_proj.out_features)
+
+    @override
+    def blocks(self) -> Sequence[nn.Module]:
+        return cast("Sequence[nn.Module]", self.model.model.layers)
+
+    @override
+    def run(
+        self, embedded: Tensor, replaced: Mapping[int, Mapping[str, Tensor]] | None = None, **keywords: Any
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        llama = self.model.model
+        positions = torch.arange(embedded.shape[1], device=embedded.device)[None]
+        rotations = llama.rotary_emb(embedded, position_ids=positions)
+        layers = self.run_blocks(self.blocks(), embedded, replaced, position_embeddings=rotations, **keywords)
+        return layers, llama.norm(layers[-1])
+
+    @override
+    def merge_value_map(self, block: Any, value_map: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
+        projection = block.self_attn.v_proj
+        merged = {"self_attn.v_proj.weight": value_map @ projection.weight}
+        if projection.bias is not None:
+            mapped = value_map @ projection.bias
+            merged["self_attn.v_proj.bias"] = mapped if bias is None else mapped + bias
+        return merged
+
+
+class InjectedMistral(InjectedCausalLM, MistralForCausalLM):  # type: ignore[misc]  # as its base
+    """Mistral that takes an injection."""
+
+
+class Mistral(Llama):
+    """Mistral; every token sees all tokens before it, also beyond the window of models that have one."""
+
+    model_class = InjectedMistral
+
+
+class InjectedQwen2(InjectedCausalLM, Qwen2ForCausalLM):  # type: ignore[misc]  # as its base
+    """Qwen2 that takes an injection."""
+
+
+class Qwen2(Llama):
+    """Qwen2 and 2.5: Llama with biases in the maps of queries, keys and values."""
+
+    model_class = InjectedQwen2
+
+
+FAMILIES: Mapping[str, type[DecoderOnly]] = {"gpt2": GPT2, "llama": Llama, "mistral": Mistral, "qwen2": Qwen2}
+"""By ``model_type`` of transformers."""
