@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
+from transformers import GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 from typing_extensions import override
 
 from bench.backbones.decoder_only import DecoderOnly, InjectedCausalLM
@@ -81,6 +81,10 @@ class Llama(DecoderOnly):
     model_class = InjectedLlama
     shares_values = True
 
+    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
+        super().__init__(model, tokenizer)
+        _use_fused_norms(model)
+
     @classmethod
     @override
     def scratch_settings(cls, spec: StackSpec, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -123,6 +127,16 @@ class Llama(DecoderOnly):
             mapped = value_map @ projection.bias
             merged["self_attn.v_proj.bias"] = mapped if bias is None else mapped + bias
         return merged
+
+
+def _use_fused_norms(model: nn.Module) -> None:
+    """Replaces the RMSNorms of transformers, which compute in float32 in any precision, by torch's of one kernel."""
+    for module in list(model.modules()):
+        for name, norm in module.named_children():
+            if hasattr(norm, "variance_epsilon"):
+                fused = nn.RMSNorm(norm.weight.shape, norm.variance_epsilon)
+                fused.weight = norm.weight
+                setattr(module, name, fused)
 
 
 class InjectedMistral(InjectedCausalLM, MistralForCausalLM):  # type: ignore[misc]  # as its base

@@ -24,8 +24,8 @@ TEXTS = ("on the mat", "nobody knows", "it runs and runs", "no")
 N = 3
 """Samples of each text."""
 
-CLOSE: dict[str, Any] = {"rtol": 0, "atol": 1e-11}
-"""In float64, where two orders of summation of logits of about 10 agree to 1e-13."""
+CLOSE: dict[str, Any] = {"rtol": 1e-6, "atol": 1e-5}
+"""The norms of transformers compute in float32 also in a model of float64, as these are; ours do not."""
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -150,7 +150,7 @@ def test_an_injection_is_what_it_is_written_out(family: str, kind: str, tmp_path
             added = None if injection.logits is None else injection.logits[row]
             with hooked(theirs, injection, row):
                 expected = log_likelihood(theirs, ids, added, inputs_embeds=embedded)
-            assert float(found[row // N, row % N]) == pytest.approx(expected, abs=1e-9)
+            assert float(found[row // N, row % N]) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["gate", "shift", "values", "product", "one layer"])

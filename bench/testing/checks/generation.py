@@ -20,6 +20,8 @@ from bench.testing.system_under_test import SystemUnderTest
 MANY = 2000
 """Enough one-token texts that EOS, one of 300 tokens of similar probability, is drawn several times."""
 
+GREEDY = DecodingSpec(strategy="greedy", max_tokens=48)
+
 PLACES = (0, 1, 2, 3, 5, 8, 9, 10, 13, 17, 21, 29, 31, 40, 47)
 """Positions at which greedy texts are compared with the likelihood."""
 
@@ -70,13 +72,12 @@ def seeded_texts(tested: SystemUnderTest) -> None:
 @torch.no_grad()
 def greedy_is_likeliest(tested: SystemUnderTest) -> None:
     """Greedy decoding takes the most probable token at every step."""
-    decoding = DecodingSpec(strategy="greedy", max_tokens=48)
-    _require(tested, decoding)
+    _require(tested, GREEDY)
     for seed in range(8):
         with tested.in_precision(torch.float64, seed) as system:
             batch = tested.batch(rows := tested.rows[:2])
             path = system.encode(batch).sample(32, generators(rows))
-            decoded = system.generate(path, batch.condition, decoding, 0)
+            decoded = system.generate(path, batch.condition, GREEDY, 0)
             expect(len(decoded) == 2 * path.n, f"{2 * path.n} texts", f"{len(decoded)}")
             # A decoder that repeats one token hides mistakes of its memory and of its positions.
             of_rows = [decoded[path.n * row : path.n * (row + 1)] for row in rows]
@@ -90,8 +91,8 @@ def greedy_is_likeliest(tested: SystemUnderTest) -> None:
 
 
 def _variety(text: list[int]) -> int:
-    """Returns the number of different tokens of a text, 0 for a text of fewer than 30 tokens."""
-    return len(set(text)) if len(text) >= 30 else 0
+    """Returns the number of different tokens of a text, 0 for a text that ended or that leaves out PAD or BOS."""
+    return len(set(text)) if len(text) == GREEDY.max_tokens else 0
 
 
 def _expect_likeliest(system: System, tested: SystemUnderTest, sample: LatentPath, row: int, text: list[int]) -> None:
