@@ -134,8 +134,9 @@ def _use_fused_norms(model: nn.Module) -> None:
     for module in list(model.modules()):
         for name, norm in module.named_children():
             if hasattr(norm, "variance_epsilon"):
-                fused = nn.RMSNorm(norm.weight.shape, norm.variance_epsilon)
-                fused.weight = norm.weight
+                weight = cast(nn.Parameter, norm.weight)
+                fused = nn.RMSNorm(len(weight), cast(float, norm.variance_epsilon))
+                fused.weight = weight
                 setattr(module, name, fused)
 
 
