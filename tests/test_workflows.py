@@ -119,16 +119,18 @@ def test_classifiers_name_only_versions_of_python_that_the_tests_run_on() -> Non
 
 def test_the_lowest_versions_are_the_lower_bounds() -> None:
     """The version of torch is set where the environment is run: this repository cannot fetch another everywhere."""
-    bounds = {}
-    for text in PROJECT["dependencies"]:
+    extras = [text for of_extra in PROJECT["optional-dependencies"].values() for text in of_extra]
+    bounds: dict[str, Version] = {}
+    for text in (*PROJECT["dependencies"], *extras):
         requirement = Requirement(text)
-        (bound,) = (part.version for part in requirement.specifier if part.operator == ">=")
-        bounds[requirement.name] = Version(bound)
+        found = [part.version for part in requirement.specifier if part.operator == ">="]
+        bounds |= {requirement.name: Version(found[0])} if found else {}
     lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
-    torch = bounds.pop("torch")
-    assert {name: Version(version) for name, version in pinned.items()} == bounds
-    assert Version(WORKFLOWS["ci"]["env"]["LOWEST_TORCH"]) == torch
+    assert {name: Version(version) for name, version in pinned.items()} == {name: bounds[name] for name in pinned}
+    required = {Requirement(text).name for text in PROJECT["dependencies"]}
+    assert required - pinned.keys() == {"torch"}
+    assert Version(WORKFLOWS["ci"]["env"]["LOWEST_TORCH"]) == bounds["torch"]
 
 
 def test_the_citation_has_the_version_and_licence_of_the_package() -> None:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from bench.cli import options
+from bench.cli import human, options
 from bench.cli.compare import compare
 from bench.cli.names import list_names, show
 from bench.cli.results import audit, figure, report, rescore, table
@@ -58,6 +58,10 @@ for verb in (run, status, table, report, figure, compare, audit, score, import_r
     app.command()(_with_last_resort(verb))
 app.command(name="list")(_with_last_resort(list_names))
 app.command()(_with_last_resort(show))
+people = typer.Typer(help="Ask people: blinded rating sheets of generations, and the table of the ratings.")
+people.command()(_with_last_resort(human.sheet))
+people.command()(_with_last_resort(human.score))
+app.add_typer(people, name="human")
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells; typer returns it after a KeyboardInterrupt."""

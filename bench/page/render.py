@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.audit import audit, rows_of_runs
-from bench.escape import json_in_html, terminal
+from bench.escape import json_in_html
 from bench.page.content import columns_of, content_of
 from bench.page.summary import QUESTIONS, summary_lines
 from bench.records.published import PublishedFigures
 from bench.records.schema import Record
 from bench.records.store import StoredRun
 from bench.report.grids import grids_of, rows_of
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from bench.templates import content_policy, environment
 
 LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
 SCRIPT, STYLE, TEMPLATE = "page.js", "page.css", "page.html"
@@ -60,12 +56,13 @@ def render_page(runs: Sequence[StoredRun], title: str = "", published: Published
     columns = columns_of(rows)
     records = [record for grid in grids for record in grid.records]
     scripts = [_read(name) for name in (*LIBRARIES, SCRIPT)]
+    filters: dict[str, Callable[..., str]] = {"duration": duration, "size": size, "count": count, "values": _values}
     return (
-        _environment()
+        environment("bench.page", filters)
         .get_template(TEMPLATE)
         .render(
             title=title or "della-bench",
-            policy=_policy(scripts),
+            policy=content_policy(scripts),
             style=_read(STYLE),
             scripts=scripts,
             data=json_in_html(content_of(rows, columns)),
@@ -84,31 +81,8 @@ def render_page(runs: Sequence[StoredRun], title: str = "", published: Published
     )
 
 
-def _environment() -> Environment:
-    """Returns the environment of the template: every text is printable and escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("bench.page", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: terminal(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": duration, "size": size, "count": count, "values": _values}
-    return environment
-
-
 def _read(name: str) -> str:
     return (files("bench.page") / name).read_text(encoding="utf-8").strip()
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    """Returns the content security policy: the scripts of the page and nothing else, no network."""
-    digests = (base64.b64encode(hashlib.sha256(f"\n{text}\n".encode()).digest()).decode() for text in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:"
 
 
 def _gaps(records: Sequence[Record]) -> Iterator[Gap]:

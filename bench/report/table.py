@@ -77,6 +77,7 @@ class Cell:
         run_ids: the runs behind the value.
         bold: whether this is the best value and its interval overlaps no other.
         footnotes: their texts; the table gives a marker to each.
+        shows_interval: whether the interval is printed, with two decimals, in the place of the spread over seeds.
     """
 
     state: CellState
@@ -88,6 +89,7 @@ class Cell:
     run_ids: tuple[str, ...] = ()
     bold: bool = False
     footnotes: tuple[str, ...] = ()
+    shows_interval: bool = False
 
     @property
     def text(self) -> str:
@@ -98,6 +100,8 @@ class Cell:
         """Returns ``text`` with so many decimals."""
         if self.value is None:
             return _TEXT_WITHOUT_VALUE.get(self.state, "—")
+        if self.shows_interval and self.interval:
+            return f"{self.value:.2f} [{self.interval.low:.2f}, {self.interval.high:.2f}]"
         return format_spread(self.value, self.sd, decimals)
 
     @property

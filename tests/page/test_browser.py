@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,52 +10,22 @@ import pytest
 
 from bench.page import render_page
 from bench.records.store import load_runs
+from tests.browser import Browser, needs_browser, start_chromium
 from tests.page.conftest import REFERENCE
 from tests.page.test_render import hostile_runs
 
-webdriver: Any = pytest.importorskip("selenium.webdriver", reason="needs the package selenium")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs a browser: apt-get install chromium chromium-driver"
-)
+pytestmark = needs_browser
 CHARTS = ("costs", "chart-curves", "chart-plane", "chart-heat")
 
 
-class Browser:
-    """A page in Chromium."""
-
-    def __init__(self, driver: Any) -> None:
-        self.driver = driver
-
-    def open(self, page: Path) -> None:
-        self.driver.get(page.as_uri())
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(f"const all = (s) => [...document.querySelectorAll(s)]; {script}", *arguments)
-
-    def press(self, *keys: str) -> None:
-        from selenium.webdriver.common.action_chains import ActionChains
-
-        actions = ActionChains(self.driver, duration=0)
-        for key in keys:
-            actions.send_keys(key)
-        actions.perform()
-
-    def wait(self, script: str) -> None:
-        """Waits until an expression is true."""
-        from selenium.webdriver.support.ui import WebDriverWait
-
-        WebDriverWait(self.driver, 20, poll_frequency=0.02).until(lambda _: self.run(f"return {script}"))
+class ReportBrowser(Browser):
+    """The report in Chromium."""
 
     def draw_all(self) -> None:
         """Draws the charts that have not come into view yet, as before printing."""
         self.run("window.dispatchEvent(new Event('beforeprint'))")
         for chart in CHARTS:
             self.wait(f"document.getElementById('{chart}').childElementCount > 0")
-
-    def errors(self) -> list[str]:
-        return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def shown(self, column: int = 0) -> list[str]:
         """The texts of a column of the scores, in the rows that are shown."""
@@ -74,12 +43,7 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    started = start_chromium()
     yield started
     started.quit()
 
@@ -94,14 +58,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def browser(driver: Any, page: Path) -> Browser:
-    opened = Browser(driver)
+def browser(driver: Any, page: Path) -> ReportBrowser:
+    opened = ReportBrowser(driver)
     opened.open(page)
     opened.errors()
     return opened
 
 
-def test_no_error_with_all_charts_and_tasks(browser: Browser) -> None:
+def test_no_error_with_all_charts_and_tasks(browser: ReportBrowser) -> None:
     browser.draw_all()
     tasks = browser.run("return document.querySelector('select.panel').length")
     assert tasks == 5
@@ -117,7 +81,7 @@ def test_no_error_with_all_charts_and_tasks(browser: Browser) -> None:
     assert browser.errors() == []
 
 
-def test_a_click_on_a_heading_sorts_the_better_values_first(browser: Browser) -> None:
+def test_a_click_on_a_heading_sorts_the_better_values_first(browser: ReportBrowser) -> None:
     for heading, is_up in (("PPL", False), ("MI", True)):
         column = browser.column(heading)
         click = "all('#table thead tr:last-child th')[arguments[0]].querySelector('button').click()"
@@ -132,7 +96,7 @@ def test_a_click_on_a_heading_sorts_the_better_values_first(browser: Browser) ->
         assert values == sorted(values, reverse=not is_up)
 
 
-def _choose(browser: Browser, of: str, *texts: str) -> None:
+def _choose(browser: ReportBrowser, of: str, *texts: str) -> None:
     """Leaves only some entries of a filter checked."""
     browser.run(
         """const of = arguments[0], texts = arguments[1];
@@ -146,7 +110,7 @@ def _choose(browser: Browser, of: str, *texts: str) -> None:
     )
 
 
-def test_filters_choose_rows_and_columns(browser: Browser) -> None:
+def test_filters_choose_rows_and_columns(browser: ReportBrowser) -> None:
     everything = len(browser.shown())
     _choose(browser, "system", "della", "lm")
     assert set(browser.shown()) - {"true distribution"} == {"della", "lm", "DELLA", "GPT-2", "BART"}
@@ -174,21 +138,21 @@ def test_filters_choose_rows_and_columns(browser: Browser) -> None:
     assert browser.errors() == []
 
 
-def test_the_search_finds_labels(browser: Browser) -> None:
+def test_the_search_finds_labels(browser: ReportBrowser) -> None:
     browser.run(
         "const s = document.getElementById('search'); s.value = 'della-lw'; s.dispatchEvent(new Event('input'))"
     )
     assert set(browser.shown()) - {"true distribution"} == {"della-lw"}
 
 
-def test_published_figures_can_be_hidden(browser: Browser) -> None:
+def test_published_figures_can_be_hidden(browser: ReportBrowser) -> None:
     count = "return all('#table .pub').filter((c) => c.offsetParent).length"
     assert browser.run(count) > 20
     browser.run("document.getElementById('published').click()")
     assert browser.run(count) == 0
 
 
-def test_the_keyboard_reaches_every_control_and_every_value(browser: Browser) -> None:
+def test_the_keyboard_reaches_every_control_and_every_value(browser: ReportBrowser) -> None:
     from selenium.webdriver.common.keys import Keys
 
     browser.draw_all()
@@ -226,7 +190,7 @@ def test_the_keyboard_reaches_every_control_and_every_value(browser: Browser) ->
     assert browser.run("return document.getElementById('tip').hidden")
 
 
-def test_enter_and_space_work_the_filters_and_the_headings(browser: Browser) -> None:
+def test_enter_and_space_work_the_filters_and_the_headings(browser: ReportBrowser) -> None:
     from selenium.webdriver.common.keys import Keys
 
     browser.run("document.querySelector('[data-of=system] summary').focus()")
@@ -239,7 +203,7 @@ def test_enter_and_space_work_the_filters_and_the_headings(browser: Browser) -> 
     assert not browser.run("return document.querySelector('[data-of=system]').open")
 
 
-def test_generations_can_be_searched(browser: Browser) -> None:
+def test_generations_can_be_searched(browser: ReportBrowser) -> None:
     browser.run("const w = document.getElementById('words'); w.value = 'THE of'; w.dispatchEvent(new Event('input'))")
     texts = browser.run("return all('#texts li').map((e) => e.innerText.toLowerCase())")
     assert texts
@@ -250,7 +214,7 @@ def test_generations_can_be_searched(browser: Browser) -> None:
     assert matches.startswith(f"{len(texts)} of ")
 
 
-def test_the_layout_fits_a_phone_and_dark_is_dark(browser: Browser) -> None:
+def test_the_layout_fits_a_phone_and_dark_is_dark(browser: ReportBrowser) -> None:
     commands = browser.driver.execute_cdp_cmd
     colours = "return [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
     light = browser.run(colours)
@@ -273,7 +237,7 @@ def test_the_layout_fits_a_phone_and_dark_is_dark(browser: Browser) -> None:
 def test_texts_of_records_do_nothing(driver: Any, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(render_page(load_runs([hostile_runs(tmp_path / "runs")])), encoding="utf-8")
-    browser = Browser(driver)
+    browser = ReportBrowser(driver)
     browser.open(file)
     browser.draw_all()
     for place in range(browser.run("return document.querySelector('select.panel').length")):
@@ -294,7 +258,7 @@ def test_texts_of_records_do_nothing(driver: Any, tmp_path: Path) -> None:
 def test_300_runs_are_shown(driver: Any, many_runs: Path, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(render_page(load_runs([many_runs])), encoding="utf-8")
-    browser = Browser(driver)
+    browser = ReportBrowser(driver)
     browser.open(file)
     assert browser.run("return document.getElementById('shown').value") == "310 of 310 rows"
     browser.draw_all()
