@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Literal, cast
 
 import torch
@@ -109,11 +110,18 @@ class TransformerVAE(InjectedSystem):
 
     @override
     def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
+        return sample_gaussian_prior(self._prior(condition), n, generator)
+
+    @override
+    def path_of(self, z: Sequence[Tensor], condition: Batch | None) -> LatentPath:
+        p = self._prior(condition)
+        return GaussianPosterior(p, p).path_of(z[0])
+
+    def _prior(self, condition: Batch | None) -> Gaussian:
+        """Returns p(z | c) of every condition, or p(z) once."""
         if self.prior is not None and condition is not None:
-            p = Gaussian.from_parameters(self.prior(self._representation(condition)))
-        else:
-            p = standard_normal_like(self.posterior.weight.new_empty(1, self.config.latent_size))
-        return sample_gaussian_prior(p, n, generator)
+            return Gaussian.from_parameters(self.prior(self._representation(condition)))
+        return standard_normal_like(self.posterior.weight.new_empty(1, self.config.latent_size))
 
 
 class EmbedVAE(TransformerVAE):

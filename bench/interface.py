@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.batch import Batch, Generators, Seeds
+from bench.errors import BenchError
 from bench.specs import DecodingSpec, EncoderKind, ModelSpec, RunSpec, SystemConfig
 from bench.tokenizers import Tokenizer
 
@@ -183,6 +184,21 @@ class System(nn.Module, ABC):
     @abstractmethod
     def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
         """Draws n joint samples from p(z | c): B is the number of conditions, or 1 without condition."""
+
+    def path_of(self, z: Sequence[Tensor], condition: Batch | None) -> LatentPath:
+        """Returns the path of given latent values, with their terms under the prior.
+
+        The terms are those that the values would have as samples of the prior: log_p along the groups, log_q equal to
+        it, and a KL of zero. Tools that move latent values need this method; training and scoring do not.
+
+        Args:
+            z: values of each of the G groups (B x n x D).
+            condition: B conditions; None without, then B is any number of rows.
+
+        Raises:
+            BenchError: the system does not offer it.
+        """
+        raise BenchError(f"{type(self).__name__} does not decode given latent values: it has no method path_of.")
 
     @abstractmethod
     def log_likelihood(self, batch: Batch, path: LatentPath) -> Tensor:

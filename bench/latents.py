@@ -98,11 +98,14 @@ class GaussianPosterior(Posterior):
 
     @override
     def sample(self, n: int, generator: Generators) -> LatentPath:
+        batch, size = self.q.mean.shape
+        return self.path_of(self.q.per_sample().draw(draw_noise(batch, n, size, generator, self.q.mean)))
+
+    def path_of(self, z: Tensor) -> LatentPath:
+        """Returns the path of given values (B x n x D), with their terms."""
         q = self.q.per_sample()
         p = standard_normal_like(q.mean) if self.p is None else self.p.per_sample()
-        batch, size = self.q.mean.shape
-        z = q.draw(draw_noise(batch, n, size, generator, self.q.mean))
-        kl = q.kl_dimensions(p).expand(-1, n, -1)
+        kl = q.kl_dimensions(p).expand_as(z)
         return path_from_groups([(z, q.mean.expand_as(z), q.log_prob(z), p.log_prob(z), kl)])
 
     @override

@@ -13,7 +13,7 @@ in Table 4), z_{<l} is left out everywhere, and without condition p(z_l) = N(0, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -157,15 +157,34 @@ class LatentHierarchy(nn.Module):
             posterior: returns q(z_l | z_{<l}, x, c) for a group and a state; None samples the prior.
         """
         batch = len(condition_part)
+
+        def drawn(group: int, q: Gaussian) -> Tensor:
+            return q.draw(draw_noise(batch, n, self.size, generator, q.mean))
+
+        return self._along_chain(batch, n, drawn, condition_part, posterior)
+
+    def path_of(self, z: Sequence[Tensor], condition_part: Tensor) -> LatentPath:
+        """Returns the path of given values of every group (B x n x D), with their terms under the prior."""
+        batch, n, _ = z[0].shape
+        return self._along_chain(batch, n, lambda group, _: z[group], condition_part, None)
+
+    def _along_chain(
+        self,
+        batch: int,
+        n: int,
+        value: Callable[[int, Gaussian], Tensor],
+        condition_part: Tensor,
+        posterior: Callable[[int, Tensor], Gaussian] | None,
+    ) -> LatentPath:
+        """Returns the path of the values that ``value`` returns for each group and its distribution."""
         groups = []
         state = z = condition_part.new_zeros(batch, n, self.state_size)
         for group in range(len(self)):
             state = self.next_state(group, state, z)
-            q = None if posterior is None else posterior(group, state)
             p = self._gaussian(self.prior, 0, group, condition_part, state)
-            q = q or p
-            z = q.draw(draw_noise(batch, n, self.size, generator, q.mean))
-            groups.append((z, q.mean, q.log_prob(z), p.log_prob(z), q.kl_dimensions(p)))
+            q = p if posterior is None else posterior(group, state)
+            z = value(group, q)
+            groups.append((z, q.mean.expand_as(z), q.log_prob(z), p.log_prob(z), q.kl_dimensions(p).expand_as(z)))
         return path_from_groups(groups)
 
 

@@ -16,7 +16,7 @@ fusions.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -172,9 +172,16 @@ class Della(InjectedSystem):
 
     @override
     def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
+        return self.hierarchy.sample(n, generator, self._condition_part(condition))
+
+    @override
+    def path_of(self, z: Sequence[Tensor], condition: Batch | None) -> LatentPath:
+        return self.hierarchy.path_of(z, self._condition_part(condition))
+
+    def _condition_part(self, condition: Batch | None) -> Tensor:
+        """Returns ``LatentHierarchy.prior_condition_part`` of every condition, or once without."""
         c = None if condition is None else self._representations(self._source_to_encode(condition))
-        part = self.hierarchy.prior_condition_part(c, 1 if condition is None else len(condition))
-        return self.hierarchy.sample(n, generator, part)
+        return self.hierarchy.prior_condition_part(c, 1 if condition is None else len(condition))
 
     @override
     def inject(self, path: LatentPath) -> Injection:

@@ -41,6 +41,10 @@ class FileScores:
     skipped: Mapping[str, str]
 
 
+class UnpairedError(BenchError):
+    """There are not as many references as texts."""
+
+
 def score_files(
     generations: Path,
     references: Path | None = None,
@@ -72,6 +76,40 @@ def score_files(
         BenchError: a file cannot be read or is empty, pairs do not match in number, a metric or an option is unknown,
             or a metric that was named does not apply or fails.
     """
+    texts, groups = read_texts(generations), read_references(references) if references else ()
+    try:
+        return score_texts(
+            texts,
+            groups,
+            read_texts(train) if train else (),
+            metrics,
+            pairs=pairs,
+            per_source=per_source,
+            tokenizer=tokenizer,
+            encoder=encoder,
+            bootstrap=bootstrap,
+        )
+    except UnpairedError:
+        message = f"{generations} has {len(texts)} texts but {references} has {len(groups)}: no pairs"
+        raise BenchError(message) from None
+
+
+def score_texts(
+    texts: Sequence[str],
+    references: Sequence[Sequence[str]] = (),
+    train: Sequence[str] = (),
+    metrics: Sequence[str] | None = None,
+    *,
+    pairs: bool | None = None,
+    per_source: int | None = None,
+    tokenizer: str | None = None,
+    encoder: str | Path | None = None,
+    bootstrap: Bootstrap | None = None,
+) -> FileScores:
+    """Scores generated texts; ``references`` has one or more texts for each, or any number of texts without pairs.
+
+    The other arguments and the errors are those of ``score_files``.
+    """
     shared = {name: value for name, value in (("tokenizer", tokenizer), ("encoder", encoder)) if value is not None}
     chosen: dict[str, TextMetric] = {}
     skipped: dict[str, str] = {}
@@ -82,19 +120,18 @@ def score_files(
             if metrics is not None:
                 raise
             skipped[call] = str(error)
-    texts = read_texts(generations)
-    groups = read_references(references) if references else ()
+    groups = tuple(map(tuple, references))
     if pairs is None:
         pairs = (
             len(groups) == len(texts) if metrics is None else any("pairs" in metric.needs for metric in chosen.values())
         )
-    if pairs and references and len(groups) != len(texts):
-        raise BenchError(f"{generations} has {len(texts)} texts but {references} has {len(groups)}: no pairs")
+    if pairs and groups and len(groups) != len(texts):
+        raise UnpairedError(f"{len(texts)} texts but {len(groups)} references: no pairs")
     inputs = TextSet(
-        generations=texts,
+        generations=tuple(texts),
         references=groups if pairs else (),
         corpus=tuple(text for group in groups for text in group),
-        train=read_texts(train) if train else (),
+        train=tuple(train),
         per_source=per_source,
     )
     scores = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -165,6 +165,14 @@ class TwoPriors(Sound):
     def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
         moved = torch.full((1, self.config.latent_size), 2.0)
         return sample_gaussian_prior(Gaussian(moved.to(self.posterior.weight), 0 * moved), n, generator)
+
+
+class UnweightedValues(Sound):
+    """Given values have no prior density."""
+
+    def path_of(self, z: Sequence[Tensor], condition: Batch | None) -> LatentPath:
+        path = super().path_of(z, condition)
+        return replace(path, log_q=0 * path.log_q, log_p=0 * path.log_p)
 
 
 class EncodingTwice(Sound):

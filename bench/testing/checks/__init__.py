@@ -12,6 +12,7 @@ CHECKS: tuple[Check, ...] = (
     latents.means_of_samples,
     latents.own_density,
     latents.shared_samples,
+    latents.given_values,
     latents.prior_of_itself,
     latents.prior_moments,
     latents.one_probability,

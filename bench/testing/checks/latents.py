@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.errors import BenchError
 from bench.interface import LatentPath
 from bench.testing.check import check
 from bench.testing.expect import Inconclusive, expect, expect_close, expect_shape
@@ -124,6 +125,30 @@ def shared_samples(tested: SystemUnderTest) -> None:
     expect_shape("log_prob of shared samples", under_all, (len(batch), len(batch) * n, len(system.groups)))
     own = torch.stack([under_all[row, n * row : n * (row + 1)] for row in tested.rows])
     expect_close("log_prob of shared samples equal to their log_q", own, path.log_q, AXES, TOLERANCE, TOLERANCE)
+
+
+@check(
+    "Check `path_of`: it keeps the values that it is given, and computes their terms along the groups with"
+    " p(z_g | z_<g, c), as `sample` computes log p; log_q equals log_p, and the KL is zero."
+)
+@torch.no_grad()
+def given_values(tested: SystemUnderTest) -> None:
+    """Given latent values have the prior's terms and decode as samples with these values do."""
+    batch = tested.batch()
+    with tested.in_precision(torch.float64) as system:
+        if not system.groups:
+            return
+        path = system.encode(batch).sample(3, generator())
+        try:
+            given = system.path_of(path.z, batch.condition)
+        except BenchError as error:
+            raise Inconclusive(str(error)) from error
+        expect(all(map(torch.equal, given.z, path.z)), "the values of z that were given", "other values")
+        expect_close("log_p of given values", given.log_p, path.log_p, AXES, TOLERANCE, TOLERANCE)
+        expect(torch.equal(given.log_q, given.log_p), "log_q equal to log_p of given values", "different values")
+        expect(not given.kl.any(), "a KL of zero of given values", f"a sum of {float(given.kl.abs().sum()):.4g} nats")
+        decoded, expected = (system.log_likelihood(batch, each) for each in (given, path))
+        expect_close("log_likelihood of given values", decoded, expected, AXES[:2], TOLERANCE, TOLERANCE)
 
 
 @check("Check `sample_prior`: its samples are drawn from p, so `log_q` equals `log_p` and `kl` is zero.")

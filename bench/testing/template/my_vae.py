@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from bench.backbones import Backbone, InjectedSystem, Injection
 from bench.batch import Batch, Generators
@@ -42,9 +44,16 @@ class MyVAE(InjectedSystem):
 
     def sample_prior(self, n: int, condition: Batch | None, generator: Generators) -> LatentPath:
         """Draws n samples of p(z) = N(0, I) for every condition, or n in total without condition."""
+        return sample_gaussian_prior(self._prior(condition), n, generator)
+
+    def path_of(self, z: Sequence[Tensor], condition: Batch | None) -> LatentPath:
+        """Returns the path of given values of z, with which a user can move through the latent space."""
+        prior = self._prior(condition)
+        return GaussianPosterior(prior, prior).path_of(z[0])
+
+    def _prior(self, condition: Batch | None) -> Gaussian:
         texts = 1 if condition is None else len(condition)
-        mean = self.projection.weight.new_zeros(texts, self.config.latent_size)
-        return sample_gaussian_prior(standard_normal_like(mean), n, generator)
+        return standard_normal_like(self.projection.weight.new_zeros(texts, self.config.latent_size))
 
     def inject(self, path: LatentPath) -> Injection:
         """Returns what z adds to the decoder; see `Injection` for the other places where it may enter."""

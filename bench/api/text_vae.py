@@ -1,0 +1,314 @@
+"""A trained model: texts to latent values and back.
+
+Shapes: N texts, n samples of each, G latent groups of sizes D_1 .. D_G, and D their sum. Arrays hold all groups side by
+side, the first one (of the lowest layer) first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from bench.batch import Batch, batches_of_similar_length
+from bench.bootstrap import Array
+from bench.errors import BenchError
+from bench.harness.model_folder import ModelFolder
+from bench.harness.scoring import score_texts
+from bench.harness.tokenized_texts import TokenizedTexts, tokenize
+from bench.interface import System
+from bench.metrics.likelihood import log_mean_exp
+from bench.reading import parse_as
+from bench.seeds import derive_seed
+from bench.specs import DecodingSpec, ModelSpec, ScoringSpec
+from bench.tasks import Example
+
+TOKENS_AT_ONCE = 4096
+"""Padded tokens of an encoder pass; changes only speed and memory."""
+
+ROWS_AT_ONCE = 100
+"""Texts that are decoded at once; changes only speed and memory."""
+
+MEAN_SAMPLES = 30
+"""Samples over whose ancestors the posterior means of a hierarchy are averaged, as many as most scales score."""
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Posterior of N texts.
+
+    Attributes:
+        mean: posterior means (N x D). In a hierarchy the mean of a group depends on the groups below it; this is its
+            average over the samples.
+        samples: joint samples of all groups (N x n x D).
+        groups: sizes of the groups, whose sum is D.
+    """
+
+    mean: Array
+    samples: Array
+    groups: tuple[int, ...]
+
+    def of_group(self, layer: int) -> Latents:
+        """Returns the part of one group, counted from 1.
+
+        Raises:
+            BenchError: there is no such group.
+        """
+        (columns,) = columns_of(self.groups, [layer])
+        return Latents(self.mean[:, columns], self.samples[..., columns], (self.groups[layer - 1],))
+
+
+def columns_of(groups: Sequence[int], layers: Sequence[int] | None) -> list[slice]:
+    """Returns the columns of latent groups, counted from 1; of all groups if ``layers`` is None.
+
+    Raises:
+        BenchError: there is no such group.
+    """
+    ends = np.cumsum([0, *groups]).tolist()
+    chosen = range(1, len(groups) + 1) if layers is None else layers
+    for layer in chosen:
+        if not 1 <= layer <= len(groups):
+            raise BenchError(f"there is no latent group {layer}; the model has groups 1 to {len(groups)}.")
+    return [slice(ends[layer - 1], ends[layer]) for layer in chosen]
+
+
+def load(folder: str | Path, device: str = "cpu") -> TextVAE:
+    """Returns the model of a folder: that of a run, or of an imported checkpoint.
+
+    Raises:
+        BenchError: the folder is no model, or is damaged.
+    """
+    found = ModelFolder.read(Path(folder))
+    return TextVAE(found.load().to(device), found.spec)
+
+
+class TextVAE:
+    """A trained model. Its random draws depend on the seeds that its methods are given, and on nothing else.
+
+    Methods that decode take the entries of a `DecodingSpec` by name, for example ``strategy="sample"``,
+    ``temperature=0.7``, ``top_p=0.9``, ``max_tokens=40``. ``sample`` draws tokens unless they say otherwise, all other
+    methods decode greedily.
+
+    Attributes:
+        system: the trained system.
+        spec: what it is: system, options, backbone, objective.
+    """
+
+    def __init__(self, system: System, spec: ModelSpec) -> None:
+        self.system = system.eval()
+        self.spec = spec
+
+    def __repr__(self) -> str:
+        return f"TextVAE({self.spec.system.label}, groups={self.groups})"
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Sizes of the latent groups; empty for a language model without latent variables."""
+        return self.system.groups
+
+    @torch.no_grad()
+    def encode(
+        self, texts: Sequence[str], sources: Sequence[str] | None = None, *, n: int = MEAN_SAMPLES, seed: int = 0
+    ) -> Latents:
+        """Returns posterior means and samples, which do not depend on the other texts: all texts share their noise.
+
+        Args:
+            texts: N texts.
+            sources: of conditional models, the source of each text.
+            n: samples of each text.
+            seed: of the samples.
+
+        Raises:
+            BenchError: no latent variables, sources that are missing or not wanted, or a text that is too long.
+        """
+        self._require_latents()
+        tokenized = self._tokenized(texts, sources)
+
+        def encoded(batch: Batch) -> Iterator[tuple[Array, Array]]:
+            streams = [torch.Generator().manual_seed(derive_seed(seed, "encode")) for _ in range(len(batch))]
+            path = self.system.encode(batch).sample(n, streams)
+            return zip(_joined(path.mean).mean(axis=1), _joined(path.z), strict=True)
+
+        means, samples = zip(*self._in_batches(tokenized, encoded), strict=True)
+        return Latents(np.stack(means), np.stack(samples), self.groups)
+
+    @torch.no_grad()
+    def decode(self, z: Array, sources: Sequence[str] | None = None, *, seed: int = 0, **decoding: Any) -> list[str]:
+        """Returns a text for each row of latent values (N x D).
+
+        Raises:
+            BenchError: values of another size, sources that are missing or not wanted, or an unknown decoding.
+        """
+        self._require_latents()
+        if z.ndim != 2 or z.shape[1] != sum(self.groups):
+            raise BenchError(f"latent values of the shape {z.shape}; expected (texts, {sum(self.groups)}).")
+        settings = _decoding({"strategy": "greedy", **decoding})
+        conditions = self._conditions(sources, len(z))
+        device, dtype = next((each.device, each.dtype) for each in self.system.parameters())
+        columns = columns_of(self.groups, None)
+        texts: list[str] = []
+        for start in range(0, len(z), ROWS_AT_ONCE):
+            rows = range(start, min(start + ROWS_AT_ONCE, len(z)))
+            values = torch.tensor(z[rows.start : rows.stop], device=device, dtype=dtype)[:, None]
+            condition = None if conditions is None else conditions.conditions(rows)
+            condition = condition and condition.to(device)
+            path = self.system.path_of([values[..., part] for part in columns], condition)
+            seeds = [derive_seed(seed, "decode", row) for row in rows]
+            texts += self.system.tokenizer.decode(self.system.generate(path, condition, settings, seeds))
+        return texts
+
+    @torch.no_grad()
+    def sample(self, n: int = 1, sources: Sequence[str] | None = None, *, seed: int = 0, **decoding: Any) -> list[str]:
+        """Returns texts of latent values from the prior: n texts, or n for each source, source by source.
+
+        Raises:
+            BenchError: sources that are missing or not wanted, or an unknown decoding.
+        """
+        from bench.harness.generate import generate_texts
+
+        settings = _decoding({**decoding, "samples_per_source": n})
+        conditions = self._conditions(sources, 0 if sources is None else len(sources))
+        texts = conditions or self._tokenized([], None)
+        return generate_texts(self.system, n if sources is None else len(sources), texts, settings, seed)
+
+    def reconstruct(
+        self, texts: Sequence[str], sources: Sequence[str] | None = None, *, seed: int = 0, **decoding: Any
+    ) -> list[str]:
+        """Returns each text decoded from its posterior mean; the errors are those of ``encode`` and ``decode``."""
+        return self.decode(self.encode(texts, sources).mean, sources, seed=seed, **decoding)
+
+    def interpolate(
+        self,
+        a: str,
+        b: str,
+        steps: int = 7,
+        layers: Sequence[int] | None = None,
+        source: str | None = None,
+        **decoding: Any,
+    ) -> list[str]:
+        """Returns texts along the line from the posterior mean of ``a`` to that of ``b``, both ends included.
+
+        Args:
+            a: first text.
+            b: second text.
+            steps: number of texts, at least 2.
+            layers: latent groups that move, counted from 1; the others stay those of ``a``. None moves all.
+            source: of conditional models, the source of both texts.
+            **decoding: see the class.
+        """
+        if steps < 2:
+            raise BenchError(f"steps is {steps}; the two ends are 2 steps.")
+        start, end = self._means([a, b], source)
+        moved = self._with_groups_of(start, end, layers)
+        z = np.linspace(start, moved, steps)
+        return self.decode(z, None if source is None else [source] * steps, **decoding)
+
+    def swap(self, a: str, b: str, layers: Sequence[int], source: str | None = None, **decoding: Any) -> str:
+        """Returns the text of the posterior mean of ``a`` with some groups, counted from 1, of that of ``b``."""
+        first, second = self._means([a, b], source)
+        z = self._with_groups_of(first, second, layers)
+        return self.decode(z[None], None if source is None else [source], **decoding)[0]
+
+    def analogy(self, a: str, b: str, c: str, source: str | None = None, **decoding: Any) -> str:
+        """Returns the text that is to ``c`` as ``b`` is to ``a``: that of z_b - z_a + z_c, posterior means."""
+        of_a, of_b, of_c = self._means([a, b, c], source)
+        return self.decode((of_b - of_a + of_c)[None], None if source is None else [source], **decoding)[0]
+
+    def neighbours(
+        self, text: str, texts: Sequence[str], k: int = 5, layers: Sequence[int] | None = None
+    ) -> list[tuple[str, float]]:
+        """Returns the k texts with the nearest posterior means and their Euclidean distances, the nearest first.
+
+        Args:
+            text: the text.
+            texts: the texts to search.
+            k: number of neighbours.
+            layers: latent groups that count, from 1; None for all.
+        """
+        means = self._means([text, *texts], None)
+        columns = np.concatenate([np.arange(part.start, part.stop) for part in columns_of(self.groups, layers)])
+        distances = np.linalg.norm(means[1:, columns] - means[0, columns], axis=1)
+        return [(texts[i], float(distances[i])) for i in np.argsort(distances, kind="stable")[:k].tolist()]
+
+    def log_likelihood(
+        self, texts: Sequence[str], sources: Sequence[str] | None = None, *, n_samples: int = 30, seed: int = 0
+    ) -> Array:
+        """Returns the importance-weighted bound on log p(x) of each text, in nats (N); exact without latent variables.
+
+        The tokens that count are all but BOS, EOS included. More samples make the bound tighter.
+
+        Args:
+            texts: N texts.
+            sources: of conditional models, the source of each text; the bound is then on log p(x | c).
+            n_samples: importance samples, at least 2.
+            seed: of the samples.
+
+        Raises:
+            BenchError: sources that are missing or not wanted, or a text that is too long.
+        """
+        scoring = ScoringSpec(n_importance_samples=n_samples)
+        scored = score_texts(self.system, self._tokenized(texts, sources), scoring, "fp32", seed)
+        return log_mean_exp(scored.log_weights)
+
+    def _means(self, texts: Sequence[str], source: str | None) -> Array:
+        return self.encode(texts, None if source is None else [source] * len(texts)).mean
+
+    def _with_groups_of(self, z: Array, other: Array, layers: Sequence[int] | None) -> Array:
+        mixed = z.copy()
+        for columns in columns_of(self.groups, layers):
+            mixed[..., columns] = other[..., columns]
+        return mixed
+
+    def _require_latents(self) -> None:
+        if not self.groups:
+            raise BenchError(f"{self.spec.system.label} has no latent variables.")
+
+    def _conditions(self, sources: Sequence[str] | None, n: int) -> TokenizedTexts | None:
+        """Returns the sources as those of empty texts, None for unconditional models."""
+        tokenized = self._tokenized([""] * n, sources)
+        return tokenized if tokenized.sources is not None else None
+
+    def _tokenized(self, texts: Sequence[str], sources: Sequence[str] | None) -> TokenizedTexts:
+        """Tokenizes texts and sources.
+
+        Raises:
+            BenchError: a source is missing or not wanted, or a text is longer than the positions of the model.
+        """
+        if isinstance(texts, str) or isinstance(sources, str):
+            raise BenchError("expected a list of texts, got one text.")
+        conditional = self.spec.conditional
+        if conditional != (sources is not None) and (texts or sources):
+            raise BenchError(
+                f"{self.spec.system.label} {'needs the source of each text' if conditional else 'has no sources'}."
+            )
+        if sources is not None and len(sources) != len(texts):
+            raise BenchError(f"{len(texts)} texts, but {len(sources)} sources.")
+        limit = getattr(self.system.backbone, "positions", None) or np.iinfo(np.int32).max
+        examples = [Example(text, sources[i] if sources else None) for i, text in enumerate(texts)]
+        tokenized = tokenize(examples, self.system.tokenizer, limit, limit if conditional else None)
+        if (longest := int(tokenized.lengths.max(initial=0))) > limit or tokenized.ids.cut.any():
+            raise BenchError(f"a text of {longest} tokens or more; the model has {limit} positions.")
+        return tokenized
+
+    def _in_batches(self, texts: TokenizedTexts, work: Callable[[Batch], Iterator[Row]]) -> list[Row]:
+        """Returns a row for each text, in order; ``work`` gets batches of similar length."""
+        device = next(self.system.parameters()).device
+        rows: dict[int, Row] = {}
+        for indices in batches_of_similar_length(texts.lengths, TOKENS_AT_ONCE):
+            rows |= dict(zip(indices, work(texts.batch(indices).to(device)), strict=True))
+        return [rows[index] for index in range(len(texts))]
+
+
+def _joined(groups: Sequence[torch.Tensor]) -> Array:
+    """Returns all groups side by side (B x n x D)."""
+    return torch.cat([group.double() for group in groups], dim=-1).cpu().numpy()
+
+
+def _decoding(entries: dict[str, Any]) -> DecodingSpec:
+    return parse_as(DecodingSpec, entries, "decoding")
