@@ -44,7 +44,7 @@ def test_it_installs_passes_every_check_and_its_own_test(tmp_path: Path) -> None
     checked = run(str(SCRIPT), "check", "odd-one-out", "--settings", "unconditional").splitlines()
     assert checked[-1] == f"{len(checked) - 1} ok"
     test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "shapes", "test_odd_one_out.py"]
-    assert "3 passed" in run(*test, folder=tmp_path / "odd-one-out")
+    assert "4 passed" in run(*test, folder=tmp_path / "odd-one-out")
 
 
 def test_one_file_one_test_and_the_entry_point(tmp_path: Path) -> None:
