@@ -283,7 +283,7 @@ class TextVAE:
         if isinstance(texts, str) or isinstance(sources, str):
             raise BenchError("expected a list of texts, got one text.")
         conditional = self.spec.conditional
-        if conditional != (sources is not None) and (texts or sources):
+        if conditional != (sources is not None):
             raise BenchError(
                 f"{self.spec.system.label} {'needs the source of each text' if conditional else 'has no sources'}."
             )

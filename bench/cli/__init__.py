@@ -14,6 +14,7 @@ import typer
 
 from bench.cli import human, options
 from bench.cli.compare import compare
+from bench.cli.models import analogy, interpolate, neighbours, reconstruct, sample, swap
 from bench.cli.names import list_names, show
 from bench.cli.results import audit, figure, report, rescore, table
 from bench.cli.runs import evaluate, import_released, run, score, status
@@ -54,7 +55,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.callback()(options.apply)
-for verb in (run, status, table, report, figure, compare, audit, score, import_released, evaluate, rescore, check, new):
+OF_RECORDS = (run, status, table, report, figure, compare, audit, score, import_released, evaluate, rescore)
+OF_MODELS = (reconstruct, sample, interpolate, swap, analogy, neighbours)
+for verb in (*OF_RECORDS, *OF_MODELS, check, new):
     app.command()(_with_last_resort(verb))
 app.command(name="list")(_with_last_resort(list_names))
 app.command()(_with_last_resort(show))

@@ -16,7 +16,7 @@ from bench.errors import unknown_name
 def check(
     system: Annotated[str, typer.Argument(help="System with its options, or module:Class of one in this folder.")],
     checks: Annotated[str, typer.Option(help="The only checks, comma-separated.")] = "",
-    settings: Annotated[str, typer.Option(help="Of unconditional, conditional, encoder-decoder.")] = "",
+    settings: Annotated[str, typer.Option(help="Of unconditional, conditional, encoder-decoder, llama.")] = "",
     failed: Annotated[bool, typer.Option("--failed", help="Print failures only.")] = False,
 ) -> int:
     """Check that a system keeps its contract, on tiny models; exit 1 if it does not."""

@@ -11,38 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
 import bench
 from bench.batch import Batch
 from bench.errors import BenchError
 from bench.specs import DecodingSpec
 
-SCALE: dict[str, Any] = {
-    "limits": {"train": 40, "valid": 8, "test": 12},
-    "max_tokens": 100,
-    "max_source_tokens": 60,
-    "tokenizer": {"vocabulary_size": 280},
-    "backbone": {"layers": 3, "width": 16, "heads": 2, "positions": 160, "dropout": 0.1},
-    "training": {"epochs": 2, "batch_tokens": 256},
-    "scoring": {"n_importance_samples": 4, "batch_tokens": 512, "bootstrap_samples": 20, "n_generations": 3},
-    "decoding": {"max_tokens": 8},
-}
 TEXTS = ["a man is outside .", "two dogs run", "a woman reads a book on a bench", "no ."]
 SOURCES = ["how do i learn to cook ?", "why", "what is the best book ?", "who am i ?"]
 CLOSE: dict[str, Any] = {"rtol": 0, "atol": 1e-5}
 """Float32 passes over batches of other texts."""
 
 Load = Callable[[str, str], bench.TextVAE]
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs")
-    (folder / "micro.yaml").write_text(yaml.safe_dump(SCALE))
-    for systems, task in ((["lm", "embed", "della", "optimus"], "snli"), (["embed", "della"], "quora")):
-        bench.run("all", str(folder / "micro.yaml"), out=folder / "out", systems=systems, tasks=[task])
-    return folder / "out"
 
 
 @pytest.fixture

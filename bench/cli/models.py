@@ -1,0 +1,161 @@
+"""Verbs of a trained model: what its latent space holds (see ``bench.api.TextVAE``)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.output import say
+from bench.errors import BenchError
+from bench.escape import json_text
+
+if TYPE_CHECKING:
+    from bench.api import TextVAE
+
+ModelArgument = Annotated[Path, typer.Argument(help="Model folder: that of a run, or of an imported checkpoint.")]
+TextsArgument = Annotated[list[str], typer.Argument(help="Texts; - reads one per line from the standard input.")]
+SourceOption = Annotated[str | None, typer.Option(help="Of a conditional model: the source of the texts.")]
+LayersOption = Annotated[str, typer.Option(help="Latent groups, comma-separated, the lowest is 1; by default all.")]
+DecodingOption = Annotated[str, typer.Option(help="sample, greedy or beam, each with :key=value,...; or paper.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Of the random draws.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def reconstruct(
+    model: ModelArgument,
+    texts: TextsArgument,
+    source: SourceOption = None,
+    decoding: DecodingOption = "greedy",
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the text that the posterior mean of each text decodes to."""
+    vae, given = _load(model), _texts(texts)
+    sources = None if source is None else [source] * len(given)
+    decoded = vae.reconstruct(given, sources, seed=seed, **_decoding(vae, decoding))
+    if as_json:
+        say(json_text([{"text": text, "reconstruction": new} for text, new in zip(given, decoded, strict=True)]))
+    else:
+        _print(decoded, as_json)
+
+
+def sample(
+    model: ModelArgument,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of texts.")] = 1,
+    source: SourceOption = None,
+    decoding: DecodingOption = "sample",
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Print texts of latent values that are drawn from the prior."""
+    vae = _load(model)
+    sources = None if source is None else [source]
+    _print(vae.sample(n, sources, seed=seed, **_decoding(vae, decoding)), as_json)
+
+
+def interpolate(
+    model: ModelArgument,
+    a: Annotated[str, typer.Argument(help="First text.")],
+    b: Annotated[str, typer.Argument(help="Second text.")],
+    steps: Annotated[int, typer.Option(min=2, help="Number of texts, both ends included.")] = 7,
+    layers: LayersOption = "",
+    source: SourceOption = None,
+    decoding: DecodingOption = "greedy",
+    as_json: JsonOption = False,
+) -> None:
+    """Print texts along the line between the posterior means of two texts."""
+    vae = _load(model)
+    _print(vae.interpolate(a, b, steps, _layers(layers), source, **_decoding(vae, decoding)), as_json)
+
+
+def swap(
+    model: ModelArgument,
+    a: Annotated[str, typer.Argument(help="Text.")],
+    b: Annotated[str, typer.Argument(help="Text whose latent groups replace those of the first.")],
+    layers: Annotated[str, typer.Option(help="These latent groups, comma-separated; the lowest is 1.")],
+    source: SourceOption = None,
+    decoding: DecodingOption = "greedy",
+    as_json: JsonOption = False,
+) -> None:
+    """Print the text of one posterior mean with some latent groups of another: what does each layer hold?"""
+    vae = _load(model)
+    _print([vae.swap(a, b, _layers(layers) or [], source, **_decoding(vae, decoding))], as_json)
+
+
+def analogy(
+    model: ModelArgument,
+    a: Annotated[str, typer.Argument(help="A text,")],
+    b: Annotated[str, typer.Argument(help="what becomes of it,")],
+    c: Annotated[str, typer.Argument(help="and another text.")],
+    source: SourceOption = None,
+    decoding: DecodingOption = "greedy",
+    as_json: JsonOption = False,
+) -> None:
+    """Print the text that is to C as B is to A."""
+    vae = _load(model)
+    _print([vae.analogy(a, b, c, source, **_decoding(vae, decoding))], as_json)
+
+
+def neighbours(
+    model: ModelArgument,
+    text: Annotated[str, typer.Argument(help="Text.")],
+    among: Annotated[Path, typer.Option(help="File of the texts to search: .txt or .jsonl, also .gz.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of neighbours.")] = 5,
+    layers: LayersOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Print the texts of a file with the nearest posterior means, and their distances."""
+    from bench.metrics.score_files import read_texts
+
+    found = _load(model).neighbours(text, read_texts(among), k, _layers(layers))
+    if as_json:
+        say(json_text([{"text": near, "distance": distance} for near, distance in found]))
+    else:
+        for near, distance in found:
+            say(f"{distance:>8.3f}  {near}")
+
+
+def _load(folder: Path) -> TextVAE:
+    from bench.api import load
+
+    return load(folder)
+
+
+def _texts(arguments: Sequence[str]) -> list[str]:
+    """Returns the texts of the command line, or the lines of the standard input for ``-``."""
+    return [text for each in arguments for text in (sys.stdin.read().splitlines() if each == "-" else [each])]
+
+
+def _layers(text: str) -> list[int] | None:
+    """Returns the numbers of a list, None for an empty one.
+
+    Raises:
+        BenchError: a number is no whole number.
+    """
+    from bench.labels import split_list
+
+    try:
+        return [int(number) for number in split_list(text)] or None
+    except ValueError as error:
+        raise BenchError(f"--layers {text}: expected whole numbers, comma-separated.") from error
+
+
+def _decoding(vae: TextVAE, text: str) -> dict[str, object]:
+    from bench.harness.plan import resolve_decoding
+    from bench.specs import DecodingSpec
+
+    entries = resolve_decoding(text, vae.spec.system.name, DecodingSpec()).model_dump()
+    del entries["samples_per_source"]  # the number of texts is an argument of its own
+    return entries
+
+
+def _print(texts: Sequence[str], as_json: bool) -> None:
+    if as_json:
+        say(json_text(list(texts)))
+    else:
+        for text in texts:
+            say(text)

@@ -1,0 +1,83 @@
+"""The verbs of a trained model print what the methods of ``bench.TextVAE`` return."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import bench
+from bench.errors import BenchError
+from tests.api.test_text_vae import SOURCES, TEXTS
+from tests.fuzz.readers import command
+
+A, B, C, *_ = TEXTS
+SHORT = "greedy:max_tokens=12"
+
+
+def folder_of(runs: Path, label: str, task: str = "snli") -> Path:
+    (folder,) = runs.glob(f"{task}.{label}.*")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "call"),
+    [
+        (
+            "interpolate",
+            [A, B, "--steps", "3", "--layers", "1,2"],
+            lambda m: m.interpolate(A, B, 3, [1, 2], max_tokens=12),
+        ),
+        ("swap", [A, B, "--layers", "3"], lambda m: [m.swap(A, B, [3], max_tokens=12)]),
+        ("analogy", [A, B, C], lambda m: [m.analogy(A, B, C, max_tokens=12)]),
+        ("reconstruct", [A, B], lambda m: m.reconstruct([A, B], max_tokens=12)),
+    ],
+)
+def test_texts(runs: Path, verb: str, arguments: list[str], call: Callable[[bench.TextVAE], list[str]]) -> None:
+    folder = folder_of(runs, "della")
+    expected = call(bench.load(folder))
+    printed = command(verb, folder, *arguments, "--decoding", SHORT)
+    assert len(printed.splitlines()) >= len(expected)
+    found = json.loads(command(verb, folder, *arguments, "--decoding", SHORT, "--json"))
+    assert [each["reconstruction"] if verb == "reconstruct" else each for each in found] == expected
+
+
+def test_samples(runs: Path) -> None:
+    folder = folder_of(runs, "embed", "quora")
+    arguments = ("sample", folder, "-n", "2", "--seed", "3", "--json", "--decoding", "sample:max_tokens=6")
+    found = json.loads(command(*arguments, "--source", SOURCES[0]))
+    assert found == bench.load(folder).sample(2, SOURCES[:1], seed=3, max_tokens=6)
+    with pytest.raises(BenchError, match="needs the source"):
+        command(*arguments)
+
+
+def test_neighbours_in_a_file(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS) + "\n")
+    folder = folder_of(runs, "della")
+    found = json.loads(command("neighbours", folder, A, "--among", tmp_path / "texts.txt", "-k", "2", "--json"))
+    assert [each["text"] for each in found] == [text for text, _ in bench.load(folder).neighbours(A, TEXTS, 2)]
+    assert found[0]["text"] == A
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["interpolate", "lm", A, B], "lm has no latent variables."),
+        (["swap", "della", A, B, "--layers", "one"], "--layers one: expected whole numbers, comma-separated."),
+        (["swap", "della", A, B, "--layers", "9"], "the model has groups 1 to 3."),
+        (["sample", "della", "--decoding", "gready"], "gready"),
+    ],
+)
+def test_mistakes(runs: Path, arguments: list[str], message: str) -> None:
+    verb, label, *rest = arguments
+    with pytest.raises(BenchError) as error:
+        command(verb, folder_of(runs, label), *rest)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"model\.json"):
+        command("sample", tmp_path)
