@@ -147,6 +147,8 @@ class Backbone(TransformerStack):
     def fit_tokenizer(cls, model: PreTrainedModel, tokenizer: Tokenizer, where: str) -> None:
         """Enlarges the vocabulary of a pretrained model by the special tokens that it lacks.
 
+        They start at the mean of the others: at first an unseen token is as likely as an average one.
+
         Raises:
             BenchError: the numbers of tokens differ by so much that the tokenizer cannot be the model's own.
         """
@@ -158,6 +160,8 @@ class Backbone(TransformerStack):
             )
         if size < tokens:
             model.resize_token_embeddings(tokens, mean_resizing=False)
+            for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+                layer.weight.data[size:] = layer.weight.data[:size].mean(0)
 
 
 @contextmanager

@@ -103,11 +103,15 @@ def test_likelihoods_equal_transformers(save: Save, kind: BackboneKind) -> None:
         torch.testing.assert_close(found[row, 0].float(), log_p, rtol=1e-5, atol=1e-5)
 
 
-@each_kind
-def test_new_embeddings_are_drawn_like_all_others(save: Save, kind: BackboneKind) -> None:
-    rows = build(kind, save(kind)).model.get_input_embeddings().weight[BYTES:]
-    # 48 draws from N(0, 0.3²): their standard deviation has a standard error of 10%.
-    assert float(rows.detach().std()) == pytest.approx(0.3, rel=0.5)
+@pytest.mark.parametrize("family", [None, "llama"], ids=["tied", "untied"])
+def test_new_tokens_start_at_the_mean_of_the_others(family: str | None, tmp_path: Path) -> None:
+    folder = pretrained_models.save("decoder-only", tmp_path, family)
+    model = build("decoder-only", folder).model
+    layers = [model.get_input_embeddings(), model.lm_head]
+    assert (layers[0].weight is layers[1].weight) == (family is None)
+    for layer in layers:
+        mean = layer.weight[:BYTES].mean(0)
+        torch.testing.assert_close(layer.weight[BYTES:], mean.expand(SPECIAL, -1))
 
 
 @each_kind
