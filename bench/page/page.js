@@ -272,7 +272,8 @@
     const drawn = Plot.plot({ ...options, figure: false });
     drawn.setAttribute("role", "img");
     drawn.setAttribute("aria-label", title);
-    return element("div", {}, isNamed ? element("h4", {}, title) : null, drawn);
+    for (const part of drawn.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");  // parts of one image
+    return element("div", {}, isNamed ? element("p", { className: "name" }, title) : null, drawn);
   }
 
   function asTable(names, entries) {
