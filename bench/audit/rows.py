@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 
 from bench.audit.findings import Location
 from bench.bootstrap import Array
+from bench.records.doubts import TrainingEnd
 from bench.records.published import number_text
 
 ENTROPY = "NLL floor"
@@ -80,6 +81,7 @@ class AuditRow:
         per_text: metric to nats per text (n), all of the same texts, where they were stored.
         cites: the row from which the paper quotes this row.
         unread: figures that are no numbers, as printed, for example ``100k``; no rule looks at them.
+        end: how the training of a run ended, if its learning curve was stored.
         lost: why a run that diverged or failed has no figures.
     """
 
@@ -96,6 +98,7 @@ class AuditRow:
     per_text: Mapping[str, Array] = field(default_factory=dict)
     cites: Location | None = None
     unread: tuple[str, ...] = ()
+    end: TrainingEnd | None = None
     lost: str = ""
 
     def figures_text(self, *names: str) -> str:

@@ -16,6 +16,7 @@ from bench.audit.findings import Finding, Location, Severity
 from bench.audit.inequalities import INEQUALITIES, MARKOV_NATS, density_noise
 from bench.audit.rows import ENTROPY_PERPLEXITY, AuditRow
 from bench.audit.table_rules import copied_row, misquoted, token_counts, tokens_below_words
+from bench.records.doubts import is_uninformative
 
 RELATIVE_ERROR: Final = 1e-6
 """Of a sum of figures that are stored with all their digits."""
@@ -163,6 +164,31 @@ def active_units(rows: Sequence[AuditRow]) -> Iterator[Finding]:
                 yield Finding("active-units", "impossible", row.location, row.figures_text(lower, higher), reason)
 
 
+def still_falling(rows: Sequence[AuditRow]) -> Iterator[Finding]:
+    """Training ended while the validation ELBO fell by 1 % an epoch or more.
+
+    The last epoch is compared with the best earlier one of the same stage. The figures then rank how far training got,
+    not what the systems can do.
+    """
+    for row in rows:
+        if (end := row.end) is not None and end.is_still_falling and end.fall is not None:
+            figures = f"{end.fall * 100:.2g} % an epoch; best epoch {end.best_epoch} of {end.epochs}"
+            yield Finding("still-falling", "suspicious", row.location, figures, "more epochs would lower the ELBO")
+
+
+def uninformative_kl(rows: Sequence[AuditRow]) -> Iterator[Finding]:
+    """The KL of a run exceeds 1 nat, and MI is under a tenth of it.
+
+    KL(q(z|x) || p(z)) is MI plus KL(q(z) || p(z)) on average. If MI is a small part, posteriors differ from the prior
+    but hardly from each other. Of a KL above ln n a tenth of ln n is required, since MI cannot exceed ln n.
+    """
+    for row in rows:
+        kl, mi = row.figures.get("KL"), row.figures.get("MI")
+        if row.from_record and kl and mi and is_uninformative(kl.value, mi.value, row.n_texts):
+            reason = "the posterior differs from the prior but hardly from text to text"
+            yield Finding("uninformative-kl", "suspicious", row.location, row.figures_text("KL", "MI"), reason)
+
+
 @dataclass(frozen=True)
 class Rule:
     """A rule.
@@ -197,6 +223,8 @@ RULES: Final = (
             tokens_below_words,
             misquoted,
             copied_row,
+            still_falling,
+            uninformative_kl,
         ),
     ),
 )

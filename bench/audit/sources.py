@@ -13,6 +13,7 @@ from bench.audit.rows import ENTROPY, ENTROPY_PERPLEXITY, AuditFigure, AuditRow
 from bench.bootstrap import Array
 from bench.errors import BenchError
 from bench.metric import Signature
+from bench.records.doubts import training_end
 from bench.records.published import PublishedFigure, read_paper
 from bench.records.schema import Record, RecordedScore
 from bench.records.store import STATISTICS, StoredRun, load_runs
@@ -123,6 +124,7 @@ def _row(run: StoredRun) -> AuditRow:
         conditional=record.data.kind == "conditional",
         from_record=True,
         per_text=_nats_per_text(run),
+        end=training_end(run),
     )
 
 

@@ -39,12 +39,14 @@ def table(
 ) -> None:
     """Print a table from records alone."""
     from bench.labels import split_labels, split_list
+    from bench.records.doubts import training_ends
     from bench.report import FORMATS, build_table, choose_from_layout, default_layout, render_table, without_published
 
     if format not in FORMATS.names():
         raise unknown_name("format", format, FORMATS.names())
     wanted_seeds = parse_seeds(seeds)
-    runs = [run.record for run in runs_at(records)]
+    stored = runs_at(records)
+    runs = [run.record for run in stored]
     runs = [run for run in runs if scale in (None, run.scale) and (not wanted_seeds or run.seed in wanted_seeds)]
     if not runs:
         conditions = {"scale": scale, "seeds": seeds}
@@ -61,7 +63,7 @@ def table(
         picture = choose_from_layout(picture or default_layout(runs), runs, **chosen)
     if picture and not published:
         picture = without_published(picture)
-    table = replace(build_table(runs, picture, allow_mixed), is_transposed=transpose)
+    table = replace(build_table(runs, picture, allow_mixed, ends=training_ends(stored)), is_transposed=transpose)
     typer.echo(render_table(table, format), nl=False)
 
 

@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +23,7 @@ from bench.escape import json_text
 if TYPE_CHECKING:
     from bench.harness.slurm import SlurmOptions
     from bench.records.schema import Record, Status
+    from bench.records.store import StoredRun
     from bench.suites import Layout
 
 logger = logging.getLogger(__name__)
@@ -187,24 +188,30 @@ def parse_seeds(text: str) -> list[int]:
 
 def _write_tables(records: Sequence[Record], layout: Layout | None, folder: Path, name: str) -> str:
     """Writes the table of the records into their folder, and returns it for the terminal."""
+    from bench.records.doubts import training_ends
     from bench.report import build_table, render_table
     from bench.storage import atomic_write
 
-    table = build_table(records, layout)
+    table = build_table(records, layout, ends=training_ends(_stored(records, folder)))
     paths = [folder / f"table-{name}.{suffix}" for suffix in ("md", "csv")]
     for path in paths:
         atomic_write(path, render_table(table, path.suffix.removeprefix(".")).encode())
     return f"{render_table(table, 'term')}\nThe table lies in {' and '.join(map(str, paths))}, the records beside it."
 
 
-def _print_audit(records: Sequence[Record], folder: Path) -> bool:
-    """Prints what the audit finds in the records and returns whether any finding is impossible."""
-    from bench.audit import audit, render_findings, rows_of_runs
+def _stored(records: Sequence[Record], folder: Path) -> Iterator[StoredRun]:
+    """Yields the runs of a folder that belong to records."""
     from bench.records.store import RecordStore
 
     store = RecordStore(folder)
-    stored = (store.find(record.run_id, store.path(record.spec, record.run_id)) for record in records)
-    rows = rows_of_runs(filter(None, stored))
+    yield from filter(None, (store.find(r.run_id, store.path(r.spec, r.run_id)) for r in records))
+
+
+def _print_audit(records: Sequence[Record], folder: Path) -> bool:
+    """Prints what the audit finds in the records and returns whether any finding is impossible."""
+    from bench.audit import audit, render_findings, rows_of_runs
+
+    rows = rows_of_runs(_stored(records, folder))
     findings = audit(rows)
     if findings:
         say(

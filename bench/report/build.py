@@ -3,7 +3,8 @@
 A cell is the mean over seeds. Its interval is the hull of two intervals. The bootstrap interval over texts (averaged
 over seeds) covers the choice of texts, which is the same for all seeds; Student's t interval over seeds covers the
 randomness of training (two standard errors would cover 70 % with two seeds, not 95 %). The best value of a column is
-bold if its interval is disjoint from those of all other systems.
+bold if its interval is disjoint from those of all other systems, and if there is no reason to doubt it
+(``bench.records.doubts``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from statistics import fmean, stdev
 from bench.bootstrap import Interval
 from bench.errors import BenchError, unknown_name
 from bench.metric import Direction
+from bench.records.doubts import TrainingEnd
 from bench.records.published import PublishedFigure, PublishedFigures
 from bench.records.schema import Record, RecordedScore
 from bench.report.layout import default_layout
@@ -59,6 +61,7 @@ def build_table(
     *,
     scale: str | None = None,
     published: PublishedFigures | None = None,
+    ends: Mapping[str, TrainingEnd] | None = None,
 ) -> Table:
     """Builds the table of a set of runs.
 
@@ -69,6 +72,7 @@ def build_table(
             footnote to rows that were trained or scored differently.
         scale: selects the runs of this scale.
         published: figures of papers; by default those that are part of the package.
+        ends: run id to the end of its training, for the marks of cells whose training had not ended.
 
     Raises:
         BenchError: no run fits; runs have two scales; a metric has two signatures, numbers of texts or data sets; runs
@@ -88,6 +92,10 @@ def build_table(
     for row in layout.rows:
         cells = [
             replace(_cell(runs, row, column), published=_published_figure(published, row, column)) for column in columns
+        ]
+        cells = [
+            replace(cell, doubts=tuple(_doubts(cell, runs, column, ends or {})))
+            for cell, column in zip(cells, columns, strict=True)
         ]
         notes = {task.name: runs.footnotes.get((task.name, row.label), ()) for task in layout.tasks}
         rows.append(TableRow(row.label, row.title or row.label, tuple(cells), notes))
@@ -194,6 +202,22 @@ def _measured_cell(scores: Sequence[RecordedScore], run_ids: tuple[str, ...], fo
     )
 
 
+def _doubts(cell: Cell, runs: RunsOfTable, column: _Column, ends: Mapping[str, TrainingEnd]) -> Iterator[str]:
+    """Yields why the value of a cell may not stand."""
+    falling = [end.fall for run in cell.run_ids if (end := ends.get(run)) and end.is_still_falling and end.fall]
+    if falling:
+        yield _of_seeds(len(falling), cell.n_seeds, f"still falling {fmean(falling) * 100:.0f} % an epoch")
+    if column.metric.name == "KL":
+        records = (record for record in runs.of_task(column.task.name) if record.run_id in cell.run_ids)
+        empty = sum(map(runs.has_uninformative_kl, records))
+        if empty:
+            yield _of_seeds(empty, cell.n_seeds, "KL without information (MI under a tenth of it)")
+
+
+def _of_seeds(count: int, n_seeds: int, text: str) -> str:
+    return text if count == n_seeds else f"{count} of {n_seeds} seeds: {text}"
+
+
 def _interval(scores: Sequence[RecordedScore], sd: float) -> Interval:
     """Returns the interval over texts and seeds of several scores with the standard deviation ``sd``.
 
@@ -227,7 +251,10 @@ def _with_bold(rows: Sequence[TableRow], columns: Sequence[_Column]) -> list[Tab
 
 
 def _separated_best(cells: Sequence[Cell], direction: Direction | None) -> int | None:
-    """Returns the index of the cell with an interval better than those of all other measured cells, if there is one."""
+    """Returns the index of the cell with an interval better than those of all other measured cells, if there is one.
+
+    A doubtful cell is never it, but the others must be better than it.
+    """
     intervals = {
         i: cell.interval if cell.interval and covers_texts(cell.interval) else None
         for i, cell in enumerate(cells)
@@ -241,17 +268,19 @@ def _separated_best(cells: Sequence[Cell], direction: Direction | None) -> int |
             return False
         return a.low > b.high if direction == "up" else a.high < b.low
 
-    return next((i for i in intervals if all(is_better(intervals[i], intervals[j]) for j in intervals if j != i)), None)
+    certain = [i for i in intervals if not cells[i].doubts]
+    return next((i for i in certain if all(is_better(intervals[i], intervals[j]) for j in intervals if j != i)), None)
 
 
 def _with_footnotes(rows: Sequence[TableRow]) -> list[TableRow]:
-    """Adds the footnotes about missing seeds."""
+    """Adds the footnotes about missing seeds and the doubts."""
     most = max(cell.n_seeds for row in rows for cell in row.cells)
 
     def all_footnotes(cell: Cell) -> Iterator[str]:
         yield from cell.footnotes
         if 0 < cell.n_seeds < most and not cell.footnotes:
             yield f"{cell.n_seeds} of {most} seeds"
+        yield from cell.doubts
 
     return [
         replace(row, cells=tuple(replace(cell, footnotes=tuple(all_footnotes(cell))) for cell in row.cells))
@@ -351,6 +380,11 @@ def _notes(
     )
     if others:
         yield f"Never bold, because the interval is another one: {', '.join(others)}."
+    if any(cell.doubts for cell in cells):
+        yield (
+            "Still falling: the validation ELBO had not stopped falling when training ended, so the value says how far"
+            " training got. Such values, and a KL without information, are never bold."
+        )
     figures = [cell.published for cell in cells if cell.published]
     for key, table in dict.fromkeys((figure.key, figure.table) for figure in figures):
         datasets = dict.fromkeys(figure.dataset for figure in figures if (figure.key, figure.table) == (key, table))

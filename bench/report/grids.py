@@ -9,6 +9,7 @@ from functools import cached_property
 from statistics import fmean
 
 from bench.records.differences import distinct_runs
+from bench.records.doubts import training_ends
 from bench.records.published import PublishedFigure, PublishedFigures
 from bench.records.schema import Record
 from bench.records.store import StoredRun
@@ -124,7 +125,7 @@ def grids_of(runs: Sequence[StoredRun], published: PublishedFigures | None = Non
     for (folder, scale, source), of_folder in folders.items():
         distinct = tuple(distinct_runs(of_folder, lambda run: run.record))
         records = [run.record for run in distinct]
-        table = build_table(records, complete_layout(records), allow_mixed=True, published=published)
+        table = build_table(records, complete_layout(records), True, published=published, ends=training_ends(distinct))
         texts = "embedded" if source == "grammar" else source
         grids.append(Grid(f"{folder.rpartition('/')[2]} ({scale}, {texts})", distinct, table))
     return grids

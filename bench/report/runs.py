@@ -12,6 +12,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.metric import Signature
 from bench.records.differences import describe, differences, distinct_runs, same_key_error
+from bench.records.doubts import is_uninformative
 from bench.records.schema import Record, RecordedScore
 from bench.specs import NO_IDENTITY
 from bench.suites import Layout
@@ -86,6 +87,11 @@ class RunsOfTable:
     def scores(self, record: Record, metric: str) -> Mapping[ScoreConditions, RecordedScore]:
         """Returns the scores of a finished run for a metric."""
         return self._scores[record.run_id].get(metric, {})
+
+    def has_uninformative_kl(self, record: Record) -> bool:
+        """Returns whether the KL of a run tells nothing about the texts; false without KL or MI."""
+        kl, mi = (next(iter(self.scores(record, name).values()), None) for name in ("KL", "MI"))
+        return kl is not None and mi is not None and is_uninformative(kl.value, mi.value, mi.n)
 
     @cached_property
     def _scores(self) -> Mapping[str, Mapping[str, Mapping[ScoreConditions, RecordedScore]]]:

@@ -78,6 +78,7 @@ class Cell:
         bold: whether this is the best value and its interval overlaps no other.
         footnotes: their texts; the table gives a marker to each.
         shows_interval: whether the interval is printed, with two decimals, in the place of the spread over seeds.
+        doubts: why the value may not stand (see ``bench.records.doubts``); also among the footnotes of a built table.
     """
 
     state: CellState
@@ -90,6 +91,7 @@ class Cell:
     bold: bool = False
     footnotes: tuple[str, ...] = ()
     shows_interval: bool = False
+    doubts: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bench.audit import RULES, AuditFigure, AuditRow, Location, audit
 from bench.audit.table_rules import copied_row
+from bench.records.doubts import TrainingEnd
 
 TESTS = Path(__file__).read_text(encoding="utf-8")
 LOCATION = Location("paper", "Table 1", "Yelp", "VAE")
@@ -327,3 +328,27 @@ def test_findings_come_worst_first_and_in_the_order_of_the_rows() -> None:
         ("impossible", "worse"),
         ("suspicious", "VAE"),
     ]
+
+
+@pytest.mark.parametrize(("fall", "found"), [(0.06, True), (0.0099, False), (-0.2, False), (None, False)])
+def test_training_that_had_not_ended_is_named(fall: float | None, found: bool) -> None:
+    findings = audit([row(PPL="20", known={"end": TrainingEnd(8, 8, fall)})])
+    assert [(f.rule, f.severity) for f in findings] == [("still-falling", "suspicious")] * found
+    assert all(f.figures == "6 % an epoch; best epoch 8 of 8" for f in findings)
+
+
+@pytest.mark.parametrize(
+    ("kl", "mi", "found"),
+    [
+        ("14.4", "0.00", True),
+        ("0.9", "0.00", False),
+        ("14.4", "1.5", False),
+        ("200", "6.0", False),
+        ("200", "0.9", True),
+    ],
+)
+def test_a_kl_without_information_is_named(kl: str, mi: str, found: bool) -> None:
+    """Over 10,000 texts MI cannot exceed 9.2 nats, so that 6.0 is much whatever the KL."""
+    known: dict[str, object] = {"from_record": True, "latent_size": 32}
+    assert broken(row(KL=kl, MI=mi, known=known)) == [("uninformative-kl", "suspicious")] * found
+    assert broken(row(KL=kl, MI=mi, known={"latent_size": 32})) == []  # of papers only contradictions are reported

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.records.doubts import training_ends
 from bench.records.store import GENERATIONS, StoredRun, load_runs
 from bench.report import build_table, narrow_layout, render_table
 from bench.suites import load_suite
@@ -36,9 +37,10 @@ def test_a_run_names_its_commit_and_contains_only_generations_and_grammar_texts(
 def test_the_tables_are_what_the_records_render_to(folder: Path, form: str) -> None:
     """Folders are named ``suite-scale``."""
     suite = folder.name.rpartition("-")[0]
-    records, layout = [run.record for run in load_runs([folder])], load_suite(suite).layout
+    runs, layout = load_runs([folder]), load_suite(suite).layout
+    records = [run.record for run in runs]
     assert layout is not None
-    table = build_table(records, narrow_layout(layout, records))
+    table = build_table(records, narrow_layout(layout, records), ends=training_ends(runs))
     command = f"della-bench table results/reference/{folder.name} --layout {suite} --format {form}"
     assert (folder / f"table.{form}").read_text(encoding="utf-8") == render_table(table, form), (
         f"out of date; run: {command}"

@@ -13,6 +13,7 @@ from scipy.stats import t as student
 from bench.bootstrap import Interval
 from bench.errors import BenchError
 from bench.metric import Score
+from bench.records.doubts import TrainingEnd
 from bench.records.schema import Record, Skipped
 from bench.report import build_table
 from bench.report.build import T_QUANTILES
@@ -394,3 +395,32 @@ def test_nothing_to_tabulate_is_an_error(make_run: Callable[..., Record]) -> Non
         build_table([make_run("lm", "snli")], layout)
     with pytest.raises(BenchError, match="no record to tabulate"):
         build_table([])
+
+
+def test_the_best_value_is_not_bold_while_training_had_not_ended(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
+    runs = [make_run(label, scores=[make_score("PPL", value, 1)]) for label, value in (("a", 20), ("b", 23))]
+    ends = {runs[0].run_id: TrainingEnd(8, 8, 0.06), runs[1].run_id: TrainingEnd(8, 8, 0.009)}
+    assert [row.cells[0].bold for row in build_table(runs).rows] == [True, False]
+    table = build_table(runs, ends=ends)
+    assert [row.cells[0].bold for row in table.rows] == [False, False]
+    assert [row.cells[0].footnotes for row in table.rows] == [("still falling 6 % an epoch",), ()]
+    assert any(note.startswith("Still falling: ") for note in table.notes)
+
+
+def test_a_mark_says_how_many_seeds_it_holds_for(
+    make_run: Callable[..., Record], make_score: Callable[..., Score]
+) -> None:
+    scores = [[make_score("KL", 14.4, direction=None), make_score("MI", mi, direction="up")] for mi in (0.0, 4.0, 0.1)]
+    runs = [make_run("optimus", seed=seed, scores=of_seed) for seed, of_seed in enumerate(scores)]
+    ends = {runs[0].run_id: TrainingEnd(8, 8, 0.02), runs[1].run_id: TrainingEnd(8, 3, None)}
+    table = build_table(runs, ends=ends)
+    footnotes = {
+        column.metric: cell.footnotes for (_, column), cell in zip(table.columns, table.rows[0].cells, strict=True)
+    }
+    falling = "1 of 3 seeds: still falling 2 % an epoch"
+    assert footnotes == {
+        "KL": (falling, "2 of 3 seeds: KL without information (MI under a tenth of it)"),
+        "MI": (falling,),
+    }
