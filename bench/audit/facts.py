@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
 from bench.reading import parse_as, read_yaml
 from bench.specs import Spec
+
+MOST = 2**53
+"""Largest count: no larger one can be exact in the formulas of the rules."""
+
+Count = Annotated[int, Field(ge=0, le=MOST)]
 
 
 class DatasetFacts(Spec):
@@ -19,7 +25,7 @@ class DatasetFacts(Spec):
         conditional: whether texts are generated from sources.
     """
 
-    texts: int | None = None
+    texts: Annotated[int, Field(ge=1, le=MOST)] | None = None
     words: str | None = None
     conditional: bool = False
 
@@ -47,9 +53,9 @@ class RowFacts(Spec):
 
     model: str | None = None
     variant: str | None = None
-    latent_size: int | None = None
-    n_groups: int | None = None
-    max_units: int | None = None
+    latent_size: Count | None = None
+    n_groups: Count | None = None
+    max_units: Count | None = None
     cites: Citation | None = None
 
     def matches(self, model: str, variant: str) -> bool:

@@ -130,6 +130,14 @@ def test_any_csv_of_published_figures_can_be_audited(tmp_path: Path) -> None:
         ({"mine.csv": HEAD, "mine.facts.yaml": "dataset: {}"}, "unknown key 'dataset'. Did you mean 'datasets'?"),
         ({"mine.csv": HEAD, "mine.facts.yaml": "- PTB"}, "mine.facts.yaml: expected keys and values, got list."),
         ({"mine.csv": HEAD, "mine.facts.yaml": "datasets: ["}, "mine.facts.yaml: not YAML"),
+        (
+            {"mine.csv": HEAD, "mine.facts.yaml": "datasets: {PTB: {texts: 0}}"},
+            "datasets.PTB.texts: Input should be greater than or equal to 1",
+        ),
+        (
+            {"mine.csv": HEAD, "mine.facts.yaml": "rows: [{latent_size: -1}]"},
+            "rows.0.latent_size: Input should be greater than or equal to 0",
+        ),
     ],
 )
 def test_the_error_names_what_cannot_be_audited(tmp_path: Path, files: dict[str, str], complaint: str) -> None:
