@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,7 @@ from bench.errors import BenchError, unknown_name
 from bench.escape import json_text
 
 if TYPE_CHECKING:
+    from bench.harness.grid import Outcome
     from bench.harness.slurm import SlurmOptions
     from bench.records.schema import Record, Status
     from bench.records.store import StoredRun
@@ -98,7 +100,7 @@ def run(
     from bench.harness.progress import GridProgress
     from bench.harness.run import assist
     from bench.harness.slurm import submit_grid
-    from bench.report import narrow_layout
+    from bench.report import MAIN_METRICS
 
     check_inputs(specs, data_dir)
     folder = out or Path("runs") / f"{chosen.name}-{scale_title(scale)}"
@@ -107,9 +109,18 @@ def run(
     if not processes.leads:
         assist(processes)
         return 0
-    with log_file(folder), processes.leading(), GridProgress(len(specs), quiet=is_quiet(context)) as progress:
+    layout = chosen.layout and chosen.layout.model_copy(update={"others": True})
+    metrics = [metric.name for metric in layout.metrics] if layout else MAIN_METRICS
+    tables = _TablesOfGrid(layout, folder, chosen.name)
+    display = GridProgress(len(specs), quiet=is_quiet(context), metrics=metrics)
+    with log_file(folder), processes.leading(), display as progress:
         logger.info("della-bench %s: %s", bench.__version__, shlex.join(["della-bench", *sys.argv[1:]]))
-        n_jobs, on_progress, on_end = jobs or default_jobs(len(specs)), progress.on_progress, progress.on_end
+        n_jobs, on_progress = jobs or default_jobs(len(specs)), progress.on_progress
+
+        def on_end(number: int, outcome: Outcome) -> None:
+            progress.on_end(number, outcome)
+            tables.on_end(outcome)
+
         if slurm_options is None:
             outcomes = run_grid(
                 specs, folder, data_dir, n_jobs, on_progress, on_end, reuse, processes, again, progress.on_wait
@@ -122,8 +133,7 @@ def run(
             outcomes = grid.wait(on_end)
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
     if records:
-        layout = chosen.layout and chosen.layout.model_copy(update={"others": True})
-        text = _write_tables(records, layout and narrow_layout(layout, records), folder, chosen.name)
+        text = tables.write(records)
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
         say(f"della-bench: {outcome.spec.title}: {outcome.error} (see {outcome.log or folder / NAME})", err=True)
@@ -184,6 +194,40 @@ def parse_seeds(text: str) -> list[int]:
         if not (seed.isascii() and seed.isdecimal() and len(seed) <= SEED_DIGITS):
             raise BenchError(f"--seeds: {seed!r} is not a seed; allowed are whole numbers from 0, for example 0,1,2.")
     return [int(seed) for seed in split_list(text)]
+
+
+class _TablesOfGrid:
+    """The tables of a grid in its folder, from the first run that ended on.
+
+    Args:
+        layout: of the suite, or None.
+        folder: of the records.
+        name: of the suite.
+    """
+
+    SECONDS = 10.0
+    """Between two tables of a grid that goes on."""
+
+    def __init__(self, layout: Layout | None, folder: Path, name: str) -> None:
+        self.layout, self.folder, self.name = layout, folder, name
+        self.records: list[Record] = []
+        self.written_at = -self.SECONDS
+
+    def on_end(self, outcome: Outcome) -> None:
+        """Adds a run that ended; a table that cannot be written now fails at the end of the grid."""
+        if outcome.record is None:
+            return
+        self.records.append(outcome.record)
+        if time.monotonic() - self.written_at >= self.SECONDS:
+            with suppress(BenchError):
+                self.write(self.records)
+            self.written_at = time.monotonic()
+
+    def write(self, records: Sequence[Record]) -> str:
+        """Writes the tables of the records, and returns one for the terminal."""
+        from bench.report import narrow_layout
+
+        return _write_tables(records, self.layout and narrow_layout(self.layout, records), self.folder, self.name)
 
 
 def _write_tables(records: Sequence[Record], layout: Layout | None, folder: Path, name: str) -> str:

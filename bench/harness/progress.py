@@ -20,9 +20,13 @@ class GridProgress:
         n_runs: number of runs.
         console: output; by default standard error, because tables go to standard output.
         quiet: whether nothing is shown.
+        metrics: names of the metrics whose scores stand in the line of a finished run.
     """
 
-    def __init__(self, n_runs: int, console: Console | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self, n_runs: int, console: Console | None = None, quiet: bool = False, metrics: Sequence[str] = ()
+    ) -> None:
+        self.metrics = metrics
         self.console = console or Console(stderr=True)
         self.console.quiet = quiet
         self.fractions = [0.0] * n_runs
@@ -56,15 +60,22 @@ class GridProgress:
         self.bar.update(self.task, left=self.time_left())
 
     def on_end(self, number: int, outcome: Outcome) -> None:
-        """Updates the bar and prints a line with the outcome of a run."""
+        """Updates the bar and prints a line with the outcome of a run and its scores."""
         if not self.fractions[number]:
             self.without_work.add(number)  # it was recorded already, or failed at once
         self.fractions[number] = 1.0
         self.ended += 1
         self.bar.update(self.task, completed=self.ended, left=self.time_left())
-        status = outcome.record.status if outcome.record and not outcome.error else f"failed: {outcome.error}"
-        line = f"[{self.ended}/{len(self.fractions)}] {outcome.spec.title}: {status}; {self.time_left()}"
+        status = f"failed: {outcome.error}" if outcome.error or not outcome.record else outcome.record.status
+        told = [status, *self._scores(outcome), self.time_left()]
+        line = f"[{self.ended}/{len(self.fractions)}] {outcome.spec.title}: {'; '.join(told)}"
         self.console.print(escape.line(line), highlight=False, markup=False, soft_wrap=True)
+
+    def _scores(self, outcome: Outcome) -> list[str]:
+        """Returns the scores to show of a run that has any, in one text."""
+        values = {score.name: score.value for score in (outcome.record.metrics if outcome.record else ())}
+        scores = ", ".join(f"{name} {values[name]:.4g}" for name in self.metrics if name in values)
+        return [scores] if scores else []
 
     def on_wait(self, owners: Sequence[str]) -> None:
         """Tells, once for the same owners, that the remaining runs are done by other processes."""

@@ -11,6 +11,7 @@ from rich.console import Console
 from bench.harness import progress as progress_module
 from bench.harness.grid import Outcome
 from bench.harness.progress import GridProgress
+from bench.records.schema import Record
 from bench.specs import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
@@ -46,6 +47,17 @@ def test_unattended_it_writes_a_plain_line_per_run(micro: MakeSpec, clock: Clock
         "[1/4] snli lm seed 0: failed: a rather long reason that is wider than the console [0]; about 3 min 0 s left",
         "[2/4] snli embed seed 0: failed: no; about 1 min 12 s left",  # 120 s for 2.5 runs, 1.5 to go
     ]
+
+
+def test_the_line_of_a_finished_run_has_the_scores_that_were_asked_for(
+    micro: MakeSpec, make_record: Callable[..., Record]
+) -> None:
+    record, written = make_record(), io.StringIO()
+    first, *_, last = record.metrics
+    with GridProgress(1, Console(file=written), metrics=[last.name, "no such metric", first.name]) as progress:
+        progress.on_end(0, Outcome(micro("lm"), record))
+    scores = f"{last.name} {last.value:.4g}, {first.name} {first.value:.4g}"
+    assert written.getvalue() == f"[1/1] snli lm seed 0: {record.status}; {scores}; about 0 s left\n"
 
 
 def test_the_estimate_waits_for_something_to_go_by_and_progress_never_goes_back(clock: Clock) -> None:
