@@ -99,9 +99,8 @@ def apply_metrics(
 
 def with_truth(scored: ScoredTexts, data: TaskData) -> ScoredTexts:
     """Returns the scored test texts with the exact log p(x) and the probe hits of a grammar; real text has neither."""
-    true_log_p = None if data.log_p is None else data.log_p(data.splits["test"])
     probe_hits = probe(scored.mean, scored.groups, data.factors["test"])
-    return replace(scored, true_log_p=true_log_p, probe_hits=probe_hits)
+    return replace(scored, true_log_p=data.test_log_p, probe_hits=probe_hits)
 
 
 def bootstrap_of(scoring: ScoringSpec, seed: int) -> Bootstrap | None:

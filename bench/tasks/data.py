@@ -62,6 +62,11 @@ class TaskData:
         """Checksum of the examples of each split."""
         return {split: _sha256(_lines(split, examples)) for split, examples in self.splits.items()}
 
+    @cached_property
+    def test_log_p(self) -> npt.NDArray[np.float64] | None:
+        """``log_p`` of the test examples, computed once for all runs of a task; None where it is unknown."""
+        return None if self.log_p is None else self.log_p(self.splits["test"])
+
     def statistics(self) -> dict[str, Any]:
         """Returns JSON-ready figures by split: texts, words (split at white space), counts of factor values."""
         figures: dict[str, Any] = {}
