@@ -8,6 +8,8 @@ all figures beside their targets.
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if asked else True
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only the main ratios, within five minutes")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[FIGURES] = []
+    config.pluginmanager.register(FiguresAtOnce(config))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("quick", default=False):
+        others = [item for item in items if item.get_closest_marker("main_ratio") is None]
+        items[:] = [item for item in items if item.get_closest_marker("main_ratio") is not None]
+        config.hook.pytest_deselected(items=others)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,6 +75,29 @@ def peak(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Peak:
     return Peak(benchmark, request.config.stash[FIGURES])
 
 
+class FiguresAtOnce:
+    """Prints the figures of each benchmark when it ends, and adds them to a file beside that of pytest-benchmark."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config, self.told = config, 0
+        json_file: Path | None = config.getoption("benchmark_json", default=None)
+        self.path = None if json_file is None else json_file.with_suffix(".jsonl")
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)  # of an earlier run
+
+    def pytest_runtest_logfinish(self) -> None:
+        figures = self.config.stash[FIGURES][self.told :]
+        self.told += len(figures)
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and figures:
+            reporter.ensure_newline()
+            for figure in figures:
+                reporter.write_line(figure.line(), red=figure.missed)
+        if self.path is not None and figures:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(f"{json.dumps(asdict(figure))}\n" for figure in figures)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     figures = config.stash[FIGURES]
@@ -69,8 +106,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section(f"figures beside their targets (threads {config.stash[THREADS]})")
     width, of_name = (max(len(getattr(figure, key)) for figure in figures) for key in ("benchmark", "name"))
     for figure in figures:
-        line = (
-            f"{figure.benchmark:<{width}}  {figure.name:<{of_name}} {figure.value:>8.4g}  at most {figure.at_most:<5g}"
-        )
-        mark = "MISSED" if figure.missed else ""
-        terminalreporter.write_line(f"{line} {mark:<6}  {figure.seconds}", red=figure.missed)
+        terminalreporter.write_line(figure.line(width, of_name), red=figure.missed)

@@ -29,6 +29,11 @@ class Figure:
     def missed(self) -> bool:
         return self.value > self.at_most
 
+    def line(self, width: int = 0, of_name: int = 0) -> str:
+        """Returns the figure as a line of a table whose first columns are at least so wide."""
+        told = f"{self.benchmark:<{width}}  {self.name:<{of_name}} {self.value:>8.4g}  at most {self.at_most:<5g}"
+        return f"{told} {'MISSED' if self.missed else '':<6}  {self.seconds}"
+
 
 @dataclass(frozen=True)
 class Beside:

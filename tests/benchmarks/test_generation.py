@@ -55,6 +55,7 @@ def test_gates_cost_little_in_generation(
     beside(gated, plain, at_most=1.1, texts=TEXTS, tokens=TOKENS)
 
 
+@pytest.mark.main_ratio
 def test_sampling_beside_transformers(beside: Beside) -> None:
     """Its own ``generate`` on its own GPT-2 of the same size, which draws all texts from one stream."""
     system, plain = SMALL.system("della").eval(), gpt2(SMALL).eval()

@@ -24,6 +24,7 @@ def scoring(system: System, workload: Workload, n_samples: int) -> Callable[[], 
     return lambda: score_texts(system, workload.tokenized, spec, "fp32", latent_seed=0)
 
 
+@pytest.mark.main_ratio
 def test_scoring_beside_the_yardstick(beside: Beside) -> None:
     """With the same weights; test_training.py shows that both give the same terms."""
     model, ids = SCORED.yardstick(), SCORED.tokenized.ids.tolist()

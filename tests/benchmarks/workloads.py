@@ -37,6 +37,8 @@ BATCH = 16
 """Texts of a batch of the yardstick, and on average of ours."""
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+HAS_BF16 = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+"""Whether the device multiplies in bfloat16; a CPU without would emulate it."""
 LATENT_SIZE = 32
 RANK = 4
 
