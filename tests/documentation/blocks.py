@@ -24,16 +24,22 @@ NOT_RUN = {
 }
 """Commands that are parsed and not run, with the reason."""
 
+MODEL = "$(ls -d MODEL runs/first/snli.della.* 2> /dev/null | head -n 1)"
+"""The model of a page: imported, or trained."""
+
 SMALLER = {
+    r"(della-bench (?:reconstruct|sample|interpolate|swap|analogy|neighbours)) MODEL": rf"\1 {MODEL}",
     r"(della-bench human sheet runs/\S+)": r"\1 --texts 2",
     r"(della-bench human sheet .*--out study.*)": r"\1 && python -m tests.documentation.rated study",
-    r"(della-bench (?:run|evaluate) .*--scale) (\w+)": r"\1 \2.yaml",
+    r"(della-bench run (\w+) (?!.*--out).*--scale) (\w+)": r"\1 \3.yaml --out runs/\2-\3",
+    r"(della-bench (?:run|evaluate) .*--scale) (\w+)(?!.*\.yaml)": r"\1 \2.yaml",
     r"(della-bench evaluate \S+ --task \w+)$": r"\1 --scale smoke.yaml",
     r"(della-bench run all)": r"\1 --systems lm,della --tasks snli,quora",
     r"--system optimus --heads 12": "--system optimus:encoder_heads=3 --heads 2",
     r"^pip install -e (\S+)": r"python -m tests.documentation.installed \1",
 }
-"""What takes minutes, and what takes seconds instead: each scale is a file of micro sizes, which has its name.
+"""What takes minutes, and what takes seconds instead: each scale is a file of micro sizes, which has its name, and so
+have the folders of its runs.
 
 Pip may have no network; ``tests.documentation.installed`` leaves what pip leaves. Raters are people;
 ``tests.documentation.rated`` fills in their sheets.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,13 +25,16 @@ REFERENCE = ROOT / "results" / "reference"
 TEXTS = ("a cat sat on the mat .", "a dog runs", "no", "the dog sat", "two men play a game", "the cat runs home")
 
 
-def furnish(folder: Path) -> None:
-    """Writes what the pages name: scales, texts, checkpoints, records and benchmarks."""
+def furnish(folder: Path, commands: Iterable[str] = ()) -> None:
+    """Writes what the pages name: scales, texts, checkpoints, benchmarks, and records but those that commands make."""
     micro = yaml.safe_load(MICRO.read_text(encoding="utf-8"))
     micro["training"]["epochs"] = 2  # as many as the stages of any system of the pages
     for name in resources.names("scales"):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(micro))
     _results(folder)
+    for command in commands:
+        if made := re.search(r"della-bench run (\w+) --scale (\w+)", command):
+            shutil.rmtree(folder / "runs" / f"{made[1]}-{made[2]}", ignore_errors=True)
     _texts(folder)
     _checkpoints(folder)
 
@@ -67,7 +72,7 @@ def _made_again(runs: Path, folder: Path) -> None:
 
 
 def _texts(folder: Path) -> None:
-    for name in ("samples", "test", "train"):
+    for name in ("samples", "test", "train", "texts"):
         (folder / f"{name}.txt").write_text("".join(f"{text}\n" for text in TEXTS))
     for name, field in (("summaries", "text"), ("references", "reference"), ("answers", "text")):
         lines = (json.dumps({field: text}) for text in TEXTS[:5])

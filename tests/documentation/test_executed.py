@@ -15,7 +15,7 @@ from tests.documentation.place import furnish
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
 def test_the_blocks_of_a_page_run_in_their_order(page: Path, tmp_path: Path) -> None:
-    furnish(tmp_path)
+    furnish(tmp_path, [command for block in blocks(page) for command in block.commands()])
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
