@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.output import say
+from bench.cli.runs import DecodingOption
 from bench.errors import BenchError
-from bench.escape import json_text
+from bench.escape import json_text, line
 
 if TYPE_CHECKING:
     from bench.api import TextVAE
 
+STDIN = Path("/dev/stdin")
+
 ModelArgument = Annotated[Path, typer.Argument(help="Model folder: that of a run, or of an imported checkpoint.")]
-TextsArgument = Annotated[list[str], typer.Argument(help="Texts; - reads one per line from the standard input.")]
+TextsArgument = Annotated[list[str] | None, typer.Argument(help="Texts; - reads one per line from the standard input.")]
+FileOption = Annotated[Path | None, typer.Option("--file", help="File of the texts: .txt or .jsonl, also .gz.")]
 SourceOption = Annotated[str | None, typer.Option(help="Of a conditional model: the source of the texts.")]
 LayersOption = Annotated[str, typer.Option(help="Latent groups, comma-separated, the lowest is 1; by default all.")]
-DecodingOption = Annotated[str, typer.Option(help="sample, greedy or beam, each with :key=value,...; or paper.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of the random draws.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def reconstruct(
     model: ModelArgument,
-    texts: TextsArgument,
+    texts: TextsArgument = None,
+    file: FileOption = None,
     source: SourceOption = None,
     decoding: DecodingOption = "greedy",
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Print the text that the posterior mean of each text decodes to."""
-    vae, given = _load(model), _texts(texts)
+    given = _texts(texts or (), file)
+    vae = _load(model)
     sources = None if source is None else [source] * len(given)
     decoded = vae.reconstruct(given, sources, seed=seed, **_decoding(vae, decoding))
     if as_json:
@@ -116,7 +121,7 @@ def neighbours(
         say(json_text([{"text": near, "distance": distance} for near, distance in found]))
     else:
         for near, distance in found:
-            say(f"{distance:>8.3f}  {near}")
+            say(f"{distance:>8.3f}  {line(near)}")
 
 
 def _load(folder: Path) -> TextVAE:
@@ -125,9 +130,23 @@ def _load(folder: Path) -> TextVAE:
     return load(folder)
 
 
-def _texts(arguments: Sequence[str]) -> list[str]:
-    """Returns the texts of the command line, or the lines of the standard input for ``-``."""
-    return [text for each in arguments for text in (sys.stdin.read().splitlines() if each == "-" else [each])]
+def _texts(arguments: Sequence[str], file: Path | None) -> list[str]:
+    """Returns the texts of the command line, of a file, or the lines of the standard input for ``-``.
+
+    Raises:
+        BenchError: there are none, the arguments and a file both give some, or they cannot be read.
+    """
+    from bench.metrics.score_files import read_texts
+    from bench.reading import read_lines
+
+    if arguments and file is not None:
+        raise BenchError("texts and --file exclude each other.")
+    if file is not None:
+        return list(read_texts(file))
+    given = ((text for _, text in read_lines(STDIN)) if each == "-" else [each] for each in arguments)
+    if not (texts := list(chain.from_iterable(given))):
+        raise BenchError("no texts: name some, a --file, or - for the lines of the standard input.")
+    return texts
 
 
 def _layers(text: str) -> list[int] | None:
@@ -158,4 +177,4 @@ def _print(texts: Sequence[str], as_json: bool) -> None:
         say(json_text(list(texts)))
     else:
         for text in texts:
-            say(text)
+            say(line(text))

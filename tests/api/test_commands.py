@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import bench
 from bench.errors import BenchError
 from tests.api.test_text_vae import SOURCES, TEXTS
+from tests.cli.cli_process import SCRIPT
 from tests.fuzz.readers import command
 
 A, B, C, *_ = TEXTS
@@ -39,9 +41,36 @@ def test_texts(runs: Path, verb: str, arguments: list[str], call: Callable[[benc
     folder = folder_of(runs, "della")
     expected = call(bench.load(folder))
     printed = command(verb, folder, *arguments, "--decoding", SHORT)
-    assert len(printed.splitlines()) >= len(expected)
+    assert len(printed.splitlines()) == len(expected)
     found = json.loads(command(verb, folder, *arguments, "--decoding", SHORT, "--json"))
     assert [each["reconstruction"] if verb == "reconstruct" else each for each in found] == expected
+
+
+@pytest.mark.parametrize("separator", ["\f", "\u2028"])
+def test_texts_of_a_file_and_of_the_standard_input(runs: Path, tmp_path: Path, separator: str) -> None:
+    """Only a line end ends a text."""
+    lines, folder = f"{A}{separator}{B}\n{C}\n", folder_of(runs, "embed")
+    expected = bench.load(folder).reconstruct([f"{A}{separator}{B}", C], max_tokens=12)
+    (tmp_path / "texts.txt").write_text(lines)
+    options = ("--decoding", SHORT, "--json")
+    found = json.loads(command("reconstruct", folder, "--file", tmp_path / "texts.txt", *options))
+    assert [each["reconstruction"] for each in found] == expected
+    piped = reconstruct_standard_input(folder, lines.encode(), *options)
+    assert (piped.returncode, json.loads(piped.stdout)) == (0, found)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [(b"", b"no texts: name some"), (b"a man\n\xff\n", b"line 2: not UTF-8")]
+)
+def test_mistakes_in_the_standard_input(runs: Path, given: bytes, message: bytes) -> None:
+    done = reconstruct_standard_input(folder_of(runs, "embed"), given)
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+    assert message in done.stderr
+
+
+def reconstruct_standard_input(folder: Path, given: bytes, *options: str) -> subprocess.CompletedProcess[bytes]:
+    arguments = [SCRIPT, "reconstruct", str(folder), "-", *options]
+    return subprocess.run(arguments, input=given, capture_output=True, check=False)  # noqa: S603
 
 
 def test_samples(runs: Path) -> None:
@@ -68,6 +97,8 @@ def test_neighbours_in_a_file(runs: Path, tmp_path: Path) -> None:
         (["swap", "della", A, B, "--layers", "one"], "--layers one: expected whole numbers, comma-separated."),
         (["swap", "della", A, B, "--layers", "9"], "the model has groups 1 to 3."),
         (["sample", "della", "--decoding", "gready"], "gready"),
+        (["reconstruct", "della"], "no texts: name some, a --file, or - for the lines of the standard input."),
+        (["reconstruct", "della", A, "--file", "texts.txt"], "texts and --file exclude each other."),
     ],
 )
 def test_mistakes(runs: Path, arguments: list[str], message: str) -> None:
