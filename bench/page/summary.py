@@ -88,6 +88,8 @@ def _leader(rows: Sequence[GridRow], metric: str) -> Leader | None:
 def _remark(best: Cell, found: Sequence[tuple[GridRow, ColumnHeader, Cell]]) -> str:
     if best.bold:
         return ""
+    if best.doubts:
+        return best.doubts[0]
     if len(found) == 1:
         return "the only one measured"
     if best.interval is None or not covers_texts(best.interval):
