@@ -8,10 +8,11 @@ reports nothing.
 from bench.audit.findings import Finding, Location
 from bench.audit.render import render_findings, replace_block
 from bench.audit.rows import AuditFigure, AuditRow
-from bench.audit.rules import RULES, audit
+from bench.audit.rules import MARKED_IN_TABLES, RULES, audit
 from bench.audit.sources import read_rows, rows_of_runs
 
 __all__ = [
+    "MARKED_IN_TABLES",
     "RULES",
     "AuditFigure",
     "AuditRow",

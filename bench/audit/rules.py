@@ -209,6 +209,9 @@ class Rule:
         return cls(check.__name__.replace("_", "-"), " ".join((check.__doc__ or "").split()), check)
 
 
+MARKED_IN_TABLES = ("still-falling", "uninformative-kl")
+"""Rules whose findings a table shows as footnotes of its cells."""
+
 RULES: Final = (
     *(Rule(inequality.name, inequality.explanation, inequality.check) for inequality in INEQUALITIES),
     *map(

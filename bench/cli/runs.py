@@ -252,11 +252,14 @@ def _stored(records: Sequence[Record], folder: Path) -> Iterator[StoredRun]:
 
 
 def _print_audit(records: Sequence[Record], folder: Path) -> bool:
-    """Prints what the audit finds in the records and returns whether any finding is impossible."""
-    from bench.audit import audit, render_findings, rows_of_runs
+    """Prints what the audit finds in the records and returns whether any finding is impossible.
+
+    What the table marks on its cells is not printed again.
+    """
+    from bench.audit import MARKED_IN_TABLES, audit, render_findings, rows_of_runs
 
     rows = rows_of_runs(_stored(records, folder))
-    findings = audit(rows)
+    findings = [finding for finding in audit(rows) if finding.rule not in MARKED_IN_TABLES]
     if findings:
         say(
             f"della-bench: the audit of these records found:\n{render_findings(findings, 'term', rows)}",

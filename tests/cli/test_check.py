@@ -12,6 +12,8 @@ from tests.cli.cli_process import Finished
 
 DellaBench = Callable[..., Finished]
 
+SETTINGS = "unconditional,conditional,encoder-decoder"
+
 MINE = '''
 from baselines.language_model import LanguageModel
 
@@ -41,7 +43,7 @@ def test_a_sound_system_passes(della_bench: DellaBench) -> None:
 
 def test_a_broken_system_of_this_folder_fails(della_bench: DellaBench, workplace: Path) -> None:
     (workplace / "mine.py").write_text(MINE)
-    done = della_bench("check", "mine:Mine", "--checks", "first-token,shapes")
+    done = della_bench("check", "mine:Mine", "--checks", "first-token,shapes", "--settings", SETTINGS)
     assert done.code == 1
     first, *message, second, third, _, fourth, _, total = done.out.splitlines()
     assert first.split()[:3] == ["FAILED", "unconditional", "first-token"]
@@ -56,7 +58,7 @@ def test_a_broken_system_of_this_folder_fails(della_bench: DellaBench, workplace
 
 def test_failures_only(della_bench: DellaBench, workplace: Path) -> None:
     (workplace / "mine.py").write_text(MINE)
-    done = della_bench("check", "mine:Mine", "--checks", "first-token,shapes", "--failed")
+    done = della_bench("check", "mine:Mine", "--checks", "first-token,shapes", "--settings", SETTINGS, "--failed")
     assert done.code == 1
     first, *_, total = done.out.splitlines()
     assert first.startswith("FAILED  unconditional   first-token")
@@ -72,7 +74,7 @@ def test_a_system_that_cannot_be_built_is_described_once(della_bench: DellaBench
     done = della_bench("check", "mine:Mine")
     assert done.code == 1
     assert done.out.count("ValueError: no such layer") == 1
-    assert done.out.splitlines()[-1] == "3 FAILED; failures of the same cause: 2"
+    assert done.out.splitlines()[-1] == "4 FAILED; failures of the same cause: 3"
 
 
 def test_checks_are_listed(della_bench: DellaBench) -> None:

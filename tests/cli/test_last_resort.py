@@ -34,7 +34,7 @@ UNEXPECTED = {
 def test_an_unexpected_error_is_one_line(
     error: Exception, debug: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **options: object) -> None:
         raise error
 
     monkeypatch.setattr(bench.report, "build_table", fail)

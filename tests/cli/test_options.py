@@ -117,7 +117,7 @@ def test_windows_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys:
     assert line.startswith("della-bench: Windows is not supported; use ")
 
 
-@pytest.mark.parametrize(("typed", "verbs"), [("ev", ["evaluate"]), ("re", ["report", "rescore"])])
+@pytest.mark.parametrize(("typed", "verbs"), [("ev", ["evaluate"]), ("re", ["report", "rescore", "reconstruct"])])
 def test_the_shell_completes_verbs(typed: str, verbs: list[str]) -> None:
     environment = {
         **os.environ,

@@ -226,8 +226,8 @@ FAULTS: tuple[Fault, ...] = (
         WORSE,
         "lm",
         file="bench/backbones/decoder_only.py",
-        old="self._run(embedded, weights, is_causal=True,",
-        new="self._run(embedded, weights, is_causal=False,",
+        old="self.run(embedded, weights, is_causal=True,",
+        new="self.run(embedded, weights, is_causal=False,",
     ),
     CodeFault(
         "variance taken for standard deviation in sampling",
@@ -385,8 +385,8 @@ FAULTS: tuple[Fault, ...] = (
         "lm",
         "quora",
         file="bench/tokenizers.py",
-        old="encode_batch(list(texts),",
-        new="encode_batch([text.lower() for text in texts],",
+        old="encode_batch_fast(list(texts),",
+        new="encode_batch_fast([text.lower() for text in texts],",
     ),
     CodeFault(
         "a setting of the scale changed: half the importance samples",

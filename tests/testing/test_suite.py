@@ -218,6 +218,7 @@ def test_a_setting_that_is_not_supported_is_skipped_with_its_reason() -> None:
         ("unconditional", "ok", ""),
         ("conditional", "skipped", "no conditions"),
         ("encoder-decoder", "skipped", "no conditions"),
+        ("llama", "ok", ""),
     ]
 
 
