@@ -11,8 +11,9 @@ from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
 from bench.metrics.score_files import score_texts
 from bench.reading import parse_as
+from bench.records.doubts import training_ends
 from bench.records.schema import Record
-from bench.records.store import load_runs
+from bench.records.store import StoredRun, load_runs
 from bench.report import build_table, default_layout, narrow_layout
 from bench.report.table import Table
 from bench.specs import DataSource, ObjectiveSpec
@@ -57,13 +58,18 @@ class Results:
     """Recorded runs.
 
     Attributes:
-        records: one for each run.
+        runs: with their records and folders.
     """
 
-    records: tuple[Record, ...]
+    runs: tuple[StoredRun, ...]
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The record of each run."""
+        return tuple(run.record for run in self.runs)
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.runs)
 
     def to_frame(self) -> pd.DataFrame:
         """Returns a line for each score, and one without metric for each run that has none.
@@ -90,7 +96,7 @@ class Results:
             if (of_suite := load_suite(layout).layout) is None:
                 raise BenchError(f"suite {layout!r}: has no layout.")
             chosen = narrow_layout(of_suite, self.records) or of_suite
-        return ResultTable(build_table(self.records, chosen, allow_mixed))
+        return ResultTable(build_table(self.records, chosen, allow_mixed, ends=training_ends(self.runs)))
 
     def _lines(self) -> Iterator[dict[str, object]]:
         for record in self.records:
@@ -137,7 +143,7 @@ def results(paths: str | Path | Sequence[str | Path]) -> Results:
     where = [Path(paths)] if isinstance(paths, str | Path) else list(map(Path, paths))
     if not (runs := load_runs(where)):
         raise BenchError(f"no records in {', '.join(map(str, where))}.")
-    return Results(tuple(run.record for run in runs))
+    return Results(tuple(runs))
 
 
 def run(
@@ -179,7 +185,8 @@ def run(
     for outcome in outcomes:
         if outcome.error is not None:
             raise BenchError(f"{outcome.spec.title}: {outcome.error}")
-    return Results(tuple(outcome.record for outcome in outcomes if outcome.record is not None))
+    made = {outcome.record.run_id for outcome in outcomes if outcome.record is not None}
+    return Results(tuple(run for run in load_runs([Path(out)]) if run.record.run_id in made))
 
 
 def score(

@@ -135,8 +135,10 @@ class TextVAE:
             path = self.system.encode(batch).sample(n, streams)
             return zip(_joined(path.mean).mean(axis=1), _joined(path.z), strict=True)
 
-        means, samples = zip(*self._in_batches(tokenized, encoded), strict=True)
-        return Latents(np.stack(means), np.stack(samples), self.groups)
+        rows = self._in_batches(tokenized, encoded)
+        size = sum(self.groups)
+        means = np.array([mean for mean, _ in rows]).reshape(len(texts), size)
+        return Latents(means, np.array([samples for _, samples in rows]).reshape(len(texts), n, size), self.groups)
 
     @torch.no_grad()
     def decode(self, z: Array, sources: Sequence[str] | None = None, *, seed: int = 0, **decoding: Any) -> list[str]:
@@ -252,8 +254,11 @@ class TextVAE:
         Raises:
             BenchError: sources that are missing or not wanted, or a text that is too long.
         """
-        scoring = ScoringSpec(n_importance_samples=n_samples)
-        scored = score_texts(self.system, self._tokenized(texts, sources), scoring, "fp32", seed)
+        scoring = parse_as(ScoringSpec, {"n_importance_samples": n_samples}, "log_likelihood")
+        tokenized = self._tokenized(texts, sources)
+        if not texts:
+            return np.zeros(0)
+        scored = score_texts(self.system, tokenized, scoring, "fp32", seed)
         return log_mean_exp(scored.log_weights)
 
     def _means(self, texts: Sequence[str], source: str | None) -> Array:
@@ -300,7 +305,7 @@ class TextVAE:
         """Returns a row for each text, in order; ``work`` gets batches of similar length."""
         device = next(self.system.parameters()).device
         rows: dict[int, Row] = {}
-        for indices in batches_of_similar_length(texts.lengths, TOKENS_AT_ONCE):
+        for indices in filter(len, batches_of_similar_length(texts.lengths, TOKENS_AT_ONCE)):
             rows |= dict(zip(indices, work(texts.batch(indices).to(device)), strict=True))
         return [rows[index] for index in range(len(texts))]
 

@@ -105,6 +105,14 @@ def test_neighbours(load: Load) -> None:
     assert found[1][1] == pytest.approx(distances[nearest[1]], abs=1e-5)
 
 
+def test_no_texts(load: Load) -> None:
+    model = load("della", "snli")
+    latents = model.encode([], n=3)
+    assert (latents.mean.shape, latents.samples.shape) == ((0, 96), (0, 3, 96))
+    assert (model.reconstruct([]), model.log_likelihood([]).shape) == ([], (0,))
+    assert model.neighbours("a text", []) == []
+
+
 def test_samples(load: Load) -> None:
     model = load("embed", "snli")
     texts = model.sample(3, seed=4, max_tokens=6)
