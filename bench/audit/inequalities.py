@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from bench.audit.findings import Finding, Severity
 from bench.audit.rows import ENTROPY, AuditFigure, AuditRow
 from bench.bootstrap import Array
@@ -92,9 +94,13 @@ def _largest(figure: AuditFigure) -> float:
 
 
 def standard_errors(differences: Array) -> float:
-    """Returns five standard errors of the mean difference."""
+    """Returns five standard errors of the mean difference; infinite where the squares are."""
     n = len(differences)
-    return N_STANDARD_ERRORS * float(differences.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+    if n == 1:
+        return math.inf
+    with np.errstate(over="ignore", invalid="ignore"):
+        deviation = float(differences.std(ddof=1))
+    return N_STANDARD_ERRORS * deviation / math.sqrt(n) if math.isfinite(deviation) else math.inf
 
 
 def markov_noise(differences: Array) -> float:

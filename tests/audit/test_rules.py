@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.audit import RULES, AuditFigure, AuditRow, Location, audit
+from bench.audit.inequalities import standard_errors
 from bench.audit.table_rules import copied_row
 from bench.records.doubts import TrainingEnd
 
@@ -352,3 +353,10 @@ def test_a_kl_without_information_is_named(kl: str, mi: str, found: bool) -> Non
     known: dict[str, object] = {"from_record": True, "latent_size": 32}
     assert broken(row(KL=kl, MI=mi, known=known)) == [("uninformative-kl", "suspicious")] * found
     assert broken(row(KL=kl, MI=mi, known={"latent_size": 32})) == []  # of papers only contradictions are reported
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"), [([1e200, -1e200], math.inf), ([1.0, 3.0], 5.0), ([1.0], math.inf)]
+)
+def test_standard_errors_of_huge_differences_are_infinite(differences: list[float], expected: float) -> None:
+    assert standard_errors(np.array(differences)) == pytest.approx(expected, rel=1e-12)
