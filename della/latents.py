@@ -166,7 +166,8 @@ class LatentHierarchy(nn.Module):
     def path_of(self, z: Sequence[Tensor], condition_part: Tensor) -> LatentPath:
         """Returns the path of given values of every group (B x n x D), with their terms under the prior."""
         batch, n, _ = z[0].shape
-        return self._along_chain(batch, n, lambda group, _: z[group], condition_part, None)
+        part = condition_part.expand(batch, -1, -1)
+        return self._along_chain(batch, n, lambda group, _: z[group], part, None)
 
     def _along_chain(
         self,
@@ -181,10 +182,11 @@ class LatentHierarchy(nn.Module):
         state = z = condition_part.new_zeros(batch, n, self.state_size)
         for group in range(len(self)):
             state = self.next_state(group, state, z)
+            q = None if posterior is None else posterior(group, state)
             p = self._gaussian(self.prior, 0, group, condition_part, state)
-            q = p if posterior is None else posterior(group, state)
+            q = q or p
             z = value(group, q)
-            groups.append((z, q.mean.expand_as(z), q.log_prob(z), p.log_prob(z), q.kl_dimensions(p).expand_as(z)))
+            groups.append((z, q.mean, q.log_prob(z), p.log_prob(z), q.kl_dimensions(p)))
         return path_from_groups(groups)
 
 
