@@ -53,7 +53,7 @@ class ResultTable:
         return pd.DataFrame(values, index, columns, dtype="float64")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """Recorded runs.
 
@@ -67,6 +67,10 @@ class Results:
     def records(self) -> tuple[Record, ...]:
         """The record of each run."""
         return tuple(run.record for run in self.runs)
+
+    def __repr__(self) -> str:
+        tasks, systems = {record.task for record in self.records}, {record.label for record in self.records}
+        return f"Results({len(self)} runs of {len(systems)} systems on {', '.join(sorted(tasks))})"
 
     def __len__(self) -> int:
         return len(self.runs)

@@ -64,15 +64,17 @@ class Latents:
         return Latents(self.mean[:, columns], self.samples[..., columns], (self.groups[layer - 1],))
 
 
-def columns_of(groups: Sequence[int], layers: Sequence[int] | None) -> list[slice]:
+def columns_of(groups: Sequence[int], layers: Sequence[int] | int | None) -> list[slice]:
     """Returns the columns of latent groups, counted from 1; of all groups if ``layers`` is None.
 
     Raises:
         BenchError: there is no such group.
     """
     ends = np.cumsum([0, *groups]).tolist()
-    chosen = range(1, len(groups) + 1) if layers is None else layers
+    chosen = range(1, len(groups) + 1) if layers is None else [layers] if isinstance(layers, int) else layers
     for layer in chosen:
+        if not isinstance(layer, int):
+            raise BenchError(f"layers: expected whole numbers, got {layer!r}.")
         if not 1 <= layer <= len(groups):
             raise BenchError(f"there is no latent group {layer}; the model has groups 1 to {len(groups)}.")
     return [slice(ends[layer - 1], ends[layer]) for layer in chosen]
@@ -128,6 +130,7 @@ class TextVAE:
             BenchError: no latent variables, sources that are missing or not wanted, or a text that is too long.
         """
         self._require_latents()
+        _check_positive("n", n)
         tokenized = self._tokenized(texts, sources)
 
         def encoded(batch: Batch) -> Iterator[tuple[Array, Array]]:
@@ -148,8 +151,11 @@ class TextVAE:
             BenchError: values of another size, sources that are missing or not wanted, or an unknown decoding.
         """
         self._require_latents()
+        z = np.asarray(z, dtype=np.float64)
         if z.ndim != 2 or z.shape[1] != sum(self.groups):
             raise BenchError(f"latent values of the shape {z.shape}; expected (texts, {sum(self.groups)}).")
+        if not np.isfinite(z).all():
+            raise BenchError("latent values that are not finite.")
         settings = _decoding({"strategy": "greedy", **decoding})
         conditions = self._conditions(sources, len(z))
         device, dtype = next((each.device, each.dtype) for each in self.system.parameters())
@@ -174,6 +180,7 @@ class TextVAE:
         """
         from bench.harness.generate import generate_texts
 
+        _check_positive("n", n)
         settings = _decoding({**decoding, "samples_per_source": n})
         conditions = self._conditions(sources, 0 if sources is None else len(sources))
         texts = conditions or self._tokenized([], None)
@@ -190,7 +197,7 @@ class TextVAE:
         a: str,
         b: str,
         steps: int = 7,
-        layers: Sequence[int] | None = None,
+        layers: Sequence[int] | int | None = None,
         source: str | None = None,
         **decoding: Any,
     ) -> list[str]:
@@ -211,7 +218,7 @@ class TextVAE:
         z = np.linspace(start, moved, steps)
         return self.decode(z, None if source is None else [source] * steps, **decoding)
 
-    def swap(self, a: str, b: str, layers: Sequence[int], source: str | None = None, **decoding: Any) -> str:
+    def swap(self, a: str, b: str, layers: Sequence[int] | int, source: str | None = None, **decoding: Any) -> str:
         """Returns the text of the posterior mean of ``a`` with some groups, counted from 1, of that of ``b``."""
         first, second = self._means([a, b], source)
         z = self._with_groups_of(first, second, layers)
@@ -223,7 +230,12 @@ class TextVAE:
         return self.decode((of_b - of_a + of_c)[None], None if source is None else [source], **decoding)[0]
 
     def neighbours(
-        self, text: str, texts: Sequence[str], k: int = 5, layers: Sequence[int] | None = None
+        self,
+        text: str,
+        texts: Sequence[str],
+        k: int = 5,
+        layers: Sequence[int] | int | None = None,
+        source: str | None = None,
     ) -> list[tuple[str, float]]:
         """Returns the k texts with the nearest posterior means and their Euclidean distances, the nearest first.
 
@@ -232,8 +244,11 @@ class TextVAE:
             texts: the texts to search.
             k: number of neighbours.
             layers: latent groups that count, from 1; None for all.
+            source: of conditional models, the source of all these texts.
         """
-        means = self._means([text, *texts], None)
+        _check_positive("k", k)
+        _check_texts(texts)
+        means = self._means([text, *texts], source)
         columns = np.concatenate([np.arange(part.start, part.stop) for part in columns_of(self.groups, layers)])
         distances = np.linalg.norm(means[1:, columns] - means[0, columns], axis=1)
         return [(texts[i], float(distances[i])) for i in np.argsort(distances, kind="stable")[:k].tolist()]
@@ -243,7 +258,8 @@ class TextVAE:
     ) -> Array:
         """Returns the importance-weighted bound on log p(x) of each text, in nats (N); exact without latent variables.
 
-        The tokens that count are all but BOS, EOS included. More samples make the bound tighter.
+        The tokens that count are all but BOS, EOS included. More samples make the bound tighter. The samples of a text
+        depend on its place in ``texts``, as in a run.
 
         Args:
             texts: N texts.
@@ -254,7 +270,9 @@ class TextVAE:
         Raises:
             BenchError: sources that are missing or not wanted, or a text that is too long.
         """
-        scoring = parse_as(ScoringSpec, {"n_importance_samples": n_samples}, "log_likelihood")
+        if n_samples < 2:
+            raise BenchError(f"n_samples is {n_samples}; at least 2.")
+        scoring = ScoringSpec(n_importance_samples=n_samples)
         tokenized = self._tokenized(texts, sources)
         if not texts:
             return np.zeros(0)
@@ -264,7 +282,7 @@ class TextVAE:
     def _means(self, texts: Sequence[str], source: str | None) -> Array:
         return self.encode(texts, None if source is None else [source] * len(texts)).mean
 
-    def _with_groups_of(self, z: Array, other: Array, layers: Sequence[int] | None) -> Array:
+    def _with_groups_of(self, z: Array, other: Array, layers: Sequence[int] | int | None) -> Array:
         mixed = z.copy()
         for columns in columns_of(self.groups, layers):
             mixed[..., columns] = other[..., columns]
@@ -285,8 +303,8 @@ class TextVAE:
         Raises:
             BenchError: a source is missing or not wanted, or a text is longer than the positions of the model.
         """
-        if isinstance(texts, str) or isinstance(sources, str):
-            raise BenchError("expected a list of texts, got one text.")
+        _check_texts(texts)
+        _check_texts(sources or [])
         conditional = self.spec.conditional
         if conditional != (sources is not None):
             raise BenchError(
@@ -308,6 +326,19 @@ class TextVAE:
         for indices in filter(len, batches_of_similar_length(texts.lengths, TOKENS_AT_ONCE)):
             rows |= dict(zip(indices, work(texts.batch(indices).to(device)), strict=True))
         return [rows[index] for index in range(len(texts))]
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise BenchError("expected a list of texts, got one text.")
+    for text in texts:
+        if not isinstance(text, str):
+            raise BenchError(f"expected a list of texts, got {text!r} in it.")
+
+
+def _check_positive(name: str, number: int) -> None:
+    if number < 1:
+        raise BenchError(f"{name} is {number}; at least 1.")
 
 
 def _joined(groups: Sequence[torch.Tensor]) -> Array:

@@ -84,6 +84,8 @@ def _check(families: Mapping[str, type[TransformerStack]], spec: StackSpec, sect
     if spec.source == "scratch":
         if spec.width % spec.heads:
             raise BenchError(f"{section}.width is {spec.width}, no multiple of {section}.heads, {spec.heads}.")
+        if families[model_type].rotates and (size := spec.width // spec.heads) % 2:
+            raise BenchError(f"{section}.width / {section}.heads is {size}; {model_type} needs an even number.")
         if spec.key_value_heads and not families[model_type].shares_values:
             raise BenchError(f"{section}.key_value_heads: {model_type} has as many heads of values as of queries.")
         if spec.key_value_heads and spec.heads % spec.key_value_heads:
@@ -106,7 +108,7 @@ def _model_type(families: Mapping[str, type[TransformerStack]], spec: StackSpec,
     """
     if spec.source == "scratch":
         if spec.family is not None and spec.family not in families:
-            raise unknown_name(f"{section}.family", spec.family, families)
+            raise unknown_name(f"{section}.family of kind {spec.kind}", spec.family, families)
         return spec.family or next(iter(families))
     where = spec.location(section)
     if spec.source == "folder" and not all(Path(where, file).is_file() for file in FILES):

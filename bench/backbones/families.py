@@ -80,6 +80,7 @@ class Llama(DecoderOnly):
 
     model_class = InjectedLlama
     shares_values = True
+    rotates = True
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
         super().__init__(model, tokenizer)

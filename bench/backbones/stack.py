@@ -49,6 +49,7 @@ class TransformerStack(nn.Module, ABC):
     Class attributes:
         model_class: class of the Hugging Face model.
         shares_values: whether several heads of queries may share a head of keys and values.
+        rotates: whether positions rotate pairs of the values of a head, whose number is then even.
 
     Attributes:
         model: the Hugging Face model.
@@ -58,6 +59,7 @@ class TransformerStack(nn.Module, ABC):
 
     model_class: ClassVar[type[PreTrainedModel]]
     shares_values: ClassVar[bool] = False
+    rotates: ClassVar[bool] = False
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
         super().__init__()

@@ -111,12 +111,13 @@ def neighbours(
     among: Annotated[Path, typer.Option(help="File of the texts to search: .txt or .jsonl, also .gz.")],
     k: Annotated[int, typer.Option("-k", min=1, help="Number of neighbours.")] = 5,
     layers: LayersOption = "",
+    source: SourceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the texts of a file with the nearest posterior means, and their distances."""
     from bench.metrics.score_files import read_texts
 
-    found = _load(model).neighbours(text, read_texts(among), k, _layers(layers))
+    found = _load(model).neighbours(text, read_texts(among), k, _layers(layers), source)
     if as_json:
         say(json_text([{"text": near, "distance": distance} for near, distance in found]))
     else:

@@ -103,6 +103,8 @@ def test_neighbours(load: Load) -> None:
     assert [text for text, _ in found] == [TEXTS[i] for i in nearest]
     assert found[0][1] == pytest.approx(0.0, abs=1e-5)
     assert found[1][1] == pytest.approx(distances[nearest[1]], abs=1e-5)
+    conditional = load("embed", "quora")
+    assert conditional.neighbours(TEXTS[0], TEXTS, k=1, source=SOURCES[0])[0][0] == TEXTS[0]
 
 
 def test_no_texts(load: Load) -> None:
@@ -168,6 +170,14 @@ def test_importing_bench_needs_no_torch() -> None:
         ("embed", "snli", lambda model: model.interpolate("a", "b", steps=1), "the two ends are 2 steps."),
         ("della", "snli", lambda model: model.swap("a", "b", [4]), "the model has groups 1 to 3."),
         ("embed", "snli", lambda model: model.sample(1, temprature=0.5), "temprature"),
+        ("embed", "snli", lambda model: model.sample(0), "n is 0; at least 1."),
+        ("embed", "snli", lambda model: model.encode(TEXTS, n=0), "n is 0; at least 1."),
+        ("embed", "snli", lambda model: model.encode(["a", None]), "got None in it."),
+        ("embed", "snli", lambda model: model.decode(np.full((1, 32), np.nan)), "not finite."),
+        ("embed", "snli", lambda model: model.neighbours("a", TEXTS, k=-1), "k is -1; at least 1."),
+        ("embed", "snli", lambda model: model.neighbours("a", "abc"), "got one text."),
+        ("embed", "snli", lambda model: model.log_likelihood(TEXTS, n_samples=1), "n_samples is 1; at least 2."),
+        ("della", "snli", lambda model: model.swap("a", "b", ["1"]), "expected whole numbers, got '1'."),
     ],
 )
 def test_errors(load: Load, label: str, task: str, call: Callable[[bench.TextVAE], object], message: str) -> None:

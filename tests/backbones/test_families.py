@@ -182,6 +182,7 @@ def test_from_scratch_with_fewer_heads_of_values() -> None:
     assert made.output_layer.weight is made.model.get_input_embeddings().weight
 
 
+UNKNOWN = "unknown backbone.family of kind decoder-only"
 ALLOWED = "Allowed: gpt2, llama, mistral, qwen2."
 
 
@@ -190,13 +191,17 @@ ALLOWED = "Allowed: gpt2, llama, mistral, qwen2."
     [
         (
             {"family": "lama"},
-            "unknown backbone.family 'lama'. Did you mean 'llama'? Allowed: gpt2, llama, mistral, qwen2.",
+            "unknown backbone.family of kind decoder-only 'lama'. Did you mean 'llama'? Allowed: gpt2, llama, mistral, qwen2.",
         ),
-        ({"family": "bart"}, "unknown backbone.family 'bart'. Allowed: gpt2, llama, mistral, qwen2."),
+        (
+            {"family": "bart"},
+            "unknown backbone.family of kind decoder-only 'bart'. Allowed: gpt2, llama, mistral, qwen2.",
+        ),
         (
             {"family": "llama", "heads": 4, "key_value_heads": 3},
             "backbone.heads is 4, no multiple of backbone.key_value_heads, 3.",
         ),
+        ({"family": "llama", "width": 18}, "backbone.width / backbone.heads is 9; llama needs an even number."),
         ({"key_value_heads": 1}, "backbone.key_value_heads: gpt2 has as many heads of values as of queries."),
     ],
 )
