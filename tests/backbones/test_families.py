@@ -189,14 +189,8 @@ ALLOWED = "Allowed: gpt2, llama, mistral, qwen2."
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        (
-            {"family": "lama"},
-            "unknown backbone.family of kind decoder-only 'lama'. Did you mean 'llama'? Allowed: gpt2, llama, mistral, qwen2.",
-        ),
-        (
-            {"family": "bart"},
-            "unknown backbone.family of kind decoder-only 'bart'. Allowed: gpt2, llama, mistral, qwen2.",
-        ),
+        ({"family": "lama"}, f"{UNKNOWN} 'lama'. Did you mean 'llama'? {ALLOWED}"),
+        ({"family": "bart"}, f"{UNKNOWN} 'bart'. {ALLOWED}"),
         (
             {"family": "llama", "heads": 4, "key_value_heads": 3},
             "backbone.heads is 4, no multiple of backbone.key_value_heads, 3.",
