@@ -45,12 +45,12 @@ def check_backbone(spec: BackboneSpec) -> StackSize:
     Raises:
         BenchError: as for ``build_backbone``, as far as it can be known without the weights.
     """
-    return _check(_BACKBONES[spec.kind], spec, "backbone")
+    return _checked(_BACKBONES[spec.kind], spec, "backbone")[1]
 
 
 def check_encoder(spec: EncoderSpec) -> StackSize:
     """Checks a separate encoder as ``check_backbone`` checks a backbone."""
-    return _check(_ENCODERS[spec.kind], spec, "encoder")
+    return _checked(_ENCODERS[spec.kind], spec, "encoder")[1]
 
 
 def build_backbone(spec: BackboneSpec, tokenizer: Tokenizer) -> Backbone:
@@ -70,8 +70,7 @@ def build_encoder(spec: EncoderSpec, tokenizer: Tokenizer) -> EncoderOnly:
 
 def _build(families: Mapping[str, type[StackT]], spec: StackSpec, tokenizer: Tokenizer, section: str) -> StackT:
     register_attention()
-    _check(families, spec, section)
-    stack = families[_model_type(families, spec, section)]
+    stack, _ = _checked(families, spec, section)
     if spec.source == "scratch":
         return stack.from_scratch(spec, tokenizer)
     where = spec.location(section)
@@ -79,37 +78,14 @@ def _build(families: Mapping[str, type[StackT]], spec: StackSpec, tokenizer: Tok
         return stack.from_pretrained(spec, where, tokenizer)
 
 
-def _check(families: Mapping[str, type[TransformerStack]], spec: StackSpec, section: str) -> StackSize:
-    model_type = _model_type(families, spec, section)
+def _checked(families: Mapping[str, type[StackT]], spec: StackSpec, section: str) -> tuple[type[StackT], StackSize]:
+    """Returns the class and the size of a stack, as far as they are known without its weights."""
     if spec.source == "scratch":
-        if spec.width % spec.heads:
-            raise BenchError(f"{section}.width is {spec.width}, no multiple of {section}.heads, {spec.heads}.")
-        if families[model_type].rotates and (size := spec.width // spec.heads) % 2:
-            raise BenchError(f"{section}.width / {section}.heads is {size}; {model_type} needs an even number.")
-        if spec.key_value_heads and not families[model_type].shares_values:
-            raise BenchError(f"{section}.key_value_heads: {model_type} has as many heads of values as of queries.")
-        if spec.key_value_heads and spec.heads % spec.key_value_heads:
-            raise BenchError(
-                f"{section}.heads is {spec.heads}, no multiple of {section}.key_value_heads, {spec.key_value_heads}."
-            )
-        return StackSize(spec.positions, spec.width)
-    where = spec.location(section)
-    with errors_in_one_line(section, where):
-        config_class = families[model_type].model_class.config_class
-        config = config_class.from_pretrained(where, revision=spec.revision, **access(where))
-        return StackSize(int(config.max_position_embeddings), int(config.hidden_size))
-
-
-def _model_type(families: Mapping[str, type[TransformerStack]], spec: StackSpec, section: str) -> str:
-    """Returns the family of a stack, by its name in transformers.
-
-    Raises:
-        BenchError: there are no weights, or they are of no family of this kind of stack.
-    """
-    if spec.source == "scratch":
-        if spec.family is not None and spec.family not in families:
-            raise unknown_name(f"{section}.family of kind {spec.kind}", spec.family, families)
-        return spec.family or next(iter(families))
+        model_type = spec.family or next(iter(families))
+        if model_type not in families:
+            raise unknown_name(f"{section}.family of kind {spec.kind}", model_type, families)
+        _check_sizes(families[model_type], model_type, spec, section)
+        return families[model_type], StackSize(spec.positions, spec.width)
     where = spec.location(section)
     if spec.source == "folder" and not all(Path(where, file).is_file() for file in FILES):
         raise BenchError(f"no model in {where}: expected {' and '.join(FILES)}.")
@@ -119,4 +95,20 @@ def _model_type(families: Mapping[str, type[TransformerStack]], spec: StackSpec,
         if (model_type := settings.get("model_type")) not in families:
             known = ", ".join(families)
             raise BenchError(f"{where}: {section}.kind {spec.kind!r} takes weights of {known}, not of {model_type!r}.")
-        return str(model_type)
+        stack = families[str(model_type)]
+        config = stack.model_class.config_class.from_pretrained(where, revision=spec.revision, **access(where))
+        return stack, StackSize(int(config.max_position_embeddings), int(config.hidden_size))
+
+
+def _check_sizes(stack: type[TransformerStack], model_type: str, spec: StackSpec, section: str) -> None:
+    """Refuses sizes of a stack from scratch that its family cannot have."""
+    if spec.width % spec.heads:
+        raise BenchError(f"{section}.width is {spec.width}, no multiple of {section}.heads, {spec.heads}.")
+    if stack.rotates and (size := spec.width // spec.heads) % 2:
+        raise BenchError(f"{section}.width / {section}.heads is {size}; {model_type} needs an even number.")
+    if spec.key_value_heads and not stack.shares_values:
+        raise BenchError(f"{section}.key_value_heads: {model_type} has as many heads of values as of queries.")
+    if spec.key_value_heads and spec.heads % spec.key_value_heads:
+        raise BenchError(
+            f"{section}.heads is {spec.heads}, no multiple of {section}.key_value_heads, {spec.key_value_heads}."
+        )
