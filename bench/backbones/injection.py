@@ -152,9 +152,9 @@ def _lacks_value_bias(module: nn.Module) -> bool:
     return projection is not None and projection.bias is None
 
 
-def _for_query_heads(rows: Tensor, n: int) -> Tensor:
-    """Repeats each head of values (... x heads x head size) for the query heads that share it, n in all."""
-    return rows if rows.shape[-2] == n else rows.repeat_interleave(n // rows.shape[-2], dim=-2)
+def _for_query_heads(rows: Tensor, n: int, dim: int = -2) -> Tensor:
+    """Repeats each head of values, along ``dim``, for the query heads that share it, n in all."""
+    return rows if rows.shape[dim] == n else rows.repeat_interleave(n // rows.shape[dim], dim=dim)
 
 
 def _attend_to_mapped_values(
@@ -184,7 +184,7 @@ def _attend_to_mapped_values(
     attended = attend(module, query, key, per_head, attention_mask, **kwargs)
 
     def of_query_heads(rows: Tensor) -> Tensor:
-        return rows.unflatten(0, (-1, heads, size)).repeat_interleave(query.shape[1] // heads, dim=1)
+        return _for_query_heads(rows.unflatten(0, (-1, heads, size)), query.shape[1], dim=1)
 
     output = torch.einsum("nqhd,rhsd->nqrhs", attended, of_query_heads(maps))
     return output if bias is None else output + of_query_heads(bias)
