@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
+from bench.metric import Score
 from bench.metrics.score_files import score_texts
 from bench.reading import parse_as
 from bench.records.doubts import training_ends
-from bench.records.schema import Record
+from bench.records.schema import Record, RecordedScore
 from bench.records.store import StoredRun, load_runs
 from bench.report import build_table, default_layout, narrow_layout
 from bench.report.table import Table
@@ -117,16 +118,20 @@ class Results:
             if not record.metrics:
                 yield run
             for score in record.metrics:
-                yield run | {
-                    "metric": score.name,
-                    "value": score.value,
-                    "low": score.interval and score.interval.low,
-                    "high": score.interval and score.interval.high,
-                    "unit": score.unit,
-                    "direction": score.direction,
-                    "signature": score.signature,
-                    "n": score.n,
-                }
+                yield run | _line(score)
+
+
+def _line(score: Score | RecordedScore) -> dict[str, object]:
+    return {
+        "metric": score.name,
+        "value": score.value,
+        "low": score.interval and score.interval.low,
+        "high": score.interval and score.interval.high,
+        "unit": score.unit,
+        "direction": score.direction,
+        "signature": score.signature,
+        "n": score.n,
+    }
 
 
 def _section(record: Record, name: str) -> Mapping[str, Any]:
@@ -217,17 +222,4 @@ def score(
 
     groups = [[group] if isinstance(group, str) else list(group) for group in references]
     found = score_texts(texts, groups, train, metrics, pairs=pairs, bootstrap=Bootstrap())
-    lines = [
-        {
-            "metric": each.name,
-            "value": each.value,
-            "low": each.interval and each.interval.low,
-            "high": each.interval and each.interval.high,
-            "unit": each.unit,
-            "direction": each.direction,
-            "signature": each.signature,
-            "n": each.n,
-        }
-        for each in found.scores
-    ]
-    return pd.DataFrame(lines)
+    return pd.DataFrame(map(_line, found.scores))
