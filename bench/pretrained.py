@@ -96,9 +96,9 @@ def _check_sizes(model_class: Any, where: str | Path) -> None:
     """
     tensors, elements = count_weights(where)
     config = getattr(model_class, "config_class", AutoConfig).from_pretrained(where, **access(where))
-    layers = max(getattr(config, name, 0) for name in ("num_hidden_layers", "encoder_layers", "decoder_layers"))
-    if layers > tensors:
-        raise BenchError(f"{where}: config.json names {layers} layers, but the weights are {tensors} tensors.")
+    for name in ("num_hidden_layers", "encoder_layers", "decoder_layers"):
+        if not 1 <= (layers := getattr(config, name, 1)) <= tensors:
+            raise BenchError(f"{where}: config.json names {layers} layers, but the weights are {tensors} tensors.")
     with torch.device("meta"):
         model = getattr(model_class, "from_config", model_class)(config)
     needed = sum(parameter.numel() for parameter in model.parameters())

@@ -343,6 +343,13 @@ def test_error_for_missing_files(save: Save, kind: BackboneKind, name: str) -> N
     assert one_line(kind, folder) == f"no model in {folder}: expected config.json and model.safetensors."
 
 
+def test_error_for_a_model_without_blocks(save: Save) -> None:
+    config = save("decoder-only") / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "n_layer": 0}))
+    found = one_line("decoder-only", config.parent)
+    assert re.fullmatch(rf"{re.escape(str(config.parent))}: config\.json names 0 layers, but .* tensors\.", found)
+
+
 def test_error_for_weights_of_a_different_model(save: Save) -> None:
     """Transformers would only warn, and continue with random weights."""
     folders = {kind: save(kind) for kind in KINDS}
