@@ -228,7 +228,7 @@ class _Printed:
         data = [task.published for task in self.layout.tasks if task.published and task.name in key.titles]
         if data:
             known = PublishedFigures.load()
-            sources = dict.fromkeys(f"{known.citation(one.paper, one.table)}, {one.table}" for one in data)
+            sources = dict.fromkeys(f"{known.citation(each.paper, each.table)}, {each.table}" for each in data)
             notes.append(f"Published figures: {'; '.join(sources)}; other texts and raters, so not comparable.")
         return tuple(notes)
 

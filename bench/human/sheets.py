@@ -39,12 +39,12 @@ def write_study(study: Study, folder: Path) -> list[Path]:
 
 def render_csv(key: Key, rater: str, shown: Sequence[Shown]) -> str:
     """Returns a sheet with empty cells for the ratings."""
-    has_sources = any(one.source for one in shown)
+    has_sources = any(item.source for item in shown)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([RATER, ITEM, *(["source"] if has_sources else []), "text", *key.criteria])
-    for one in shown:
-        cells = [rater, one.name, *([one.source] if has_sources else []), one.text, *("" for _ in key.criteria)]
+    for item in shown:
+        cells = [rater, item.name, *([item.source] if has_sources else []), item.text, *("" for _ in key.criteria)]
         writer.writerow([csv_cell(cell) for cell in cells])
     return buffer.getvalue()
 
@@ -52,7 +52,7 @@ def render_csv(key: Key, rater: str, shown: Sequence[Shown]) -> str:
 def render_form(key: Key, rater: str, shown: Sequence[Shown]) -> str:
     """Returns a page that needs no network, keeps the answers in the browser and offers them as a CSV."""
     script = (files("bench.human") / "form.js").read_text(encoding="utf-8").strip()
-    content = {"rater": rater, "criteria": key.criteria, "points": key.points, "items": [one.name for one in shown]}
+    content = {"rater": rater, "criteria": key.criteria, "points": key.points, "items": [item.name for item in shown]}
     return (
         environment("bench.human")
         .get_template("form.html")

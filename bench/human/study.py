@@ -126,7 +126,7 @@ def draw_study(
             at one position.
     """
     chosen = _criteria(criteria)
-    drawn = [one for task, of_task in _by_task(runs).items() for one in _draw(task, of_task, texts, seed)]
+    drawn = [item for task, of_task in _by_task(runs).items() for item in _draw(task, of_task, texts, seed)]
     key_of_names = hashlib.sha256(f"{seed} {[run.record.run_id for run, *_ in drawn]}".encode()).hexdigest()[:4]
     numbers = _shuffled(range(1, len(drawn) + 1), seed, "names")
     shown = [
@@ -134,8 +134,8 @@ def draw_study(
         for number, (_, _, text, source) in zip(numbers, drawn, strict=True)
     ]
     items = tuple(
-        Item(name=one.name, task=run.record.task, label=run.record.label, run_id=run.record.run_id, position=position)
-        for one, (run, position, *_) in zip(shown, drawn, strict=True)
+        Item(name=item.name, task=run.record.task, label=run.record.label, run_id=run.record.run_id, position=position)
+        for item, (run, position, *_) in zip(shown, drawn, strict=True)
     )
     names = tuple(f"rater-{number}" for number in range(1, raters + 1))
     titles = {run.record.task: run.record.data.title for run, *_ in drawn}

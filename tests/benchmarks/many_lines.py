@@ -1,6 +1,6 @@
 """A data set of many lines, read without limits: ``python -m tests.benchmarks.many_lines`` reads a million.
 
-It prints processor time and peak memory of a process that prepares a run: reads the texts, trains the tokenizer,
+It prints CPU time and peak memory of a process that prepares a run: reads the texts, trains the tokenizer,
 tokenizes and counts. Nothing comes from the cache.
 """
 
@@ -55,7 +55,7 @@ def main(count: int) -> None:
         work()
         seconds, peak = time.process_time() - start, memory("VmHWM")
     sys.stdout.write(
-        f"{count:,} lines, {megabytes:.0f} MB: {seconds:.0f} s of processor time, {peak / 1e9:.2f} GB of memory,"
+        f"{count:,} lines, {megabytes:.0f} MB: {seconds:.0f} s of CPU time, {peak / 1e9:.2f} GB of memory,"
         f" {before / 1e9:.2f} GB of them before\n"
     )
 
