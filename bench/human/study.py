@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bench.errors import BenchError, unknown_name
 from bench.reading import parse_as, read_json, text_of
@@ -65,7 +66,7 @@ class Key(_Part):
         points: highest rating; the lowest is 1.
         raters: their names.
         titles: name of each task in tables.
-        items: the texts; those of each task are grouped by system, all with the same positions in the same order.
+        items: the texts; those of each task are grouped by system, all for the same places in the same order.
     """
 
     version: int = KEY_VERSION
@@ -74,6 +75,22 @@ class Key(_Part):
     raters: tuple[str, ...] = Field(min_length=1)
     titles: dict[str, str]
     items: tuple[Item, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        names = {"criterion": self.criteria, "rater": self.raters, "text": [item.name for item in self.items]}
+        for what, given in names.items():
+            if twice := [name for name, count in Counter(given).items() if count > 1]:
+                raise ValueError(f"the {what} {twice[0]!r} is given twice.")
+        counts: dict[str, Counter[str]] = {task: Counter() for task in self.titles}
+        for item in self.items:
+            if item.task not in counts:
+                raise ValueError(f"the text {item.name!r} is of {item.task!r}, a task without a title.")
+            counts[item.task][item.label] += 1
+        for task, of_task in counts.items():
+            if len(set(of_task.values())) != 1:
+                raise ValueError(f"the systems do not have equally many texts on {task!r}.")
+        return self
 
     @classmethod
     def read(cls, path: Path) -> Key:

@@ -30,6 +30,7 @@ from safetensors.torch import save
 
 from bench import cli
 from bench.backbones import build_backbone, build_encoder, check_backbone, check_encoder
+from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
 from bench.harness.checkpoint import Checkpoint, Progress, content_sha256
 from bench.harness.lock import acquire, lock_of, remove_stale
@@ -38,6 +39,9 @@ from bench.harness.plan import plan, run_spec
 from bench.harness.rescore import rescore
 from bench.harness.run import run
 from bench.harness.status import PlannedRun, remove_done_plans, write_plan
+from bench.human import Key, Study, draw_study, score_sheets
+from bench.human.sheets import render_csv, render_form, write_study
+from bench.human.study import Item, Shown
 from bench.labels import configure, parse_call, parse_label
 from bench.metrics.encoders import Encoder
 from bench.records.store import RecordStore, load_runs
@@ -314,16 +318,23 @@ def check_table(text: str, form: str) -> None:
         root = ET.fromstring(text.removeprefix("<!DOCTYPE html>\n"))  # noqa: S314
         assert not root.findall(".//script")
     if form == "csv":
-        for row in csv.DictReader(io.StringIO(text), strict=True):
-            assert None not in row, "more cells than columns"
-            for cell in row.values():
-                assert not re.match(r"[=+\-@\t\r](?![\d.]+(e[-+]?\d+)?$)", cell), f"formula {cell!r}"
+        for row in check_cells(text):
             for name in ("value", "sd", "low", "high"):
                 assert not row[name] or np.isfinite(float(row[name])), f"{name} is {row[name]}"
     if form == "md":
         check_markdown(text)
     if form == "latex":
         assert not re.search(r"\\(input|write|def|csname)\b", text.partition("\\makeatother")[2])  # after our own lines
+
+
+def check_cells(text: str) -> list[dict[str, str]]:
+    """Checks that each row of a CSV has its columns, and no cell a formula; returns the rows."""
+    rows = list(csv.DictReader(io.StringIO(text), strict=True))
+    for row in rows:
+        assert None not in row, "more cells than columns"
+        for cell in row.values():
+            assert not re.match(r"[=+\-@\t\r](?![\d.]+(e[-+]?\d+)?$)", cell), f"formula {cell!r}"
+    return rows
 
 
 def check_markdown(text: str) -> None:
@@ -431,6 +442,51 @@ def read_page(folder: Path) -> None:
     start, end = b"<!-- audit -->", b"<!-- /audit -->"
     assert after.partition(start)[0] == before.partition(start)[0]
     assert after.partition(start)[2].partition(end)[2] == before.partition(start)[2].partition(end)[2]
+
+
+# Human evaluation.
+
+
+def make_study(folder: Path) -> None:
+    """Writes a study of two systems on a task with sources and on one without, and fills in its sheets."""
+    places = [(task, label, place) for task in ("snli", "quora") for label in ("lm", "embed") for place in range(3)]
+    shown = tuple(Shown(f"t0-{n}", TEXTS[place[2]], f"what {n} ?") for n, place in enumerate(places))
+    items = tuple(
+        Item(name=one.name, task=task, label=label, run_id=f"{label:0>12}", position=place)
+        for one, (task, label, place) in zip(shown, places, strict=True)
+    )
+    raters, titles = ("rater-1", "rater-2"), {"snli": "SNLI", "quora": "Quora"}
+    key = Key(criteria=("Fluency", "Novelty"), points=5, raters=raters, titles=titles, items=items)
+    for path in write_study(Study(key, dict.fromkeys(raters, shown)), folder):
+        if path.suffix == ".csv":
+            lines = path.read_text(encoding="utf-8").splitlines()
+            filled = [f"{line.removesuffix(',,')},{1 + n % 5},{1 + n % 2}" for n, line in enumerate(lines[1:])]
+            path.write_text("\n".join([lines[0], *filled, ""]), encoding="utf-8")
+
+
+def read_study(folder: Path) -> None:
+    sheets = sorted(folder.glob("sheets/*.csv"))
+    results = score_sheets(sheets, folder / "key.json", Bootstrap(samples=20))
+    for rater, ratings in results.ratings.items():
+        assert rater in results.key.raters
+        assert set(ratings) == {item.name for item in results.key.items}
+        for given in ratings.values():
+            assert len(given) == len(results.key.criteria), "a rating for each criterion"
+            assert all(1 <= rating <= results.key.points for rating in given)
+    table = results.table()
+    for form in FORMS:
+        check_table(render_table(table, form), form)
+
+
+def read_drawn_texts(folder: Path) -> None:
+    """Draws a study from damaged generations; its sheets must be fit for a spreadsheet and a browser."""
+    study = draw_study(load_runs([folder / "run"]), texts=2, criteria=["Fluency"], raters=1)
+    ((rater, shown),) = study.sheets.items()
+    check_cells(render_csv(study.key, rater, shown))
+    form = render_form(study.key, rater, shown)
+    assert not CONTROL.search(form)
+    assert form.count("<script") == 2
+    json.loads(form.partition('id="content">')[2].partition("</script>")[0], parse_constant=refuse)
 
 
 def make_benchmarks(folder: Path) -> None:
@@ -630,6 +686,9 @@ def readers() -> Iterator[Reader]:
     yield Reader("published figures", make_published, read_audit)
     yield Reader("page", make_page, read_page, ("page.md",))
     yield Reader("benchmarks", make_benchmarks, read_benchmarks)
+    yield Reader("key of a study", make_study, read_study, ("key.json",))
+    yield Reader("sheets of a study", make_study, read_study, ("sheets/*.csv",))
+    yield Reader("texts of a study", make_run("generations.jsonl"), read_drawn_texts, ("run/generations.jsonl",))
     yield Reader("model.json", make_model, read_model, ("run/model.json",))
     yield Reader("model tokenizer", make_model, read_model, ("run/tokenizer.json",))
     yield Reader("model weights", make_model, read_model, ("run/model.safetensors",))

@@ -7,9 +7,10 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,27 @@ def test_the_key_is_read_back_and_not_overwritten(folder: Path, study: Study) ->
     content = json.loads((folder / "key.json").read_text())
     (folder / "key.json").write_text(json.dumps({**content, "version": 2}))
     with pytest.raises(BenchError, match="a key of version 2"):
+        Key.read(folder / "key.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda key: key["titles"].pop("ptb"), r"the text 't\w{4}-\d\d' is of 'ptb', a task without a title\.$"),
+        (lambda key: key["titles"].update(snli="SNLI"), r"the systems do not have equally many texts on 'snli'\.$"),
+        (lambda key: key["items"].pop(), r"the systems do not have equally many texts on 'quora'\.$"),
+        (lambda key: key["items"].append(key["items"][0]), r"the text 't\w{4}-\d\d' is given twice\.$"),
+        (lambda key: key["raters"].append("rater-1"), r"the rater 'rater-1' is given twice\.$"),
+        (lambda key: key["criteria"].append("Novelty"), r"the criterion 'Novelty' is given twice\.$"),
+    ],
+)
+def test_a_key_whose_parts_do_not_fit_is_one_line(
+    folder: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    content = json.loads((folder / "key.json").read_text())
+    change(content)
+    (folder / "key.json").write_text(json.dumps(content))
+    with pytest.raises(BenchError, match=rf"key\.json: not the key of a study: {message}"):
         Key.read(folder / "key.json")
 
 
