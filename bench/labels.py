@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -57,6 +57,23 @@ def parse_label(text: str) -> tuple[str, tuple[str, ...], str]:
     if not all(map(str.strip, (system, *parts))):
         raise BenchError(f"{text!r}: an empty name; write system, system+part or system+part+part.")
     return system, tuple(parts), backbone
+
+
+def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
+    """Reads ``key=value[,key=value...]`` texts, as of ``--set``, into one mapping.
+
+    Raises:
+        BenchError: a value has no key, or is not YAML, or a key is given twice.
+    """
+    settings: dict[str, Any] = {}
+    for text in texts:
+        for key, value in parse_call(f"--set:{text}")[1].items():
+            if isinstance(key, int):
+                raise BenchError(f"--set {text!r}: write key=value, for example training.epochs=2.")
+            if key in settings:
+                raise BenchError(f"--set {text!r}: {key!r} is given twice.")
+            settings[key] = value
+    return settings
 
 
 def split_list(text: str) -> list[str]:

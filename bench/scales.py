@@ -6,8 +6,9 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -69,13 +70,21 @@ class Scale(Spec):
         return EncoderSpec(**{"vocabulary_size": self.tokenizer.vocabulary_size, **sizes, **own_sizes, "kind": kind})
 
 
-def load_scale(name: str) -> Scale:
+def load_scale(name: str, settings: Mapping[str, Any] = MappingProxyType({})) -> Scale:
     """Returns a scale by name, or from a YAML file.
 
+    Args:
+        name: of the scale or file.
+        settings: entries to replace, by their path, as ``training.epochs``; also those that a task has of its own.
+
     Raises:
-        BenchError: neither a scale nor a file, or a file that is not a scale, for any task.
+        BenchError: neither a scale nor a file, or a file or setting that is not one of a scale, for any task.
     """
-    scale = parse_as(Scale, resources.read("scales", name), f"scale {name!r}")
+    content = resources.read("scales", name)
+    scale = parse_as(Scale, content, f"scale {name!r}")
+    for path, value in settings.items():
+        content = _replaced(content, path.split("."), value)
+        scale = parse_as(Scale, content, f"scale {name!r} with {path}={value}")
     for task in scale.tasks:
         if task not in TASKS.names():
             raise unknown_name(f"task in scale {name!r}", task, TASKS.names())
@@ -101,8 +110,9 @@ def fields_page() -> str:
         "# Fields of a scale",
         "",
         "A scale is a YAML file with these fields; those that are left out have their default. `tasks` maps the name",
-        "of a task to fields that differ for it. `della-bench show SCALE` prints all fields of a scale. The command",
-        "`python -m bench.scales > docs/scales.md` makes this page.",
+        "of a task to fields that differ for it. `della-bench show SCALE` prints all fields of a scale. The option",
+        "`--set training.epochs=2` replaces a field for all tasks, `--set tasks.snli.max_tokens=9` for one. The",
+        "command `python -m bench.scales > docs/scales.md` makes this page.",
     ]
     sections: dict[str, type[Spec]] = {
         name: model
@@ -151,6 +161,26 @@ def scale_title(name: str) -> str:
     """
     path = Path(name)
     return path.name if path.suffix and path.stem in resources.names("scales") else path.stem
+
+
+def _replaced(content: Mapping[str, Any], path: Sequence[str], value: object) -> dict[str, Any]:
+    """Returns the content of a scale with another value at ``path``, there and in the entries of tasks that have it."""
+    change = _nested(path, value)
+    changed = _merged(content, change)
+    for task, entries in changed.get("tasks", {}).items():
+        if _has(entries, path):
+            changed = _merged(changed, {"tasks": {task: change}})
+    return changed
+
+
+def _nested(path: Sequence[str], value: object) -> dict[str, Any]:
+    key, *inner = path
+    return {key: _nested(inner, value) if inner else value}
+
+
+def _has(entries: Any, path: Sequence[str]) -> bool:
+    key, *inner = path
+    return isinstance(entries, Mapping) and key in entries and (not inner or _has(entries[key], inner))
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,40 @@ def test_entries_of_a_task_replace_those_of_its_scale_key_by_key(write_yaml: Wri
     assert snli.training.batch_tokens == Scale().training.batch_tokens
 
 
+def test_a_setting_is_as_an_entry_of_the_file(write_yaml: Write) -> None:
+    content = {"training": {"epochs": 3}, "tasks": {"snli": {"training": {"epochs": 1}}, "ptb": {"max_tokens": 9}}}
+    path = write_yaml("mine.yaml", content)
+    for_all = load_scale(path, {"training.epochs": 7, "training.learning_rate": 0.25, "limits.train": 5})
+    assert [for_all.for_task(task).training.epochs for task in ("snli", "ptb", "yelp")] == [7, 7, 7]
+    assert for_all.for_task("snli").training.learning_rate == 0.25
+    assert for_all.limits == {"train": 5}
+    for_one = load_scale(path, {"tasks.snli.training.epochs": 7, "max_tokens": 5})
+    assert [for_one.for_task(task).training.epochs for task in ("snli", "ptb")] == [7, 3]
+    assert [for_one.for_task(task).max_tokens for task in ("snli", "ptb")] == [5, 5]
+    assert load_scale(path).for_task("snli").training.epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("training.epoch", 2, "with training.epoch=2: unknown key 'training.epoch'. Did you mean 'epochs'? Allowed: a"),
+        ("trainig.epochs", 2, "unknown key 'trainig'. Did you mean 'training'? Allowed: backbone, "),
+        ("training.epochs.x", 2, "training.epochs: Input should be a valid integer"),
+        ("training.epochs", 0, "training.epochs: Input should be greater than or equal to 1 (got 0)."),
+        ("training", 2, "training: "),
+        ("training..epochs", 2, "unknown key 'training.'. Allowed: "),
+        ("tasks.snil.max_tokens", 9, "'snil'. Did you mean 'snli'?"),
+        ("tasks.snli.max_token", 9, "unknown key 'max_token'. Did you mean 'max_tokens'?"),
+        ("limits.dev", 9, "limits.dev"),
+    ],
+)
+def test_mistakes_in_a_setting_are_named_in_one_line(setting: str, value: Any, message: str) -> None:
+    with pytest.raises(BenchError) as error:
+        load_scale("smoke", {setting: value})
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("name", resources.names("scales"))
 def test_every_packaged_scale_is_one(name: str) -> None:
     scale = load_scale(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bench.bootstrap import Bootstrap
@@ -163,6 +164,7 @@ def run(
     systems: Sequence[str] = (),
     tasks: Sequence[str] = (),
     seeds: Sequence[int] = (),
+    settings: Mapping[str, Any] = MappingProxyType({}),
     data_dir: str | Path | None = None,
     jobs: int = 1,
 ) -> Results:
@@ -175,6 +177,7 @@ def run(
         systems: labels, in place of those of the suite.
         tasks: tasks, in place of those of the suite.
         seeds: seeds, in place of those of the suite.
+        settings: entries in place of those of the scale, for example ``{"training.epochs": 2}``.
         data_dir: folder with the texts of the tasks; None for the embedded grammars.
         jobs: parallel runs. More than one start processes: a script then needs ``if __name__ == "__main__":``.
 
@@ -187,7 +190,8 @@ def run(
 
     data = None if data_dir is None else Path(data_dir)
     source: DataSource = "grammar" if data is None else "files"
-    specs = plan(load_suite(suite), scale, systems=systems, tasks=tasks, seeds=seeds, source=source)
+    chosen = load_suite(suite)
+    specs = plan(chosen, scale, systems=systems, tasks=tasks, seeds=seeds, source=source, settings=settings)
     check_inputs(specs, data)
     check_folder(Path(out))
     outcomes = list(run_grid(specs, Path(out), data, jobs))

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.output import say
+from bench.cli.runs import SetOption
 from bench.errors import BenchError, unknown_name
 from bench.escape import json_text
 
@@ -39,12 +40,13 @@ def show(
     task: Annotated[str | None, typer.Option(help="Task of a system's run [default: ptb].")] = None,
     scale: Annotated[str | None, typer.Option(help="Its scale, by name or as a YAML file [default: smoke].")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Its seed [default: 0].")] = None,
+    settings: SetOption = None,
 ) -> None:
     """Print a specification with all defaults, as YAML; for an objective also what its options mean."""
     import yaml
 
     from bench.harness.plan import run_spec
-    from bench.labels import parse_call, parse_label
+    from bench.labels import parse_call, parse_label, parse_settings
     from bench.objectives import OBJECTIVES, resolve_objective
     from bench.resources import SUFFIXES, names
     from bench.scales import is_scale, load_scale
@@ -54,14 +56,15 @@ def show(
     systems, suites, objectives = SYSTEMS.names(), names("suites"), OBJECTIVES.names()
     scales = names("scales")
     run_options = {"--task": task, "--scale": scale, "--seed": seed}
+    replaced = parse_settings(settings or ())
     if spec in scales or is_scale(spec):
         _reject(run_options, "a scale")
-        content = load_scale(spec).model_dump(mode="json")
+        content = load_scale(spec, replaced).model_dump(mode="json")
     elif spec in suites or spec.endswith(SUFFIXES):
-        _reject(run_options, "a suite")
+        _reject({**run_options, "--set": settings}, "a suite")
         content = load_suite(spec).model_dump(mode="json")
     elif (name := parse_call(parse_label(spec)[0])[0]) in objectives:
-        _reject(run_options, "an objective")
+        _reject({**run_options, "--set": settings}, "an objective")
         content = resolve_objective(parts := spec.split("+")).model_dump(mode="json")
         for part in dict.fromkeys(parse_call(part)[0] for part in parts):
             text = f"{part}: {inspect.getdoc(OBJECTIVES.get(part))}"
@@ -70,7 +73,7 @@ def show(
         raise unknown_name("system, objective, suite or scale", name, (*systems, *objectives, *suites, *scales))
     else:
         task, scale = task or "ptb", scale or "smoke"
-        sizes = load_scale(scale).for_task(task)
+        sizes = load_scale(scale, replaced).for_task(task)
         content = run_spec(spec, task, seed or 0, scale, sizes, "grammar").model_dump(mode="json")
     say(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), nl=False)
 

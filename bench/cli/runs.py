@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ScaleOption = Annotated[str, typer.Option(help="smoke, study, small, base, or a YAML file.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Entries to replace in the scale, as training.epochs=2; may be given several times."),
+]
 DataOption = Annotated[
     Path | None,
     typer.Option(help="Folder of real texts, one folder per task; without it the embedded grammars are used."),
@@ -53,6 +57,7 @@ def run(
     context: typer.Context,
     suite: Annotated[str, typer.Argument(help="Name of a suite, or a YAML file.")],
     scale: ScaleOption = "smoke",
+    settings: SetOption = None,
     systems: Annotated[str, typer.Option(help="Labels, comma-separated: system[:option][+objective][@backbone].")] = "",
     tasks: Annotated[str, typer.Option(help="Tasks, comma-separated.")] = "",
     seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "",
@@ -76,7 +81,7 @@ def run(
     found a figure that is impossible.
     """
     from bench.harness.plan import plan
-    from bench.labels import split_labels, split_list
+    from bench.labels import parse_settings, split_labels, split_list
     from bench.scales import scale_title
     from bench.suites import load_suite
     from bench.systems import SYSTEMS
@@ -92,6 +97,7 @@ def run(
         seeds=parse_seeds(seeds),
         source="files" if data_dir else "grammar",
         decoding=decoding,
+        settings=parse_settings(settings or ()),
     )
     from bench.harness.grid import default_jobs, run_grid
     from bench.harness.log import NAME, log_file
@@ -274,6 +280,7 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="Model folder: an imported checkpoint, or the folder of a run.")],
     task: Annotated[str, typer.Option(help="Task whose test texts are scored.")],
     scale: Annotated[str, typer.Option(help="How many texts and samples: a scale, or a YAML file.")] = "smoke",
+    settings: SetOption = None,
     data_dir: DataOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the record [default: runs/MODEL-SCALE].")] = None,
     decoding: DecodingOption = "",
@@ -282,9 +289,10 @@ def evaluate(
 ) -> int:
     """Score a trained model, print its row, and audit it."""
     from bench.harness.plan import evaluation_spec
+    from bench.labels import parse_settings
     from bench.scales import load_scale
 
-    sizes = load_scale(scale)
+    sizes = load_scale(scale, parse_settings(settings or ()))
     from bench.harness.grid import POLL, Outcome
     from bench.harness.lock import LockedError
     from bench.harness.model_folder import ModelFolder

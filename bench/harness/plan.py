@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, unknown_name
@@ -45,6 +46,7 @@ def plan(
     seeds: Sequence[int] = (),
     source: DataSource = "grammar",
     decoding: str = "",
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[RunSpec]:
     """Returns the resolved specs, task by task, system by system, seed by seed.
 
@@ -56,11 +58,12 @@ def plan(
         seeds: seeds that replace the suite's.
         source: of the texts.
         decoding: replaces the scale's; see ``resolve_decoding``.
+        settings: entries that replace the scale's; see ``load_scale``.
 
     Raises:
         BenchError: an unknown name or option.
     """
-    scale = load_scale(scale_name)
+    scale = load_scale(scale_name, settings)
     return [
         run_spec(label, task, seed, scale_name, scale.for_task(task), source, decoding)
         for task in dict.fromkeys(tasks or suite.tasks)

@@ -24,6 +24,10 @@ NAMES = {
     "task of a spec": (("show", "lm", "--task", "ptbb"), "unknown task 'ptbb'. Did you mean 'ptb'?"),
     "objective": ((*MINE, "--systems", "embed+cyclicle"), "unknown objective 'cyclicle'. Did you mean 'cyclical'?"),
     "scale": (("run", "mine.yaml", "--scale", "smoek"), "unknown scale 'smoek'. Did you mean 'smoke'?"),
+    "entry of the scale": (
+        (*MINE, "--set", "training.epoch=2"),
+        "scale 'micro.yaml' with training.epoch=2: unknown key 'training.epoch'. Did you mean 'epochs'?",
+    ),
     "format": (("table", "runs", "--format", "mdd"), "unknown format 'mdd'. Did you mean 'md'?"),
     "launcher": ((*MINE, "--launcher", "slrum"), "unknown launcher 'slrum'. Did you mean 'slurm'?"),
     "option of Slurm": (
@@ -43,6 +47,16 @@ VALUES = {
     "endless target": (
         (*MINE, "--systems", "embed+free-bits:.inf"),
         "target: Input should be a finite number (got inf)",
+    ),
+    "value of an entry": ((*MINE, "--set", "training.epochs=two"), "training.epochs: Input should be a valid integer"),
+    "entry without a value": ((*MINE, "--set", "training.epochs"), "--set 'training.epochs': write key=value, for"),
+    "entry that is given twice": (
+        (*MINE, "--set", "max_tokens=5", "--set", "max_tokens=6"),
+        "--set 'max_tokens=6': 'max_tokens' is given twice.",
+    ),
+    "entry of a suite": (
+        ("show", "mine.yaml", "--set", "max_tokens=5"),
+        "--set: only for the run of a system, not for",
     ),
     "no number": ((*MINE, "--systems", "embed+free-bits:.nan"), "target: Input should be a finite number (got nan)."),
     "decoding that cannot end": (

@@ -93,6 +93,31 @@ def test_show_prints_scales_of_the_package_and_of_ones_own(della_bench: DellaBen
         assert all(shown.for_task(task) == scale.for_task(task) for task in ("ptb", "quora"))
 
 
+def test_a_setting_makes_the_runs_of_a_scale_that_has_it(della_bench: DellaBench, workplace: Path) -> None:
+    """The run id is that of a file with the entry, and not that of the file without it."""
+    written = yaml.safe_load((workplace / "micro.yaml").read_text())
+    written["training"]["epochs"] += 1
+    (workplace / "own").mkdir()
+    (workplace / "own" / "micro.yaml").write_text(yaml.safe_dump(written))
+    run, setting = (
+        ("run", "mine.yaml", "--systems", "lm", "--scale"),
+        f"training.epochs={written['training']['epochs']}",
+    )
+    commands = {
+        "set": (*run, "micro.yaml", "--set", setting),
+        "file": (*run, "own/micro.yaml"),
+        "plain": (*run, "micro.yaml"),
+    }
+    for folder, command in commands.items():
+        assert della_bench(*command, "--out", folder).code == 0
+    runs = {folder: load_runs([workplace / folder])[0].record for folder in commands}
+    assert runs["set"].run_id == runs["file"].run_id != runs["plain"].run_id
+    assert runs["set"].spec == runs["file"].spec
+    for shown in (("lm", "--scale", "micro.yaml"), ("micro.yaml",)):
+        entries = yaml.safe_load(printed(della_bench("show", *shown, "--set", setting)))
+        assert entries["training"]["epochs"] == written["training"]["epochs"]
+
+
 def test_from_a_suite_to_its_table(della_bench: DellaBench, workplace: Path) -> None:
     """Run, run again, tabulate in every form, compare: all on the records of one small grid."""
     command = ("run", "mine.yaml", "--scale", "micro.yaml", "--seeds", "0,1", "--jobs", "1")
