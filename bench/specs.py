@@ -241,7 +241,10 @@ class TrainingSpec(Spec):
     """How a system is trained; options that are off by default are stored only if they are on.
 
     Attributes:
-        epochs: passes over the training texts.
+        epochs: passes over the training texts; at most so many with ``patience``.
+        patience: epochs of the last stage without a lower validation ELBO after which training ends. Epochs that end
+            with a smaller KL weight than others of the stage do not count: they train another loss. None trains all
+            epochs.
         batch_tokens: padded tokens per optimizer step; batches hold texts of similar length.
         micro_batch_tokens: padded tokens per forward and backward pass; a step with more tokens accumulates gradients
             over several passes. An objective then averages over a pass where it would average over a batch.
@@ -257,6 +260,7 @@ class TrainingSpec(Spec):
     """
 
     epochs: int = Field(4, ge=1)
+    patience: int | None = Field(None, ge=1, exclude_if=lambda epochs: epochs is None)
     batch_tokens: int = Field(1024, ge=1)
     micro_batch_tokens: int | None = Field(None, ge=1, exclude_if=lambda tokens: tokens is None)
     learning_rate: float = Field(1e-3, gt=0)

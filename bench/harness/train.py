@@ -175,7 +175,7 @@ class Trainer:
     def _train(self) -> None:
         saved_at = time.monotonic()
         # The curve has a row per finished epoch. After the last step of an epoch, its validation is still due.
-        while (epoch := len(self.progress.curve)) < self.spec.epochs:
+        while (epoch := len(self.progress.curve)) < self.spec.epochs and not self._is_trained_out():
             rng = np.random.Generator(np.random.PCG64(derive_seed(self.seeds["data"], epoch)))
             self.batches = batches_of_similar_length(self.texts["train"].lengths, self.spec.batch_tokens, rng)
             if self.progress.batch == 0 and epoch == self.stage.epochs.start:
@@ -197,6 +197,16 @@ class Trainer:
                 return
             self._save()
             saved_at = time.monotonic()
+
+    def _is_trained_out(self) -> bool:
+        """Returns whether the validation ELBO of the last stage has stopped falling; never without ``patience``."""
+        if self.spec.patience is None:
+            return False
+        stage = self.stages[-1]
+        last_steps = (epoch * self.steps_per_epoch + self.steps_per_epoch - 1 for epoch in stage.epochs)
+        full_weight = max(stage.objective.schedule.beta(stage.step(step, self.steps_per_epoch)) for step in last_steps)
+        since_best = self.progress.curve[self.progress.best_epoch :] if self.progress.best_epoch else []
+        return sum(row["beta"] >= full_weight for row in since_best) >= self.spec.patience
 
     def _save(self) -> None:
         if self.processes.leads:

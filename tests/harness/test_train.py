@@ -112,6 +112,34 @@ def test_the_weights_of_the_best_epoch_are_kept(
     assert not all(kept[name].equal(tensor) for name, tensor in seen[3].items())
 
 
+@pytest.mark.parametrize(
+    ("objective", "elbos", "best_epoch", "epochs"),
+    [
+        ("constant", [5, 4, 4, 4.5, 3], 2, 4),  # two epochs without a better one
+        ("constant", [5, 4, 4, 3, 3, 2, 2, 2, 1], 6, 8),
+        ("constant", [9, 8, 7, 6, 5, 4, 3, 2, 1], 9, 9),
+        ("two-epoch-cycle", [9, 5, 8, 5, 8, 5, 1, 1, 1], 2, 6),  # odd epochs end with a small KL weight
+        ("constant+then:0.5+constant", [1, 1, 1, 1, 5, 4, 4, 4, 3], 6, 8),  # only the last stage counts
+    ],
+)
+def test_training_ends_when_the_validation_elbo_stops_falling(
+    micro: MakeSpec,
+    make_trainer: MakeTrainer,
+    monkeypatch: pytest.MonkeyPatch,
+    objective: str,
+    elbos: list[float],
+    best_epoch: int,
+    epochs: int,
+) -> None:
+    spec = micro(f"embed+{objective}", training={"epochs": 9, "patience": 2})
+    results = iter(elbos)
+    monkeypatch.setattr(Validation, "rec_and_kl", lambda validation: (next(results), 0.0))
+    progress = make_trainer(spec).run()
+    assert (progress.best_epoch, len(progress.curve)) == (best_epoch, epochs)
+    # A run whose process died after its last epoch resumes from the checkpoint and ends there too.
+    assert len(make_trainer(spec).run().curve) == epochs
+
+
 def test_validation_does_not_depend_on_the_batches_nor_on_when_it_happens(
     micro: MakeSpec, make_trainer: MakeTrainer
 ) -> None:
