@@ -45,18 +45,18 @@ def parse_label(text: str) -> tuple[str, tuple[str, ...], str]:
 
     Returns:
         The call of the system, the calls of the objective's parts (none for the default objective), and the changes
-        to the backbone.
+        to the scale.
 
     Raises:
         BenchError: a name is empty, or nothing follows the @.
     """
-    run, at, backbone = text.partition("@")
-    if at and not backbone.strip():
+    run, at, changes = text.partition("@")
+    if at and not changes.strip():
         raise BenchError(f"{text!r}: nothing after @; write system@layers=24 or system@layers=2x.")
     system, *parts = run.split("+")
     if not all(map(str.strip, (system, *parts))):
         raise BenchError(f"{text!r}: an empty name; write system, system+part or system+part+part.")
-    return system, tuple(parts), backbone
+    return system, tuple(parts), changes
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:

@@ -351,10 +351,33 @@ class ModelSpec(Spec):
     origin: str = ""
 
 
+class SweepSpec(Spec):
+    """How the learning rate of each row is chosen: by the lowest validation ELBO of a few runs.
+
+    Attributes:
+        learning_rates: that are tried.
+        tasks: on which they are tried; the runs of a task get the choice on the first of these of the same kind,
+            conditional or not.
+        seed: of the runs that try them.
+    """
+
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=2)
+    tasks: tuple[str, ...] = Field(min_length=1)
+    seed: int = Field(0, ge=0)
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _sorted(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(rates)) < len(rates):
+            raise ValueError("a learning rate is given twice.")
+        return tuple(sorted(rates))
+
+
 class RunSpec(Spec):
     """One run: system x objective x task x scale x seed, with all defaults.
 
     ``encoder`` is None unless the system has a separate encoder. ``training`` is None if a trained model is scored.
+    ``sweep`` is what chose the learning rate, if anything did; it decides neither weights nor scores.
     """
 
     system: SystemSpec
@@ -367,6 +390,7 @@ class RunSpec(Spec):
     training: TrainingSpec | None = TrainingSpec()
     scoring: ScoringSpec = ScoringSpec()
     decoding: DecodingSpec = DecodingSpec()
+    sweep: SweepSpec | None = Field(None, exclude_if=lambda sweep: sweep is None)
     seed: int = Field(0, ge=0)
 
     @property
@@ -402,6 +426,8 @@ class RunSpec(Spec):
             if spec.get(section) is not None:
                 del spec[section][key]
         names = {"label": spec["system"].pop("label"), "scale": spec.pop("scale")}
+        if self.sweep is not None:
+            names["sweep"] = spec.pop("sweep")
         settings = {
             "scoring": spec.pop("scoring"),
             "decoding": spec.pop("decoding"),

@@ -12,7 +12,7 @@ from bench import resources
 from bench.errors import BenchError
 from bench.escape import LONGEST_NAME
 from bench.reading import parse_as
-from bench.specs import Spec
+from bench.specs import Spec, SweepSpec
 
 
 class LayoutEntry(Spec):
@@ -123,10 +123,11 @@ class Suite(Spec):
         name: by default that of the file; names the table and the default folder of the runs.
         title: one line.
         layout: rows and columns of its table; has the title of the suite unless it has its own.
-        systems: labels, each ``system[:option,...][+objective part...][@backbone key=value,...]``; by default the rows
-            of the layout.
+        systems: labels, each ``system[:option,...][+objective part...][@key=value,...]``; by default the rows of the
+            layout.
         tasks: registered names; by default the tasks of the layout.
         seeds: one run per seed.
+        sweep: how the learning rate of each row is chosen before its runs; by default it is that of the scale.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Suite(Spec):
     systems: tuple[str, ...] = Field(default_factory=lambda fields: _in_layout(fields, "rows", "label"), min_length=1)
     tasks: tuple[str, ...] = Field(default_factory=lambda fields: _in_layout(fields, "tasks", "name"), min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0, lt=10**18)], ...] = Field((0,), min_length=1)
+    sweep: SweepSpec | None = None
 
     @field_validator("name")
     @classmethod

@@ -21,6 +21,7 @@ from bench.specs import (
     SystemSpec,
     TaskSpec,
     TokenizerSpec,
+    TrainingSpec,
 )
 from bench.suites import Suite
 from bench.systems import SYSTEMS
@@ -92,32 +93,40 @@ def resolve_decoding(text: str, system: str, default: DecodingSpec) -> DecodingS
     return parse_as(DecodingSpec, {**default.model_dump(), **changes}, f"decoding {text!r}")
 
 
-def resolve_backbone(text: str, default: BackboneSpec) -> BackboneSpec:
-    """Returns the backbone of a row.
+def resolve_changes(
+    text: str, backbone: BackboneSpec, training: TrainingSpec
+) -> tuple[BackboneSpec, TrainingSpec]:
+    """Returns backbone and training of a row.
 
     Args:
         text: changes as ``key=value,...``; a number followed by x is a multiple of the default (``layers=2x``).
-        default: backbone of the scale, of the task's kind.
+        backbone: of the scale, of the task's kind.
+        training: of the scale.
 
     Raises:
         BenchError: an unknown key, a multiple of a value that is not a number, or a size of a pretrained backbone.
     """
-    allowed = BackboneSpec.model_fields.keys() - {"kind"}
+    of_backbone, of_training = BackboneSpec.model_fields.keys() - {"kind"}, TrainingSpec.model_fields.keys()
+    default = {**training.model_dump(), **backbone.model_dump()}
     changes: dict[str, Any] = {}
-    for key, value in parse_call(f"backbone:{text}")[1].items():
+    for key, value in parse_call(f"row:{text}")[1].items():
         if isinstance(key, int):
             raise BenchError(f"'@{text}': write key=value, for example layers={value}.")
-        if key not in allowed:
-            raise unknown_name(f"key in '@{text}'", key, allowed)
-        if key in SIZES and default.source != "scratch":
+        if key not in of_backbone | of_training:
+            raise unknown_name(f"key in '@{text}'", key, of_backbone | of_training)
+        if key in SIZES and backbone.source != "scratch":
             raise BenchError(f"'@{text}': the {key} of a pretrained backbone cannot be changed.")
         changes[key] = value
         if isinstance(value, str) and (multiple := re.fullmatch(r"(\d+(?:\.\d+)?)x", value)):
-            size = getattr(default, key)
-            if not isinstance(size, int | float):
+            if not isinstance(size := default.get(key), int | float):
                 raise BenchError(f"'@{text}': {key} is not a number.")
             changes[key] = float(multiple[1]) * size
-    return parse_as(BackboneSpec, {**default.model_dump(), **changes}, f"'@{text}'")
+
+    def changed(spec: BackboneSpec | TrainingSpec) -> dict[str, Any]:
+        return {**spec.model_dump(), **{key: value for key, value in changes.items() if key in type(spec).model_fields}}
+
+    where = f"'@{text}'"
+    return parse_as(BackboneSpec, changed(backbone), where), parse_as(TrainingSpec, changed(training), where)
 
 
 def run_spec(
@@ -133,8 +142,10 @@ def run_spec(
     system, definition = SYSTEMS.get(name), TASKS.get(task)
     options = configure(system.Config, call, arguments).model_dump(mode="json")
     objective = resolve_objective(parts or system.default_objective.split("+"))
-    stage_epochs(objective, scale.training.epochs)
-    backbone = resolve_backbone(changes, scale.backbone.model_copy(update={"kind": definition.backbone}))
+    backbone, training = resolve_changes(
+        changes, scale.backbone.model_copy(update={"kind": definition.backbone}), scale.training
+    )
+    stage_epochs(objective, training.epochs)
     return RunSpec(
         system=SystemSpec(name=name, options=options, label=label),
         objective=objective,
@@ -143,7 +154,7 @@ def run_spec(
         tokenizer=scale.tokenizer,
         backbone=backbone,
         encoder=scale.encoder_for(system.encoder_kind, backbone),
-        training=scale.training,
+        training=training,
         scoring=scale.scoring,
         decoding=resolve_decoding(decoding, name, scale.decoding),
         seed=seed,

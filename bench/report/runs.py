@@ -152,15 +152,20 @@ def _differences_between_rows(runs: Sequence[Record], allow_mixed: bool) -> dict
 def _shared_entries(run: Record) -> Iterator[tuple[str, Any]]:
     """Yields the entries of a spec in which the rows of a task should be equal.
 
-    System and objective differ between rows, and a label may name sizes of the backbone. Of a model that was trained
-    elsewhere only scoring and decoding are those of the table.
+    System and objective differ between rows, and a label may name entries of backbone and training. The learning rate
+    differs where the same sweep chose it. Of a model that was trained elsewhere only scoring and decoding are those of
+    the table.
     """
     is_trained = run.spec.get("training") is not None
     sections = (*(("training", "tokenizer", "backbone", "encoder") if is_trained else ()), "scoring", "decoding")
     named = {change.partition("=")[0].strip() for change in run.label.partition("@")[2].split(",")}
+    if is_trained:
+        yield "sweep", run.spec.get("sweep")
+    if run.spec.get("sweep"):
+        named.add("learning_rate")
     for section in sections:
         content = run.spec.get(section)
         for key, value in content.items() if isinstance(content, Mapping) else ():
-            of_label = section in ("backbone", "encoder") and key in named
+            of_label = section in ("backbone", "encoder", "training") and key in named
             if not of_label and (section, key) not in NO_IDENTITY:
                 yield f"{section}.{key}", value
