@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -170,6 +171,8 @@ def run(
 ) -> Results:
     """Trains and scores a grid, as ``della-bench run`` does; what is recorded in the folder is not repeated.
 
+    If the suite has a sweep, its runs come first and choose the learning rate of each row.
+
     Args:
         suite: name of a suite, or a YAML file.
         scale: name of a scale, or a YAML file.
@@ -187,13 +190,19 @@ def run(
     from bench.harness.grid import run_grid
     from bench.harness.plan import plan
     from bench.harness.preflight import check_folder, check_inputs
+    from bench.harness.sweep import plan_sweep, tuned
 
     data = None if data_dir is None else Path(data_dir)
     source: DataSource = "grammar" if data is None else "files"
     chosen = load_suite(suite)
-    specs = plan(chosen, scale, systems=systems, tasks=tasks, seeds=seeds, source=source, settings=settings)
-    check_inputs(specs, data)
+    planned = partial(plan, chosen, scale, source=source, settings=settings)
+    specs = planned(systems=systems, tasks=tasks, seeds=seeds)
+    trials = plan_sweep(chosen.sweep, specs, planned)
+    check_inputs([*trials, *specs], data)
     check_folder(Path(out))
+    if chosen.sweep is not None:
+        tried = {outcome.record.run_id for outcome in run_grid(trials, Path(out), data, jobs) if outcome.record}
+        specs = tuned(specs, chosen.sweep, (run for run in load_runs([Path(out)]) if run.record.run_id in tried))
     outcomes = list(run_grid(specs, Path(out), data, jobs))
     for outcome in outcomes:
         if outcome.error is not None:

@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bench.harness.slurm import SlurmOptions
     from bench.records.schema import Record, Status
     from bench.records.store import StoredRun
+    from bench.specs import RunSpec
     from bench.suites import Layout
 
 logger = logging.getLogger(__name__)
@@ -75,12 +76,15 @@ def run(
 ) -> int:
     """Train and score every system on every task, print the table, and audit it.
 
+    If the suite has a sweep, its runs come first and choose the learning rate of each row.
+
     A run that is already recorded is not repeated; one that was interrupted continues from its checkpoint. Several
     commands, also of several machines, can share a folder of records: each run is done once. With Slurm, the command
     submits the runs and ends. The exit code is 1 if a run failed, if no run finished and one diverged, or if the audit
     found a figure that is impossible.
     """
     from bench.harness.plan import plan
+    from bench.harness.sweep import plan_sweep, tuned
     from bench.labels import parse_settings, split_labels, split_list
     from bench.scales import scale_title
     from bench.suites import load_suite
@@ -89,16 +93,16 @@ def run(
     slurm_options = _slurm_options(launcher, slurm, wait, reuse)
     chosen = load_suite(suite)
     again = _statuses(split_list(retry))
-    specs = plan(
+    planned = partial(
+        plan,
         chosen,
         scale,
-        systems=split_labels(systems, SYSTEMS.names()),
-        tasks=split_list(tasks),
-        seeds=parse_seeds(seeds),
         source="files" if data_dir else "grammar",
         decoding=decoding,
         settings=parse_settings(settings or ()),
     )
+    specs = planned(systems=split_labels(systems, SYSTEMS.names()), tasks=split_list(tasks), seeds=parse_seeds(seeds))
+    trials = plan_sweep(chosen.sweep, specs, planned)
     from bench.harness.grid import default_jobs, run_grid
     from bench.harness.log import NAME, log_file
     from bench.harness.preflight import check_folder, check_inputs
@@ -108,7 +112,7 @@ def run(
     from bench.harness.slurm import submit_grid
     from bench.report import MAIN_METRICS
 
-    check_inputs(specs, data_dir)
+    check_inputs([*trials, *specs], data_dir)
     folder = out or Path("runs") / f"{chosen.name}-{scale_title(scale)}"
     check_folder(folder)
     processes = process_group()
@@ -118,25 +122,36 @@ def run(
     layout = chosen.layout and chosen.layout.model_copy(update={"others": True})
     metrics = [metric.name for metric in layout.metrics] if layout else MAIN_METRICS
     tables = _TablesOfGrid(layout, folder, chosen.name)
-    display = GridProgress(len(specs), quiet=is_quiet(context), metrics=metrics)
-    with log_file(folder), processes.leading(), display as progress:
-        logger.info("della-bench %s: %s", bench.__version__, shlex.join(["della-bench", *sys.argv[1:]]))
-        n_jobs, on_progress = jobs or default_jobs(len(specs)), progress.on_progress
 
-        def on_end(number: int, outcome: Outcome) -> None:
-            progress.on_end(number, outcome)
-            tables.on_end(outcome)
+    def launch(specs: Sequence[RunSpec], on_end: Callable[[Outcome], None]) -> Sequence[Outcome] | None:
+        """Runs the specs; returns None if Slurm goes on with them alone."""
+        with GridProgress(len(specs), quiet=is_quiet(context), metrics=metrics) as progress:
 
-        if slurm_options is None:
-            outcomes = run_grid(
-                specs, folder, data_dir, n_jobs, on_progress, on_end, reuse, processes, again, progress.on_wait
+            def both(number: int, outcome: Outcome) -> None:
+                progress.on_end(number, outcome)
+                on_end(outcome)
+
+            if slurm_options is not None:
+                grid = submit_grid(specs, folder, data_dir, slurm_options, jobs, reuse)
+                say(grid.instructions(), err=True)
+                return None if grid.job is not None and not wait else grid.wait(both)
+            n_jobs, on_progress = jobs or default_jobs(len(specs)), progress.on_progress
+            return run_grid(
+                specs, folder, data_dir, n_jobs, on_progress, both, reuse, processes, again, progress.on_wait
             )
-        else:
-            grid = submit_grid(specs, folder, data_dir, slurm_options, jobs, reuse)
-            say(grid.instructions(), err=True)
-            if grid.job is not None and not wait:
+
+    with log_file(folder), processes.leading():
+        logger.info("della-bench %s: %s", bench.__version__, shlex.join(["della-bench", *sys.argv[1:]]))
+        if chosen.sweep is not None:
+            if (tried := launch(trials, lambda outcome: None)) is None:
+                say(
+                    "della-bench: these runs choose the learning rates; when they are done, give the command again.",
+                    err=True,
+                )
                 return 0
-            outcomes = grid.wait(on_end)
+            specs = tuned(specs, chosen.sweep, _stored([o.record for o in tried if o.record is not None], folder))
+        if (outcomes := launch(specs, tables.on_end)) is None:
+            return 0
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
     if records:
         text = tables.write(records)

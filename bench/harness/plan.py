@@ -93,9 +93,7 @@ def resolve_decoding(text: str, system: str, default: DecodingSpec) -> DecodingS
     return parse_as(DecodingSpec, {**default.model_dump(), **changes}, f"decoding {text!r}")
 
 
-def resolve_changes(
-    text: str, backbone: BackboneSpec, training: TrainingSpec
-) -> tuple[BackboneSpec, TrainingSpec]:
+def resolve_changes(text: str, backbone: BackboneSpec, training: TrainingSpec) -> tuple[BackboneSpec, TrainingSpec]:
     """Returns backbone and training of a row.
 
     Args:

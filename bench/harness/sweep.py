@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from bench.errors import BenchError
-from bench.harness.plan import plan
 from bench.records.doubts import training_end
 from bench.records.store import StoredRun
-from bench.specs import DataSource, RunSpec, SweepSpec
-from bench.suites import Suite
+from bench.specs import RunSpec, SweepSpec
 from bench.tasks import TASKS
 
 
 def plan_sweep(
-    suite: Suite, scale_name: str, specs: Sequence[RunSpec], source: DataSource, decoding: str = ""
+    sweep: SweepSpec | None, specs: Sequence[RunSpec], planned: Callable[..., list[RunSpec]]
 ) -> list[RunSpec]:
-    """Returns the specs of the runs that try learning rates for ``specs``; none if the suite has no sweep.
+    """Returns the specs of the runs that try learning rates for ``specs``; none without a sweep.
 
-    The other arguments are those of ``plan``.
+    Args:
+        sweep: of the suite.
+        specs: with the learning rate of the scale.
+        planned: ``plan`` with all but ``systems``, ``tasks`` and ``seeds``.
 
     Raises:
         BenchError: an unknown task, or no task of the sweep is of the kind of a task of ``specs``.
     """
-    if suite.sweep is None:
+    if sweep is None:
         return []
     rows = dict.fromkeys(spec.system.label for spec in specs)
-    labels = [_label(row, rate) for row in rows for rate in suite.sweep.learning_rates]
-    tasks = dict.fromkeys(_task_of_sweep(suite.sweep, spec.task.name) for spec in specs)
-    return plan(
-        suite,
-        scale_name,
-        systems=labels,
-        tasks=[*tasks],
-        seeds=[suite.sweep.seed],
-        source=source,
-        decoding=decoding,
-    )
+    labels = [_label(row, rate) for row in rows for rate in sweep.learning_rates]
+    tasks = dict.fromkeys(_task_of_sweep(sweep, spec.task.name) for spec in specs)
+    return planned(systems=labels, tasks=[*tasks], seeds=[sweep.seed])
 
 
 def tuned(specs: Iterable[RunSpec], sweep: SweepSpec, tried: Iterable[StoredRun]) -> list[RunSpec]:
@@ -58,7 +51,9 @@ def _tuned(spec: RunSpec, sweep: SweepSpec, runs: Mapping[tuple[str, str], Store
     task = _task_of_sweep(sweep, spec.task.name)
     elbos = dict(_elbos(sweep, spec.system.label, task, runs))
     if not elbos or spec.training is None:
-        raise BenchError(f"{spec.system.label}: no run of the sweep on {task} finished; no learning rate can be chosen.")
+        raise BenchError(
+            f"{spec.system.label}: no run of the sweep on {task} finished; no learning rate can be chosen."
+        )
     rate = min(elbos, key=lambda rate: elbos[rate])
     return spec.model_copy(
         update={"training": spec.training.model_copy(update={"learning_rate": rate}), "sweep": sweep}

@@ -24,6 +24,7 @@ from bench.records.schema import Record, RecordedScore
 from bench.report.layout import default_layout
 from bench.report.runs import RunsOfTable, ScoreConditions
 from bench.report.table import Cell, CellState, ColumnGroup, ColumnHeader, SignatureLine, Table, TableRow
+from bench.specs import SweepSpec, TrainingSpec
 from bench.suites import Layout, MetricLayout, RowLayout, TaskLayout
 
 ENTROPY_SUFFIX = " floor"
@@ -385,6 +386,7 @@ def _notes(
             "Still falling: the validation ELBO had not stopped falling when training ended, so the value says how far"
             " training got. Such values, and a KL without information, are never bold."
         )
+    yield from _sweep_notes(layout, runs)
     figures = [cell.published for cell in cells if cell.published]
     for key, table in dict.fromkeys((figure.key, figure.table) for figure in figures):
         datasets = dict.fromkeys(figure.dataset for figure in figures if (figure.key, figure.table) == (key, table))
@@ -392,6 +394,31 @@ def _notes(
             f"(published): as printed in {published.citation(key, table)}, {table}, measured on the paper's"
             f" {', '.join(datasets)} with its own tokens and estimators: NOT comparable with ours."
         )
+
+
+def _sweep_notes(layout: Layout, runs: RunsOfTable) -> Iterator[str]:
+    """Yields how the learning rates were chosen, and which they are, if a sweep chose them."""
+    by_task = {
+        task.title or task.name: [record for record in runs.of_task(task.name) if record.spec.get("sweep")]
+        for task in layout.tasks
+    }
+    tuned = [record for of_task in by_task.values() for record in of_task]
+    if not tuned:
+        return
+    sweep = SweepSpec.model_validate(tuned[0].spec["sweep"])
+    yield (
+        f"Learning rates: for each row, the one of {', '.join(map(str, sweep.learning_rates))} with the lowest"
+        f" validation ELBO on {' and '.join(sweep.tasks)}, seed {sweep.seed}, in {len(sweep.learning_rates)} runs a row"
+        " and task."
+    )
+    for title, of_task in by_task.items():
+        by_rate: dict[float, dict[str, None]] = {}
+        for record in of_task:
+            rate = TrainingSpec.model_validate(record.spec["training"]).learning_rate
+            by_rate.setdefault(rate, {})[record.label] = None
+        chosen = "; ".join(f"{rate} for {', '.join(labels)}" for rate, labels in sorted(by_rate.items()))
+        if chosen:
+            yield f"{title}: learning rate {chosen}."
 
 
 def _data_lines(task: TaskLayout, runs: RunsOfTable, columns: Sequence[_Column]) -> Iterator[str]:

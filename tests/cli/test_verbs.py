@@ -156,6 +156,22 @@ def test_from_a_suite_to_its_table(della_bench: DellaBench, workplace: Path) -> 
     assert "unknown suite 'tabel8'. Did you mean 'table8'?" in unknown.err
 
 
+def test_a_suite_with_a_sweep_chooses_its_learning_rates_first(della_bench: DellaBench, workplace: Path) -> None:
+    sweep = {"learning_rates": [0.001, 0.1], "tasks": ["snli"]}
+    rows = {"rows": ["lm", "embed"], "tasks": ["snli"], "metrics": ["PPL"]}
+    (workplace / "tuned.yaml").write_text(yaml.safe_dump({"sweep": sweep, "layout": rows, "seeds": [0, 1]}))
+    first = della_bench("run", "tuned.yaml", "--scale", "micro.yaml", "--out", "runs", "--jobs", 1)
+    assert first.code == 0, first.err
+    assert "Learning rates: for each row, the one of 0.001, 0.1" in " ".join(first.out.split())
+    records = [stored.record for stored in load_runs([workplace / "runs"])]
+    assert sum(record.spec.get("sweep") is None for record in records) == 4
+    assert sum(record.spec.get("sweep") is not None for record in records) == 4
+    assert "@learning_rate" not in first.out
+    again = della_bench("run", "tuned.yaml", "--scale", "micro.yaml", "--out", "runs", "--jobs", 1)
+    assert (again.code, again.out) == (0, first.out)
+    assert [stored.record for stored in load_runs([workplace / "runs"])] == records
+
+
 def test_real_texts_from_a_folder(della_bench: DellaBench, workplace: Path) -> None:
     texts = [
         f"the {animal} {verb} {where} .\n"

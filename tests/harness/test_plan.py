@@ -9,10 +9,10 @@ import pytest
 
 from bench import resources
 from bench.errors import BenchError
-from bench.harness.plan import plan, resolve_backbone
+from bench.harness.plan import plan, resolve_changes
 from bench.labels import parse_call, parse_label
 from bench.objectives import OBJECTIVES, build_objective, resolve_objective
-from bench.specs import BackboneSpec
+from bench.specs import BackboneSpec, TrainingSpec
 from bench.suites import Suite, load_suite
 from bench.systems import SYSTEMS
 
@@ -68,12 +68,20 @@ def test_the_backbone_of_a_row_differs_from_the_scales_in_what_is_named() -> Non
 )
 def test_mistakes_in_a_rows_backbone_are_named_in_one_line(changes: str, source: Any, message: str) -> None:
     with pytest.raises(BenchError, match=f"^{re.escape(message)}"):
-        resolve_backbone(changes, BackboneSpec(source=source))
+        resolve_changes(changes, BackboneSpec(source=source), TrainingSpec())
 
 
 def test_a_pretrained_backbone_may_be_another() -> None:
-    medium = resolve_backbone("name=gpt2-medium", BackboneSpec(source="hub", name="gpt2"))
+    medium, _ = resolve_changes("name=gpt2-medium", BackboneSpec(source="hub", name="gpt2"), TrainingSpec())
     assert medium == BackboneSpec(source="hub", name="gpt2-medium")
+
+
+def test_a_row_may_be_trained_otherwise() -> None:
+    (spec,) = plan(SUITE, "smoke", systems=["della@learning_rate=1e-4,epochs=2x,layers=3"], tasks=["snli"], seeds=[0])
+    (plain,) = plan(SUITE, "smoke", systems=["della@layers=3"], tasks=["snli"], seeds=[0])
+    changes = {"learning_rate": 1e-4, "epochs": 2 * plain.training.epochs}
+    assert spec.training == plain.training.model_copy(update=changes)
+    assert spec.backbone == plain.backbone
 
 
 def test_a_system_brings_its_objective() -> None:
