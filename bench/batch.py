@@ -121,6 +121,16 @@ def batches_of_similar_length(
     return batches
 
 
+def batches_of_texts(n_texts: int, batch_texts: int, rng: np.random.Generator | None = None) -> list[list[int]]:
+    """Groups texts into batches of ``batch_texts`` in an order that ``rng`` draws, or in their own.
+
+    Returns:
+        Indices of the texts of each batch.
+    """
+    order = np.arange(n_texts) if rng is None else rng.permutation(n_texts)
+    return [order[start : start + batch_texts].tolist() for start in range(0, n_texts, batch_texts)]
+
+
 def divided(batch: Sequence[int], lengths: npt.NDArray[np.int64], batch_tokens: int) -> list[list[int]]:
     """Divides a batch into ones of at most ``batch_tokens``; takes and returns indices of texts."""
     parts = batches_of_similar_length(lengths[list(batch)], batch_tokens)

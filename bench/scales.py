@@ -29,6 +29,16 @@ from bench.specs import (
 from bench.tasks import TASKS, Split
 
 
+class NamedDecoding(DecodingSpec):
+    """How a scale decodes.
+
+    Attributes:
+        name: as of ``--decoding``, for example ``paper``; replaces the entries that it stands for.
+    """
+
+    name: str = Field("", exclude_if=lambda name: not name)
+
+
 class Scale(Spec):
     """The sizes of everything: the entries of a run spec that a name such as ``smoke`` stands for.
 
@@ -38,6 +48,8 @@ class Scale(Spec):
         max_tokens: longest text in tokens, BOS included; longer ones are cut, and the record counts them.
         max_source_tokens: the same for the sources of a conditional task.
         encoder: of systems with a separate encoder; entries that are not set are those of the backbone.
+        backbones: what stands behind the @ of a label to the entries that it changes, for example ``layers=2x`` to the
+            name of a pretrained model with twice the layers.
         tasks: task name to the entries that differ for it.
     """
 
@@ -50,7 +62,8 @@ class Scale(Spec):
     encoder: EncoderSpec = EncoderSpec()
     training: TrainingSpec = TrainingSpec()
     scoring: ScoringSpec = ScoringSpec()
-    decoding: DecodingSpec = DecodingSpec()
+    decoding: NamedDecoding = NamedDecoding()
+    backbones: dict[str, dict[str, Any]] = Field(default_factory=dict, exclude_if=lambda backbones: not backbones)
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def for_task(self, task: str) -> Scale:
@@ -85,6 +98,8 @@ def load_scale(name: str, settings: Mapping[str, Any] = MappingProxyType({})) ->
     for path, value in settings.items():
         content = _replaced(content, path.split("."), value)
         scale = parse_as(Scale, content, f"scale {name!r} with {path}={value}")
+    for changes, entries in scale.backbones.items():
+        parse_as(BackboneSpec, entries, f"backbone {changes!r} in scale {name!r}")
     for task in scale.tasks:
         if task not in TASKS.names():
             raise unknown_name(f"task in scale {name!r}", task, TASKS.names())

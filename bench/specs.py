@@ -7,6 +7,7 @@ checksums of its data identify the run. This module imports neither torch nor an
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -158,14 +159,27 @@ class TokenizerSpec(Spec):
     """How texts become ids.
 
     Attributes:
-        kind: ``bpe`` trains byte-level BPE on the task's own training split; ``folder`` reads a pretrained one.
+        kind: ``bpe`` trains byte-level BPE on the task's own training split; ``folder`` or ``hub`` reads a pretrained
+            one.
         vocabulary_size: of a trained tokenizer, special tokens and the 256 bytes included.
         path: folder with tokenizer.json, or vocab.json and merges.txt; identified by its content.
+        name: model name on the hub, of the tokenizer.
+        revision: commit on the hub, 40 hex digits.
     """
 
-    kind: Literal["bpe", "folder"] = "bpe"
+    kind: Literal["bpe", "folder", "hub"] = "bpe"
     vocabulary_size: int = Field(2048, ge=260)
     path: Path | None = None
+    name: str | None = Field(None, exclude_if=lambda name: name is None)
+    revision: str | None = Field(None, exclude_if=lambda revision: revision is None)
+
+    def location(self) -> str:
+        """Returns the folder of the tokenizer, or its name on the hub.
+
+        Raises:
+            BenchError: as for ``StackSpec.location``.
+        """
+        return _location(self, "tokenizer.kind", self.kind)
 
 
 class StackSpec(Spec):
@@ -184,7 +198,7 @@ class StackSpec(Spec):
         dropout: of residuals, embeddings and attention, everywhere.
         path: folder of the weights; identified by their digest.
         name: model name on the hub.
-        revision: pinned commit on the hub.
+        revision: commit on the hub, 40 hex digits.
     """
 
     kind: str
@@ -204,12 +218,24 @@ class StackSpec(Spec):
         """Returns the folder of the weights, or their name on the hub.
 
         Raises:
-            BenchError: it is not set; the error names the ``section`` of the spec.
+            BenchError: it is not set, or the revision of the hub is no commit; the error names the ``section`` of the
+                spec.
         """
-        key = "path" if self.source == "folder" else "name"
-        if (value := getattr(self, key)) is None:
-            raise BenchError(f"{section}.source is {self.source!r} but {section}.{key} is not set.")
-        return str(value)
+        return _location(self, f"{section}.source", self.source)
+
+
+def _location(spec: TokenizerSpec | StackSpec, key: str, source: str) -> str:
+    """Returns the folder or the name on the hub of what is pretrained; ``key`` is the entry that has the ``source``."""
+    section, place = key.partition(".")[0], "path" if source == "folder" else "name"
+    if (value := getattr(spec, place)) is None:
+        raise BenchError(f"{key} is {source!r} but {section}.{place} is not set.")
+    if source == "hub" and not re.fullmatch("[0-9a-f]{40}", spec.revision or ""):
+        found = "is not set" if spec.revision is None else f"is {spec.revision!r}, which is no commit"
+        raise BenchError(
+            f"{key} is 'hub' but {section}.revision {found}; name the commit of {value} on the hub, of 40 hex digits:"
+            f" --set {section}.revision=COMMIT."
+        )
+    return str(value)
 
 
 class BackboneSpec(StackSpec):
@@ -246,6 +272,8 @@ class TrainingSpec(Spec):
             with a smaller KL weight than others of the stage do not count: they train another loss. None trains all
             epochs.
         batch_tokens: padded tokens per optimizer step; batches hold texts of similar length.
+        batch_texts: texts per optimizer step, whatever their length; the batches of ``batch_tokens`` are then those of
+            the validation alone.
         micro_batch_tokens: padded tokens per forward and backward pass; a step with more tokens accumulates gradients
             over several passes. An objective then averages over a pass where it would average over a batch.
         learning_rate: peak of AdamW's, after a linear warm-up over ``warmup`` of all steps, then constant.
@@ -262,6 +290,7 @@ class TrainingSpec(Spec):
     epochs: int = Field(4, ge=1)
     patience: int | None = Field(None, ge=1, exclude_if=lambda epochs: epochs is None)
     batch_tokens: int = Field(1024, ge=1)
+    batch_texts: int | None = Field(None, ge=1, exclude_if=lambda texts: texts is None)
     micro_batch_tokens: int | None = Field(None, ge=1, exclude_if=lambda tokens: tokens is None)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)

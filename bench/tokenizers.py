@@ -54,6 +54,7 @@ _EVERY_BYTE = "".join(
 _PROBES = ("The CAT's naïve café, e\u0301 冬 🙂", "  two  spaces,\n\nlines\tand tabs ", _EVERY_BYTE)
 """Texts that a lossless tokenizer gives back."""
 
+BPE_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 WORDPIECE_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
 
 
@@ -148,12 +149,13 @@ def build_tokenizer(spec: TokenizerSpec, training_texts: Sequence[str]) -> Token
     A trained tokenizer is cached by its texts and size.
 
     Raises:
-        BenchError: the path of ``folder`` is missing, or the folder has no tokenizer files.
+        BenchError: the path of ``folder`` or the name or commit of ``hub`` is missing, there are no tokenizer files, or
+            the hub cannot be reached and they were not downloaded before.
     """
     if spec.kind == "folder":
-        if spec.path is None:
-            raise BenchError("tokenizer.kind is 'folder' but tokenizer.path is not set.")
-        return load_tokenizer(spec.path)
+        return load_tokenizer(Path(spec.location()))
+    if spec.kind == "hub":
+        return load_tokenizer(_downloaded(spec.location(), spec.revision, BPE_FILES))
     return _trained("bpe", _train_bpe, SPECIAL_TOKENS, training_texts, spec.vocabulary_size)
 
 
@@ -167,12 +169,15 @@ def build_encoder_tokenizer(spec: EncoderSpec, training_texts: Sequence[str]) ->
         return _trained("wordpiece", _train_wordpiece, BERT_TOKENS, training_texts, spec.vocabulary_size)
     if spec.source == "folder":
         return load_wordpiece(Path(spec.location("encoder")))
-    name = spec.location("encoder")
+    return load_wordpiece(_downloaded(spec.location("encoder"), spec.revision, WORDPIECE_FILES))
+
+
+def _downloaded(name: str, revision: str | None, files: Sequence[str]) -> Path:
+    """Returns the folder with those of the files that a model of the hub has."""
     try:
-        folder = snapshot_download(name, revision=spec.revision, allow_patterns=list(WORDPIECE_FILES))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(files)))
     except (OSError, ValueError) as error:
         raise BenchError(f"cannot load the tokenizer of {name}: {first_line(error)}") from error
-    return load_wordpiece(Path(folder))
 
 
 def _trained(
@@ -254,7 +259,7 @@ def load_tokenizer(folder: Path, special: Sequence[str] | None = None, lossless:
 
 
 def _read_folder(folder: Path, special: Sequence[str] | None) -> Tokenizer:
-    whole, vocabulary, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
+    whole, vocabulary, merges = (folder / name for name in BPE_FILES)
     if whole.is_file():
         return read_tokenizer(whole, special)
     if not (vocabulary.is_file() and merges.is_file()):

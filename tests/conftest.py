@@ -14,6 +14,8 @@ import pytest
 import torch
 import yaml
 
+from tests.hub import COMMIT
+
 if TYPE_CHECKING:
     from bench.batch import Batch
     from bench.records.schema import Record
@@ -102,17 +104,19 @@ def make_record() -> Callable[..., Record]:
 
 @pytest.fixture
 def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
-    """Puts the files of a folder where the hub's client keeps what it has downloaded; returns their name."""
+    """Puts the files of a folder where the hub's client keeps what it has downloaded, as of ``COMMIT``.
+
+    Returns their name.
+    """
     from huggingface_hub import constants
 
     def put(folder: Path) -> str:
         cache = tmp_path_factory.mktemp("hub")
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-        revision = "0123456789abcdef0123456789abcdef01234567"
         repository = cache / "models--somebody--something"
-        shutil.copytree(folder, repository / "snapshots" / revision)
+        shutil.copytree(folder, repository / "snapshots" / COMMIT)
         (repository / "refs").mkdir()
-        (repository / "refs" / "main").write_text(revision)
+        (repository / "refs" / "main").write_text(COMMIT)
         return "somebody/something"
 
     return put

@@ -17,6 +17,7 @@ from transformers import BertTokenizer
 from bench.errors import BenchError
 from bench.specs import EncoderSpec
 from bench.tokenizers import Tokenizer, build_encoder_tokenizer
+from tests.hub import COMMIT
 
 CORPUS = ("the cat sat on the mat .", "the catalogue cannot be cut", "Größe, 冬 and\tthe rest\n") * 5
 SENTENCES = (
@@ -158,10 +159,13 @@ class TestPretrained:
     ) -> None:
         folder = bert_files(do_lower_case=False)
         name = hub(folder)
-        assert build_encoder_tokenizer(EncoderSpec(source="hub", name=name), ()).digest == of_folder(folder).digest
+        assert (
+            build_encoder_tokenizer(EncoderSpec(source="hub", name=name, revision=COMMIT), ()).digest
+            == of_folder(folder).digest
+        )
 
     def test_error_for_a_missing_name_on_the_hub(self) -> None:
         assert constants.HF_HUB_OFFLINE
         with pytest.raises(BenchError, match=r"^cannot load the tokenizer of nobody/nothing: ") as caught:
-            build_encoder_tokenizer(EncoderSpec(source="hub", name="nobody/nothing"), ())
+            build_encoder_tokenizer(EncoderSpec(source="hub", name="nobody/nothing", revision=COMMIT), ())
         assert "\n" not in str(caught.value)

@@ -156,7 +156,7 @@ class Backbone(TransformerStack):
         if not size - VOCABULARY_PADDING < tokens <= size + len(SPECIAL_TOKENS):
             raise BenchError(
                 f"{where}: weights for a vocabulary of {size} tokens, but the tokenizer has {tokens};"
-                " pretrained weights need their own tokenizer (tokenizer.kind 'folder')."
+                " pretrained weights need their own tokenizer (tokenizer.kind 'folder' or 'hub')."
             )
         if size < tokens:
             model.resize_token_embeddings(tokens, mean_resizing=False)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ScaleOption = Annotated[str, typer.Option(help="smoke, study, small, base, or a YAML file.")]
+ScaleOption = Annotated[str, typer.Option(help="smoke, study, small, base, paper, or a YAML file.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Entries to replace in the scale, as training.epochs=2; may be given several times."),

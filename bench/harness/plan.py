@@ -93,13 +93,20 @@ def resolve_decoding(text: str, system: str, default: DecodingSpec) -> DecodingS
     return parse_as(DecodingSpec, {**default.model_dump(), **changes}, f"decoding {text!r}")
 
 
-def resolve_changes(text: str, backbone: BackboneSpec, training: TrainingSpec) -> tuple[BackboneSpec, TrainingSpec]:
+def resolve_changes(
+    text: str,
+    backbone: BackboneSpec,
+    training: TrainingSpec,
+    named: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> tuple[BackboneSpec, TrainingSpec]:
     """Returns backbone and training of a row.
 
     Args:
-        text: changes as ``key=value,...``; a number followed by x is a multiple of the default (``layers=2x``).
+        text: changes as ``key=value,...``; a number followed by x is a multiple of the default (``layers=2x``). A
+            ``path`` alone is of a folder, a ``name`` alone of the hub.
         backbone: of the scale, of the task's kind.
         training: of the scale.
+        named: changes, or words in their place, that stand for entries of the backbone in this scale.
 
     Raises:
         BenchError: an unknown key, a multiple of a value that is not a number, or a size of a pretrained backbone.
@@ -108,17 +115,24 @@ def resolve_changes(text: str, backbone: BackboneSpec, training: TrainingSpec) -
     default = {**training.model_dump(), **backbone.model_dump()}
     changes: dict[str, Any] = {}
     for key, value in parse_call(f"row:{text}")[1].items():
+        if (change := str(value) if isinstance(key, int) else f"{key}={value}") in named:
+            changes.update(named[change])
+            continue
         if isinstance(key, int):
             raise BenchError(f"'@{text}': write key=value, for example layers={value}.")
         if key not in of_backbone | of_training:
             raise unknown_name(f"key in '@{text}'", key, of_backbone | of_training)
         if key in SIZES and backbone.source != "scratch":
-            raise BenchError(f"'@{text}': the {key} of a pretrained backbone cannot be changed.")
+            raise BenchError(
+                f"'@{text}': the {key} of a pretrained backbone cannot be changed; name another one, as @path=FOLDER."
+            )
         changes[key] = value
         if isinstance(value, str) and (multiple := re.fullmatch(r"(\d+(?:\.\d+)?)x", value)):
             if not isinstance(size := default.get(key), int | float):
                 raise BenchError(f"'@{text}': {key} is not a number.")
             changes[key] = float(multiple[1]) * size
+    if "source" not in changes and ("path" in changes) != ("name" in changes):
+        changes["source"] = "folder" if "path" in changes else "hub"
 
     def changed(spec: BackboneSpec | TrainingSpec) -> dict[str, Any]:
         return {**spec.model_dump(), **{key: value for key, value in changes.items() if key in type(spec).model_fields}}
@@ -140,9 +154,8 @@ def run_spec(
     system, definition = SYSTEMS.get(name), TASKS.get(task)
     options = configure(system.Config, call, arguments).model_dump(mode="json")
     objective = resolve_objective(parts or system.default_objective.split("+"))
-    backbone, training = resolve_changes(
-        changes, scale.backbone.model_copy(update={"kind": definition.backbone}), scale.training
-    )
+    default = scale.backbone.model_copy(update={"kind": definition.backbone})
+    backbone, training = resolve_changes(changes, default, scale.training, scale.backbones)
     stage_epochs(objective, training.epochs)
     return RunSpec(
         system=SystemSpec(name=name, options=options, label=label),
@@ -154,7 +167,7 @@ def run_spec(
         encoder=scale.encoder_for(system.encoder_kind, backbone),
         training=training,
         scoring=scale.scoring,
-        decoding=resolve_decoding(decoding, name, scale.decoding),
+        decoding=_decoding(decoding, name, scale),
         seed=seed,
     )
 
@@ -183,9 +196,15 @@ def evaluation_spec(
         encoder=spec.encoder,
         training=None,
         scoring=scale.scoring,
-        decoding=resolve_decoding(decoding, spec.system.name, scale.decoding),
+        decoding=_decoding(decoding, spec.system.name, scale),
         seed=seed,
     )
+
+
+def _decoding(text: str, system: str, scale: Scale) -> DecodingSpec:
+    """Returns how texts are decoded: by ``text``, or by the scale."""
+    default = DecodingSpec(**scale.decoding.model_dump(exclude={"name"}))
+    return resolve_decoding(text or scale.decoding.name, system, default)
 
 
 def _task_spec(task: Task, scale: Scale, source: DataSource) -> TaskSpec:

@@ -25,7 +25,7 @@ def check_inputs(specs: Sequence[RunSpec], data_folder: Path | None) -> None:
     """
     for task in {spec.task.name: spec.task for spec in specs if spec.task.source == "files"}.values():
         load_texts(task, data_folder)
-    for tokenizer in dict.fromkeys(spec.tokenizer for spec in specs if spec.tokenizer.kind == "folder"):
+    for tokenizer in dict.fromkeys(spec.tokenizer for spec in specs if spec.tokenizer.kind != "bpe"):
         build_tokenizer(tokenizer, ())
     for encoder in dict.fromkeys(spec.encoder for spec in specs if spec.encoder is not None):
         check_encoder(encoder)
@@ -36,7 +36,7 @@ def check_inputs(specs: Sequence[RunSpec], data_folder: Path | None) -> None:
     for backbone, tokenizer in dict.fromkeys(
         (spec.backbone, spec.tokenizer) for spec in specs if SYSTEMS.get(spec.system.name).uses_transformer
     ):
-        if backbone.source != "scratch" and tokenizer.kind == "folder":
+        if backbone.source != "scratch" and tokenizer.kind != "bpe":
             build_backbone(backbone, build_tokenizer(tokenizer, ()))
 
 

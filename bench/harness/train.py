@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.backbones import TransformerStack, compiled
-from bench.batch import Batch, batches_of_similar_length
+from bench.batch import Batch, batches_of_similar_length, batches_of_texts
 from bench.errors import BenchError
 from bench.harness.batches import micro_batches_on_device
 from bench.harness.checkpoint import AUXILIARY, Checkpoint, Progress
@@ -80,7 +80,10 @@ class Trainer:
         self.validation = Validation(
             system, texts["valid"], spec.batch_tokens, spec.precision, seeds["latent"], processes
         )
-        self.steps_per_epoch = len(batches_of_similar_length(texts["train"].lengths, spec.batch_tokens))
+        self.steps_per_epoch = len(training_batches(texts["train"], spec))
+        # Of the loss: the tokens of a batch, of one of texts those of a mean one.
+        mean_length = float(texts["train"].lengths.mean())
+        self.divisor = spec.batch_tokens if spec.batch_texts is None else spec.batch_texts * mean_length
         self.total_steps = self.steps_per_epoch * spec.epochs
         self.networks = self._auxiliary_networks()
         self.initial_decoder = self._decoder() if any(stage.reset for stage in stages) else {}
@@ -177,7 +180,7 @@ class Trainer:
         # The curve has a row per finished epoch. After the last step of an epoch, its validation is still due.
         while (epoch := len(self.progress.curve)) < self.spec.epochs and not self._is_trained_out():
             rng = np.random.Generator(np.random.PCG64(derive_seed(self.seeds["data"], epoch)))
-            self.batches = batches_of_similar_length(self.texts["train"].lengths, self.spec.batch_tokens, rng)
+            self.batches = training_batches(self.texts["train"], self.spec, rng)
             if self.progress.batch == 0 and epoch == self.stage.epochs.start:
                 self._begin_stage()
             with closing(self._micro_batches(self.batches[self.progress.batch :])) as batches:
@@ -299,7 +302,7 @@ class Trainer:
             auxiliary = [part.terms(self.networks[part.name], self.system, batch, path) for part in objective.auxiliary]
         loss = objective.loss(log_likelihood, path, self.stage.step(step, self.steps_per_epoch), auxiliary).sum()
         # The divisor is fixed, not the token count of the batch, so every text has the same weight in every batch.
-        (loss / self.spec.batch_tokens).backward()
+        (loss / self.divisor).backward()
         kl = path.kl.detach().double().mean(1).sum(0)
         auxiliary_sums = [terms.detach().mean(1).sum() for terms in auxiliary]
         return torch.stack([loss.detach(), -log_likelihood.detach().sum(), kl.sum(), *kl, *auxiliary_sums])
@@ -371,6 +374,15 @@ class Trainer:
         )
         self.progress.inner_loop = self.progress.mutual_information > previous
         return {"valid MI": self.progress.mutual_information, "inner updates": self.progress.inner_updates}
+
+
+def training_batches(
+    texts: TokenizedTexts, spec: TrainingSpec, rng: np.random.Generator | None = None
+) -> list[list[int]]:
+    """Returns the indices of the texts of each batch of an epoch, whose number does not depend on ``rng``."""
+    if spec.batch_texts is not None:
+        return batches_of_texts(len(texts), spec.batch_texts, rng)
+    return batches_of_similar_length(texts.lengths, spec.batch_tokens, rng)
 
 
 def gradient_flow(system: System, texts: TokenizedTexts) -> GradientFlow:

@@ -22,6 +22,7 @@ from bench.batch import Batch
 from bench.errors import BenchError
 from bench.specs import EncoderSpec
 from bench.tokenizers import Tokenizer, build_encoder_tokenizer
+from tests.hub import COMMIT
 from tests.moved_weights import move_weights
 from tests.pretrained_models import POSITIONS, save_bert
 
@@ -152,7 +153,7 @@ class TestPretrained:
         assert_like_transformers(encoder, TEXTS, 1e-5)
 
     def test_the_hub_gives_the_same_model_and_tokens(self, saved: Path, hub: Callable[[Path], str]) -> None:
-        encoder = pretrained(EncoderSpec(source="hub", name=hub(saved), revision="main"))
+        encoder = pretrained(EncoderSpec(source="hub", name=hub(saved), revision=COMMIT))
         same = pretrained(EncoderSpec(source="folder", path=saved))
         assert encoder.tokenizer.digest == same.tokenizer.digest
         assert all(torch.equal(x, y) for x, y in zip(encoder.parameters(), same.parameters(), strict=True))
@@ -165,7 +166,14 @@ class TestPretrained:
                 EncoderSpec(source="folder", path=Path("/nowhere")),
                 "no model in /nowhere: expected config.json and model.safetensors.",
             ),
-            (EncoderSpec(source="hub", name="nobody/nothing"), "cannot load the encoder from nobody/nothing: "),
+            (
+                EncoderSpec(source="hub", name="nobody/nothing"),
+                "encoder.source is 'hub' but encoder.revision is not set;",
+            ),
+            (
+                EncoderSpec(source="hub", name="nobody/nothing", revision=COMMIT),
+                "cannot load the encoder from nobody/nothing: ",
+            ),
             (EncoderSpec(width=15), "encoder.width is 15, no multiple of encoder.heads, 2."),
         ],
     )

@@ -22,6 +22,7 @@ from bench.specs import BackboneKind, BackboneSpec, DecodingSpec
 from bench.systems import SYSTEMS
 from bench.tokenizers import Tokenizer, load_tokenizer
 from tests import pretrained_models
+from tests.hub import COMMIT
 from tests.pretrained_models import BYTES, POSITIONS, SPECIAL
 
 SOURCES = ("where is the cat ?", "who", "what does a dog do all day ?")
@@ -221,7 +222,19 @@ def one_line(kind: BackboneKind, folder: Path) -> str:
             BackboneSpec(source="folder", path=Path("/nowhere")),
             "no model in /nowhere: expected config.json and model.safetensors.",
         ),
-        (BackboneSpec(source="hub", name="nobody/nothing"), "cannot load the backbone from nobody/nothing: "),
+        (
+            BackboneSpec(source="hub", name="nobody/nothing"),
+            "backbone.source is 'hub' but backbone.revision is not set; name the commit of nobody/nothing on the hub,"
+            " of 40 hex digits: --set backbone.revision=COMMIT.",
+        ),
+        (
+            BackboneSpec(source="hub", name="nobody/nothing", revision="main"),
+            "backbone.source is 'hub' but backbone.revision is 'main', which is no commit; name the commit of ",
+        ),
+        (
+            BackboneSpec(source="hub", name="nobody/nothing", revision=COMMIT),
+            "cannot load the backbone from nobody/nothing: ",
+        ),
         (BackboneSpec(width=15), "backbone.width is 15, no multiple of backbone.heads, 2."),
     ],
 )
@@ -372,7 +385,7 @@ def test_error_for_a_different_tokenizer(save: Save, kind: BackboneKind, vocab_s
     else:
         assert one_line(kind, folder) == (
             f"{folder}: weights for a vocabulary of {vocab_size} tokens, but the tokenizer has 259;"
-            " pretrained weights need their own tokenizer (tokenizer.kind 'folder')."
+            " pretrained weights need their own tokenizer (tokenizer.kind 'folder' or 'hub')."
         )
 
 

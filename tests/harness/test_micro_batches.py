@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,14 @@ def in_float64(trainer: Trainer) -> Trainer:
 
 
 @pytest.mark.usefixtures("_no_noise")
+@pytest.mark.parametrize("batch", [{}, {"batch_texts": 9}], ids=str)
 @pytest.mark.parametrize("label", ["lm", "embed", "della+cyclical", "embed+aggressive:look=2,at_most=6"])
 def test_steps_of_several_passes_are_those_of_one(
-    micro: MakeSpec, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, label: str
+    micro: MakeSpec, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, label: str, batch: dict[str, int]
 ) -> None:
     """Without anything random, in float64; AdamW makes as much of a tiny gradient's rounding as of a large one's."""
     whole, parts = (
-        in_float64(make_trainer(micro(label, backbone={"dropout": 0.0}, training=training), name))
+        in_float64(make_trainer(micro(label, backbone={"dropout": 0.0}, training=batch | training), name))
         for name, training in (("whole", {}), ("parts", {"micro_batch_tokens": 64}))
     )
     passes = 0
@@ -82,6 +83,30 @@ def test_a_batch_is_divided_into_passes_within_the_budget(micro: MakeSpec, make_
             assert all(part.ids.numel() <= budget or len(part) == 1 for part in parts)
             ids = [one[mask].tolist() for part in parts for one, mask in zip(part.ids, part.mask, strict=True)]
             assert sorted(ids) == sorted(texts.ids[index].tolist() for index in indices)
+
+
+def test_a_batch_may_be_a_number_of_texts(micro: MakeSpec, make_trainer: MakeTrainer) -> None:
+    """All texts in each epoch, in another order; the number of steps, the divisor of the loss and the curve fit."""
+    trainer = make_trainer(micro("lm", training={"batch_texts": 7, "epochs": 2}))
+    texts = trainer.texts["train"]
+    batches: list[list[tuple[int, ...]]] = []
+    take_steps = trainer.take_steps
+
+    def noted(steps: Iterable[Sequence[Batch]]) -> None:
+        taken = list(steps)
+        batches.extend(sorted(ids for part in step for ids in map(tuple, part.unpadded())) for step in taken)
+        take_steps(taken)
+
+    trainer.take_steps = noted  # type: ignore[assignment, method-assign]
+    progress = trainer.run()
+    half = -(-len(texts) // 7)
+    assert progress.step == trainer.total_steps == len(batches) == 2 * half
+    every = sorted(map(tuple, texts.ids.tolist()))
+    for epoch in (batches[:half], batches[half:]):
+        assert sorted(len(batch) for batch in epoch)[1:] == [7] * (half - 1)
+        assert sorted(text for batch in epoch for text in batch) == every
+    assert batches[:half] != batches[half:]
+    assert trainer.divisor == pytest.approx(7 * sum(map(len, every)) / len(every))
 
 
 def test_without_a_budget_a_batch_is_one_pass(micro: MakeSpec, make_trainer: MakeTrainer) -> None:

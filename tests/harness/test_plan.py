@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from bench.errors import BenchError
 from bench.harness.plan import plan, resolve_changes
 from bench.labels import parse_call, parse_label
 from bench.objectives import OBJECTIVES, build_objective, resolve_objective
-from bench.specs import BackboneSpec, TrainingSpec
+from bench.specs import BackboneSpec, DecodingSpec, TrainingSpec
 from bench.suites import Suite, load_suite
 from bench.systems import SYSTEMS
 
@@ -63,7 +64,11 @@ def test_the_backbone_of_a_row_differs_from_the_scales_in_what_is_named() -> Non
         ("kind=encoder-decoder", "scratch", "unknown key in '@kind=encoder-decoder' 'kind'."),
         ("layers=0x", "scratch", "'@layers=0x': layers: Input should be greater than or equal to 1 (got 0.0)."),
         ("name=2x", "scratch", "'@name=2x': name is not a number."),
-        ("layers=2x", "hub", "'@layers=2x': the layers of a pretrained backbone cannot be changed."),
+        (
+            "layers=2x",
+            "hub",
+            "'@layers=2x': the layers of a pretrained backbone cannot be changed; name another one, as",
+        ),
     ],
 )
 def test_mistakes_in_a_rows_backbone_are_named_in_one_line(changes: str, source: Any, message: str) -> None:
@@ -72,8 +77,44 @@ def test_mistakes_in_a_rows_backbone_are_named_in_one_line(changes: str, source:
 
 
 def test_a_pretrained_backbone_may_be_another() -> None:
-    medium, _ = resolve_changes("name=gpt2-medium", BackboneSpec(source="hub", name="gpt2"), TrainingSpec())
-    assert medium == BackboneSpec(source="hub", name="gpt2-medium")
+    small = BackboneSpec(source="hub", name="gpt2", revision="s")
+    medium, _ = resolve_changes("name=gpt2-medium", small, TrainingSpec())
+    assert medium == small.model_copy(update={"name": "gpt2-medium"})
+    folder, _ = resolve_changes("path=medium", small, TrainingSpec())
+    assert folder == small.model_copy(update={"source": "folder", "path": Path("medium")})
+
+
+def test_a_scale_says_what_a_label_means_in_it() -> None:
+    small = BackboneSpec(source="hub", name="gpt2", revision="s")
+    entries = {"name": "gpt2-medium", "revision": "m"}
+    medium = small.model_copy(update=entries)
+    for text in ("layers=2x", "medium"):
+        assert resolve_changes(text, small, TrainingSpec(), {text: entries}) == (medium, TrainingSpec())
+    faster = TrainingSpec(learning_rate=0.5)
+    assert resolve_changes("learning_rate=0.5,medium", small, TrainingSpec(), {"medium": entries}) == (medium, faster)
+
+
+def test_a_scale_may_decode_as_the_paper() -> None:
+    """Each system in its way; what the command names replaces it."""
+    by_label = {spec.system.label: spec for spec in plan(load_suite("table8"), "paper", tasks=["snli"])}
+    assert by_label["della"].decoding == DecodingSpec(strategy="beam", beams=10, max_tokens=200)
+    assert by_label["embed"].decoding == DecodingSpec(strategy="sample", top_k=50, max_tokens=200)
+    (greedy,) = plan(SUITE, "paper", systems=["della"], tasks=["snli"], seeds=[0], decoding="greedy")
+    assert greedy.decoding == DecodingSpec(strategy="greedy", max_tokens=200)
+
+
+def test_all_of_the_hub_at_the_scale_of_the_paper_is_pinned() -> None:
+    """The deeper rows have GPT-2 medium, summaries and paraphrases BART, Optimus BERT; no label changes."""
+    suites = [load_suite(name) for name in ("table1", "table2", "table5", "table9")]
+    specs = [spec for suite in suites for spec in plan(suite, "paper")]
+    parts = [part for spec in specs for part in (spec.backbone, spec.tokenizer, spec.encoder) if part is not None]
+    assert {part.name for part in parts} == {
+        *("openai-community/gpt2", "openai-community/gpt2-medium", "facebook/bart-base", "google-bert/bert-base-cased")
+    }
+    assert all(re.fullmatch("[0-9a-f]{40}", part.revision or "") for part in parts)
+    assert len({(part.name, part.revision) for part in parts}) == 4
+    deeper = {spec.system.label for spec in specs if str(spec.backbone.name).endswith("medium")}
+    assert deeper == {f"{name}@layers=2x" for name in ("embed", "memory", "softmax", "della")}
 
 
 def test_a_row_may_be_trained_otherwise() -> None:
@@ -92,7 +133,7 @@ def test_a_system_brings_its_objective() -> None:
 
 
 @pytest.mark.parametrize("name", resources.names("suites"))
-@pytest.mark.parametrize("scale", ["smoke", "base"])
+@pytest.mark.parametrize("scale", ["smoke", "base", "paper"])
 def test_every_row_of_every_suite_is_a_run(name: str, scale: str) -> None:
     suite = load_suite(name)
     specs = plan(suite, scale)

@@ -48,6 +48,17 @@ def test_bad_files_are_found_before_anything_runs(micro: MakeSpec, tmp_path: Pat
     [
         ("snli", {"backbone": {"width": 15}}, "backbone.width is 15, no multiple of backbone.heads, 2."),
         ("snli", {"backbone": {"source": "hub"}}, "backbone.source is 'hub' but backbone.name is not set."),
+        (
+            "snli",
+            {"backbone": {"source": "hub", "name": "a/b"}},
+            "backbone.source is 'hub' but backbone.revision is not",
+        ),
+        ("snli", {"tokenizer": {"kind": "hub"}}, "tokenizer.kind is 'hub' but tokenizer.name is not set."),
+        (
+            "snli",
+            {"tokenizer": {"kind": "hub", "name": "a/b", "revision": "v1"}},
+            "tokenizer.kind is 'hub' but tokenizer.revision is 'v1', which is no commit; name the commit of a/b on ",
+        ),
         ("quora", {"backbone": {"source": "folder", "path": "/none"}}, "no model in /none: expected config.json and "),
         ("snli", {"tokenizer": {"kind": "folder"}}, "tokenizer.kind is 'folder' but tokenizer.path is not set."),
         ("snli", {"tokenizer": {"kind": "folder", "path": "/none"}}, "no tokenizer in /none: expected tokenizer.json"),

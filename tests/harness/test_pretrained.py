@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.harness.plan import plan
+from bench.harness.preflight import check_inputs
 from bench.harness.prepare import prepare
 from bench.harness.run import run
 from bench.specs import BackboneKind, RunSpec
 from bench.suites import Suite
+from tests.hub import COMMIT
 from tests.pretrained_models import POSITIONS, save
 
 MakeSpec = Callable[..., RunSpec]
@@ -80,6 +83,31 @@ def test_the_same_weights_elsewhere_are_the_same_run(micro: MakeSpec, tmp_path: 
     ids = [prepare(on_folder(micro, "lm", "quora", folder)).identities.run for folder in (here, there, other)]
     assert len(set(ids)) == 2
     assert ids[0] == ids[1]
+
+
+def test_the_hub_makes_the_run_of_a_folder(micro: MakeSpec, tmp_path: Path, hub: Callable[[Path], str]) -> None:
+    """Same scores; the run names the commit, and another commit is another run."""
+    folder = save("decoder-only", tmp_path / "weights")
+    name = hub(folder)
+    local = on_folder(micro, "embed", "writingprompts", folder)
+    entries = {"name": name, "revision": COMMIT, "path": None}
+    remote = local.model_copy(
+        update={
+            "tokenizer": local.tokenizer.model_copy(update={**entries, "kind": "hub"}),
+            "backbone": local.backbone.model_copy(update={**entries, "source": "hub"}),
+        }
+    )
+    check_inputs([remote], None)
+    of_folder, of_hub = (run(spec, tmp_path / "runs") for spec in (local, remote))
+    assert of_hub.status == "finished"
+    values = [{score.name: score.value for score in record.metrics} for record in (of_folder, of_hub)]
+    assert values[0] == values[1]
+    identities = prepare(remote).identities
+    for section in ("tokenizer", "backbone"):
+        part = getattr(remote, section).model_copy(update={"revision": "f" * 40})
+        other = remote.model_copy(update={section: part})
+        prepared = replace(prepare(remote), spec=other)
+        assert prepared.identities.training != identities.training
 
 
 @pytest.mark.parametrize("label", ["lm", "embed"])

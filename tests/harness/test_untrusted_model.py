@@ -43,7 +43,7 @@ def test_it_never_reaches_for_the_hub(changed: Callable[..., ModelFolder], monke
 
     monkeypatch.setattr(PreTrainedConfig, "get_config_dict", get_config_dict)
     with pytest.raises(BenchError, match=r"^cannot load the backbone from somebody/evil: not here$"):
-        changed(source="hub", name="somebody/evil").load()
+        changed(source="hub", name="somebody/evil", revision="0" * 40).load()
     assert [(options["local_files_only"], options["trust_remote_code"]) for options in asked] == [(True, False)]
 
 
