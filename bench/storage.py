@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bench.errors import BenchError
-from bench.reading import unreadable
+from bench.reading import read_text, unreadable
 
 ABANDONED_AFTER = 3600.0
 """Seconds after which a temporary file of another machine counts as abandoned."""
@@ -62,6 +62,24 @@ def atomic_write(path: Path, data: bytes, keep_old: Path | None = None) -> None:
         BenchError: the file cannot be written; the old content is unchanged.
     """
     atomic_write_all({path: data}, {} if keep_old is None else {path: keep_old})
+
+
+def replace_block(page: Path, name: str, text: str) -> None:
+    """Replaces the text between ``<!-- name -->`` and ``<!-- /name -->`` in a page, whose line ends and BOM stay.
+
+    Raises:
+        BenchError: the page cannot be read or written, or lacks the comments.
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    read_text(page)  # whose errors name the page
+    content = page.read_bytes().decode()
+    before, _, rest = content.partition(begin)
+    _, end_comment, after = rest.partition(end)
+    if not end_comment:
+        raise BenchError(f"{page}: no line {begin} with a line {end} after it.")
+    block = f"{begin}\n{text}{end}"
+    line_end = "\r\n" if "\r\n" in content else "\n"
+    atomic_write(page, f"{before}{block.replace(chr(10), line_end)}{after}".encode())
 
 
 def atomic_write_all(files: Mapping[Path, bytes], keep_old: Mapping[Path, Path] = MappingProxyType({})) -> None:

@@ -6,7 +6,7 @@ reports nothing.
 """
 
 from bench.audit.findings import Finding, Location
-from bench.audit.render import render_findings, replace_block
+from bench.audit.render import render_findings
 from bench.audit.rows import AuditFigure, AuditRow
 from bench.audit.rules import MARKED_IN_TABLES, RULES, audit
 from bench.audit.sources import read_rows, rows_of_runs
@@ -21,6 +21,5 @@ __all__ = [
     "audit",
     "read_rows",
     "render_findings",
-    "replace_block",
     "rows_of_runs",
 ]

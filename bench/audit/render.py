@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Final, get_args
 
 from bench.audit.findings import Finding, Severity
 from bench.audit.rows import AuditRow
 from bench.audit.rules import RULES
-from bench.errors import BenchError, unknown_name
+from bench.errors import unknown_name
 from bench.escape import json_text, line, markdown
-from bench.reading import read_text
-from bench.storage import atomic_write
-
-BLOCK_COMMENTS: Final = ("<!-- audit -->", "<!-- /audit -->")
-"""They enclose the findings in a page of documentation."""
 
 MOST_UNREAD: Final = 10
 """Up to so many figures that are no numbers are printed."""
@@ -98,21 +92,3 @@ def render_findings(findings: Sequence[Finding], form: str, rows: Sequence[Audit
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
     return FORMATS[form](findings, rows)
-
-
-def replace_block(page: Path, text: str) -> None:
-    """Replaces the text between the two ``BLOCK_COMMENTS`` of a page, whose line ends and byte-order mark stay.
-
-    Raises:
-        BenchError: the page cannot be read or written, or lacks the comments.
-    """
-    begin, end = BLOCK_COMMENTS
-    read_text(page)  # whose errors name the page
-    content = page.read_bytes().decode()
-    before, _, rest = content.partition(begin)
-    _, end_comment, after = rest.partition(end)
-    if not end_comment:
-        raise BenchError(f"{page}: no line {begin} with a line {end} after it.")
-    block = f"{begin}\n{text}{end}"
-    line_end = "\r\n" if "\r\n" in content else "\n"
-    atomic_write(page, f"{before}{block.replace(chr(10), line_end)}{after}".encode())

@@ -101,8 +101,9 @@ def audit(
     into: Annotated[Path | None, typer.Option(help="Page whose part between the audit marks is replaced.")] = None,
 ) -> int:
     """Search records or published tables for impossible figures; exit 1 if there are any."""
-    from bench.audit import RULES, read_rows, render_findings, replace_block
+    from bench.audit import RULES, read_rows, render_findings
     from bench.audit import audit as audit_rows
+    from bench.storage import replace_block
 
     if rules:
         say("\n\n".join(f"{rule.name}\n    {rule.explanation}" for rule in RULES))
@@ -113,10 +114,32 @@ def audit(
     findings = audit_rows(rows)
     text = render_findings(findings, format, rows)
     if into is not None:
-        replace_block(into, text)
+        replace_block(into, "audit", text)
     else:
         say(text, nl=False)
     return int(any(finding.severity == "impossible" for finding in findings))
+
+
+def claims(
+    records: Annotated[list[Path], typer.Argument(help="Sets of records, a folder each: they are not mixed.")],
+    paper: Annotated[str, typer.Option(help="Key of a paper, or a YAML file of claims; by default all papers.")] = "",
+    format: Annotated[str, typer.Option("--format", help="summary or md.")] = "summary",
+    into: Annotated[Path | None, typer.Option(help="Page whose part between the marks is replaced.")] = None,
+) -> None:
+    """Test the claims of papers on records, and say which hold, which do not, and which are undecided."""
+    from bench.claims import judge, read_claims, render_claims
+    from bench.metric import PerTextMetric
+    from bench.metrics.model import model_metrics
+    from bench.storage import replace_block
+
+    of_paper = read_claims(paper)
+    per_text = {metric.name: metric for metric in model_metrics() if isinstance(metric, PerTextMetric)}
+    findings = judge(of_paper, {path.resolve().name: runs_at([path]) for path in records}, per_text)
+    text = render_claims(of_paper, findings, format)
+    if into is not None:
+        replace_block(into, "claims", text)
+    else:
+        say(text, nl=False)
 
 
 def rescore(

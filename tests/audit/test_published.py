@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.audit import AuditRow, Finding, Location, audit, read_rows, render_findings
-from bench.audit.render import BLOCK_COMMENTS, replace_block
 from bench.errors import BenchError
 from bench.records.published import COLUMNS
+from bench.storage import replace_block
 from tests.reference_records import REFERENCE, needs_reference
 
 ROOT = Path(__file__).parents[2]
@@ -97,8 +97,8 @@ def test_our_reference_records_hold_nothing_impossible() -> None:
 
 
 def test_the_page_contains_the_output_of_the_command(findings: list[Finding], rows: list[AuditRow]) -> None:
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(f"{BLOCK_COMMENTS[0]}\n")
-    block, mark, _ = rest.partition(BLOCK_COMMENTS[1])
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(f"{'<!-- audit -->'}\n")
+    block, mark, _ = rest.partition("<!-- /audit -->")
     assert before
     assert mark
     assert block == render_findings(findings, "md", rows)
@@ -171,12 +171,12 @@ def test_the_summary_tells_how_many_figures_were_read_and_which_were_not(tmp_pat
 @pytest.mark.parametrize(("ends", "mark"), [("\n", b""), ("\r\n", b"\xef\xbb\xbf")])
 def test_a_page_keeps_its_line_ends(tmp_path: Path, ends: str, mark: bytes) -> None:
     page = tmp_path / "page.md"
-    page.write_bytes(mark + ends.join(["a", *BLOCK_COMMENTS, "b", ""]).encode())
-    replace_block(page, "one\ntwo\n")
+    page.write_bytes(mark + ends.join(["a", "<!-- audit -->", "<!-- /audit -->", "b", ""]).encode())
+    replace_block(page, "audit", "one\ntwo\n")
     assert (
         page.read_bytes()
-        == mark + ends.join(["a", BLOCK_COMMENTS[0], "one", "two", BLOCK_COMMENTS[1], "b", ""]).encode()
+        == mark + ends.join(["a", "<!-- audit -->", "one", "two", "<!-- /audit -->", "b", ""]).encode()
     )
     page.write_bytes("caf\xe9".encode("latin-1"))
     with pytest.raises(BenchError, match=r"page\.md: not UTF-8"):
-        replace_block(page, "")
+        replace_block(page, "audit", "")

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.audit import Finding, Location, audit, render_findings, replace_block, rows_of_runs
+from bench.audit import Finding, Location, audit, render_findings, rows_of_runs
 from bench.bootstrap import Array, Interval
 from bench.errors import BenchError
 from bench.metric import Score
 from bench.records.schema import Record
 from bench.records.store import RecordStore, StoredRun
+from bench.storage import replace_block
 
 STATISTICS = {
     "PPL": np.array([[20.0, 5.0], [40.0, 10.0]]),
@@ -144,10 +145,10 @@ def test_the_error_names_an_unknown_format() -> None:
 def test_findings_replace_a_block_of_a_page(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("Before\n<!-- audit -->\nold\n<!-- /audit -->\nAfter\n")
-    replace_block(page, "new\n")
+    replace_block(page, "audit", "new\n")
     assert page.read_text() == "Before\n<!-- audit -->\nnew\n<!-- /audit -->\nAfter\n"
     page.write_text("Before\n<!-- audit -->\nAfter\n")
     with pytest.raises(BenchError, match=r"page\.md: no line <!-- audit --> with a line <!-- /audit --> after it\."):
-        replace_block(page, "new\n")
+        replace_block(page, "audit", "new\n")
     with pytest.raises(BenchError, match=r"cannot read .*nowhere\.md"):
-        replace_block(tmp_path / "nowhere.md", "new\n")
+        replace_block(tmp_path / "nowhere.md", "audit", "new\n")

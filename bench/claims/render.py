@@ -1,0 +1,106 @@
+"""Findings about claims, as a summary of one line per claim and as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from bench.claims.claim import Claim
+from bench.claims.judge import Finding, Verdict
+from bench.errors import unknown_name
+from bench.escape import markdown
+
+ORDER: Final[Sequence[Verdict]] = ("holds", "does not hold", "undecided")
+
+EXACT, OTHER = "exact", "as released"
+"""Which arithmetic the metrics of a finding have."""
+
+
+def _arithmetic(finding: Finding) -> str:
+    return OTHER if "@" in finding.metric else EXACT
+
+
+def verdicts(findings: Sequence[Finding]) -> dict[tuple[str, str], dict[Verdict, list[str]]]:
+    """Returns claim and arithmetic to verdict to the sets and tasks with it.
+
+    On a task a claim holds if each of its contrasts does, and does not hold if one of them does not.
+    """
+    by_place: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in findings:
+        place = f"{finding.name}, {finding.task}"
+        by_place.setdefault((finding.claim.sentence, _arithmetic(finding), place), []).append(finding)
+    found: dict[tuple[str, str], dict[Verdict, list[str]]] = {}
+    for (sentence, arithmetic, place), of_place in by_place.items():
+        each = {finding.verdict for finding in of_place}
+        verdict: Verdict = "holds" if each == {"holds"} else "undecided"
+        if "does not hold" in each:
+            verdict = "does not hold"
+        found.setdefault((sentence, arithmetic), {}).setdefault(verdict, []).append(place)
+    return found
+
+
+def _summary_lines(claims: Sequence[Claim], findings: Sequence[Finding]) -> Iterator[str]:
+    found = verdicts(findings)
+    for claim in claims:
+        of_claim = {arithmetic: found.get((claim.sentence, arithmetic), {}) for arithmetic in (EXACT, OTHER)}
+        texts = [
+            f"{verdict} ({'; '.join(places)}{'' if arithmetic == EXACT else f'; {OTHER}'})"
+            for arithmetic, by_verdict in of_claim.items()
+            for verdict in ORDER
+            if (places := by_verdict.get(verdict))
+        ]
+        yield f"- {claim.sentence} {markdown(_sentence('; '.join(texts)) if texts else 'Not tested: no records.')}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _page_lines(claims: Sequence[Claim], findings: Sequence[Finding]) -> Iterator[str]:
+    yield from _summary_lines(claims, findings)
+    for number, claim in enumerate(claims, start=1):
+        of_claim = [finding for finding in findings if finding.claim == claim]
+        yield from ("", f"### {number}. {claim.sentence}", "")
+        yield f"{claim.source}. `{claim.row}` {claim.relation} {_than(claim)} in {', '.join(claim.metrics)}."
+        if not of_claim:
+            continue
+        yield from ("", "| records | task | metric | row | compared with | difference [95 %] | p | seeds | verdict |")
+        yield "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"
+        for finding in of_claim:
+            yield f"| {' | '.join(map(markdown, _cells(finding)))} |"
+
+
+def _than(claim: Claim) -> str:
+    others = f"{claim.than:g}" if isinstance(claim.than, float) else ", ".join(f"`{other}`" for other in claim.than)
+    return others + (f" (row on {claim.tasks[0]}, others on {claim.tasks[1]})" if claim.tasks else "")
+
+
+def _cells(finding: Finding) -> Iterator[str]:
+    found = finding.contrast
+    yield from (
+        finding.name,
+        finding.task,
+        finding.metric,
+        f"{found.first:.3g}",
+        f"{finding.other}: {found.second:.3g}",
+    )
+    yield f"{found.difference:+.3g} [{found.interval.low:+.3g}, {found.interval.high:+.3g}]"
+    yield from ("< 0.0001" if finding.p_value < 1e-4 else f"{finding.p_value:.2g}", str(found.n_seeds))
+    yield finding.verdict + (f" ({finding.doubt})" if finding.doubt else "")
+
+
+FORMATS: Final[Mapping[str, Callable[[Sequence[Claim], Sequence[Finding]], Iterator[str]]]] = {
+    "summary": _summary_lines,
+    "md": _page_lines,
+}
+
+
+def render_claims(claims: Sequence[Claim], findings: Sequence[Finding], form: str) -> str:
+    """Returns Markdown in one of ``FORMATS``: a line per claim, or these lines and all contrasts.
+
+    Raises:
+        BenchError: unknown format.
+    """
+    if form not in FORMATS:
+        raise unknown_name("format", form, FORMATS)
+    return "\n".join(FORMATS[form](claims, findings)) + "\n"
