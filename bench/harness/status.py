@@ -20,10 +20,10 @@ from bench.harness.lock import Owner, locks
 from bench.identity import digest
 from bench.reading import parse_as, read_json
 from bench.records.schema import Status
-from bench.records.store import FAILURE, RECORD, has_checkpoint, load_runs
+from bench.records.store import FAILURE, RECORD, StoredRun, has_checkpoint, load_runs
 from bench.storage import atomic_write
 
-State = Literal["running", "waiting", Status]
+State = Literal["running", "waiting", "damaged", Status]
 
 
 def _name(folder: str) -> str:
@@ -101,30 +101,31 @@ class RunState:
     """The state of a run.
 
     Attributes:
-        run: which run it is.
-        state: ``running``, ``waiting``, or the status of its record.
-        note: why a run is not finished, or that it resumes from its checkpoint.
+        run: which run it is; None if its record is damaged and the name of its folder does not tell.
+        state: ``running``, ``waiting``, ``damaged`` if its record cannot be read, or the status of its record.
+        note: why a run is not finished, what is wrong with its record, or that it resumes from its checkpoint.
         owner: of a running run, the process that works on it and how far it is.
     """
 
-    run: PlannedRun
+    run: PlannedRun | None
     state: State
     note: str = ""
     owner: Owner | None = None
 
     @property
     def title(self) -> str:
-        """Name of the run in lists."""
-        return f"{self.run.task} {self.run.label} seed {self.run.seed}"
+        """Name of the run in lists, empty if it is not known."""
+        return f"{self.run.task} {self.run.label} seed {self.run.seed}" if self.run else ""
 
     def as_dict(self) -> dict[str, Any]:
         """Returns all that is known as JSON."""
         owner = self.owner and self.owner.model_dump(mode="json", exclude={"token", "machine", "run", "started"})
-        return {**self.run.model_dump(mode="json"), "state": self.state, "note": self.note, "owner": owner}
+        run = self.run.model_dump(mode="json") if self.run else {}
+        return {**run, "state": self.state, "note": self.note, "owner": owner}
 
     def __str__(self) -> str:
         if self.owner is None:
-            return f"{self.state:<9} {self.title}{self.note and f': {self.note}'}"
+            return f"{self.state:<9} {': '.join(filter(None, (self.title, self.note)))}"
         minutes = max(0.0, time.time() - self.owner.since) / 60
         progress = f"{self.owner.phase} {self.owner.fraction:.0%}, " if self.owner.phase else ""
         return f"{self.state:<9} {self.title}: {progress}{self.owner}, for {minutes:.0f} min"
@@ -134,7 +135,7 @@ def states(out: Path) -> list[RunState]:
     """Returns the state of every run in a folder: first those that run or wait, in the order of their plans.
 
     Raises:
-        BenchError: a record or a plan cannot be read.
+        BenchError: there is no such folder, or a plan or a lock cannot be read.
     """
     if not out.is_dir():
         raise BenchError(f"{out}: no such folder of records.")
@@ -142,13 +143,12 @@ def states(out: Path) -> list[RunState]:
     owners = {found.owner.run: found.owner for found in locks(out) if found.owner and not found.is_stale()}
     planned = [run for _, plan in _plans(out) for run in plan.runs]
     result: dict[str, RunState] = {}
-    for stored in load_runs(sorted(out.glob(f"*/{RECORD}"))):
-        record, folder = stored.record, stored.path.parent
-        note = record.reason or ""
-        if record.status == "failed" and (folder / FAILURE).exists():
-            note += f" (traceback in {folder / FAILURE})"
-        run = PlannedRun(task=record.task, label=record.label, scale=record.scale, seed=record.seed, folder=folder.name)
-        result[folder.name] = RunState(run, record.status, note)
+    for path in sorted(out.glob(f"*/{RECORD}")):
+        try:
+            result.update((path.parent.name, _recorded(stored)) for stored in load_runs([path]))
+        except BenchError as error:
+            if path.exists():  # else its run is done again
+                result[path.parent.name] = RunState(_run_of_folder(path.parent.name), "damaged", str(error))
     active: dict[str, RunState] = {}
     for run in planned:
         name = run.folder or repr(run)
@@ -156,12 +156,22 @@ def states(out: Path) -> list[RunState]:
             resumes = run.folder is not None and has_checkpoint(out / run.folder)
             active[name] = RunState(run, "waiting", "resumes from its checkpoint" if resumes else "")
     for name, owner in owners.items():
-        known = active.get(name) or result.pop(name, None)
-        locked = known.run if known else _run_of_folder(name)
-        if locked is not None:
-            active[name] = RunState(locked, "running", owner=owner)
-    order = {"running": 0, "waiting": 1, "failed": 2, "diverged": 3}
+        known = active.get(name) or result.get(name)
+        if (run_of_lock := (known and known.run) or _run_of_folder(name)) is not None:
+            result.pop(name, None)
+            active[name] = RunState(run_of_lock, "running", owner=owner)
+    order = {"running": 0, "waiting": 1, "damaged": 2, "failed": 3, "diverged": 4}
     return sorted([*active.values(), *result.values()], key=lambda state: order.get(state.state, len(order)))
+
+
+def _recorded(stored: StoredRun) -> RunState:
+    """Returns the state of a run with a record."""
+    record, folder = stored.record, stored.path.parent
+    note = record.reason or ""
+    if record.status == "failed" and (folder / FAILURE).exists():
+        note += f" (traceback in {folder / FAILURE})"
+    run = PlannedRun(task=record.task, label=record.label, scale=record.scale, seed=record.seed, folder=folder.name)
+    return RunState(run, record.status, note)
 
 
 def _run_of_folder(name: str) -> PlannedRun | None:

@@ -25,7 +25,7 @@ SECONDS = 10
 """Processor time of one case; a kernel that does not return to Python is stopped after twice as much."""
 
 MEMORY = 2**30
-"""Bytes that a case may take beyond what the process has at its start."""
+"""Bytes that a case may take beyond what the process has before it: transformers keeps half a megabyte of each load."""
 
 PATIENCE = 300
 """Seconds after which a case that uses no processor time counts as waiting for ever."""
@@ -144,12 +144,13 @@ def _read_cases(name: str, numbers: Sequence[int], seed: int, connection: Connec
         if finding := _read(reader, folder, -1, "valid input"):
             connection.send((-1, finding))
             return
-        _bound_memory()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**28, 2**28))
         for number in numbers:
             shutil.rmtree(folder)
             case = Case(reader, valid, seed, number)
             case.write(valid, folder)
             connection.send((number, case.how))
+            _bound_memory()
             if finding := _read(reader, folder, number, case.how):
                 connection.send((number, finding))
     connection.close()
@@ -162,8 +163,7 @@ def _stop(*_: object) -> None:
 def _bound_memory() -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**28, 2**28))
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 
 
 def _read(reader: Reader, folder: Path, number: int, how: str) -> Finding | None:

@@ -279,6 +279,8 @@ FORMS = ("md", "csv", "term", "latex", "html")
 
 
 def read_record(folder: Path) -> None:
+    json.loads(command("status", folder, "--json"), parse_constant=refuse)
+    command("status", folder)
     for stored in load_runs([folder]):
         inside(RecordStore(folder).path(stored.record.spec, stored.record.run_id), folder)
     for form in FORMS:

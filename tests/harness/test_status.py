@@ -93,6 +93,27 @@ def test_a_lock_with_an_odd_name_is_passed_over(tmp_path: Path, run: str) -> Non
         assert states(tmp_path) == []
 
 
+@pytest.mark.parametrize("name", [FOLDER, "odd"])
+def test_a_damaged_record_is_one_line_among_the_others(
+    tmp_path: Path, make_record: Callable[..., Record], name: str
+) -> None:
+    """The name of its folder tells which run it is; under another name, the file is named alone."""
+    record = make_record()
+    whole = RecordStore(tmp_path).write(record).path
+    (tmp_path / name).mkdir()
+    damaged = tmp_path / name / "record.json"
+    damaged.write_bytes(whole.read_bytes()[:-9])
+    title = "snli embed@layers=2 seed 3: " if name == FOLDER else ""
+    damage, done = map(str, states(tmp_path))
+    assert damage.startswith(f"damaged   {title}{damaged}: not JSON")
+    assert done == f"{record.status:<9} {record.task} {record.label} seed {record.seed}"
+    told = json.loads(json.dumps(states(tmp_path)[0].as_dict()))
+    assert (told["state"], told.get("folder")) == ("damaged", FOLDER if name == FOLDER else None)
+    with acquire(tmp_path / ".0123456789ab.lock", FOLDER):
+        running = [run.state for run in states(tmp_path)]
+    assert running == (["running", "finished"] if name == FOLDER else ["running", "damaged", "finished"])
+
+
 @pytest.mark.parametrize("content", ["[]", "{}", '{"runs": [{}]}', "\xff"])
 def test_a_damaged_plan_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / ".plan.x.json").write_text(content)
