@@ -7,11 +7,11 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bench.records.schema import Record, Status
     from bench.records.store import StoredRun
     from bench.specs import RunSpec
-    from bench.suites import Layout
+    from bench.suites import Layout, Suite
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def run(
         return 0
     layout = chosen.layout and chosen.layout.model_copy(update={"others": True})
     metrics = [metric.name for metric in layout.metrics] if layout else MAIN_METRICS
-    tables = _TablesOfGrid(layout, folder, chosen.name)
+    tables = _TablesOfGrid(layout, folder, chosen, specs)
 
     def launch(specs: Sequence[RunSpec], on_end: Callable[[Outcome], None]) -> Sequence[Outcome] | None:
         """Runs the specs; returns None if Slurm goes on with them alone."""
@@ -218,19 +218,27 @@ def parse_seeds(text: str) -> list[int]:
 
 
 class _TablesOfGrid:
-    """The tables of a grid in its folder, from the first run that ended on.
+    """The tables of a suite in a folder, from the first run of a grid that ended on.
+
+    They hold the runs of the grid, and those that other commands have recorded there of the same scale, of the tasks
+    and systems of the suite or of this command.
 
     Args:
         layout: of the suite, or None.
         folder: of the records.
-        name: of the suite.
+        suite: gives the name of the tables.
+        specs: of the grid.
     """
 
     SECONDS = 10.0
     """Between two tables of a grid that goes on."""
 
-    def __init__(self, layout: Layout | None, folder: Path, name: str) -> None:
-        self.layout, self.folder, self.name = layout, folder, name
+    def __init__(self, layout: Layout | None, folder: Path, suite: Suite, specs: Sequence[RunSpec]) -> None:
+        self.layout, self.folder, self.name = layout, folder, suite.name
+        self.scales = {spec.scale for spec in specs}
+        self.tasks = {*suite.tasks, *(spec.task.name for spec in specs)}
+        self.labels = {*suite.systems, *(spec.system.label for spec in specs)}
+        self.own_folders = {self._folder(spec.model_dump(mode="json")) for spec in specs}
         self.records: list[Record] = []
         self.written_at = -self.SECONDS
 
@@ -245,10 +253,34 @@ class _TablesOfGrid:
             self.written_at = time.monotonic()
 
     def write(self, records: Sequence[Record]) -> str:
-        """Writes the tables of the records, and returns one for the terminal."""
+        """Writes the tables and returns one for the terminal.
+
+        Args:
+            records: of the grid, as far as it is done; if the others do not share a table with them, of these alone.
+        """
+        try:
+            return self._write([*records, *self._others()])
+        except BenchError as error:
+            return f"{self._write(records)} It holds the runs of this command alone: {error}"
+
+    def _write(self, records: Sequence[Record]) -> str:
         from bench.report import narrow_layout
 
         return _write_tables(records, self.layout and narrow_layout(self.layout, records), self.folder, self.name)
+
+    def _others(self) -> list[Record]:
+        from bench.records.store import RECORD, load_runs
+
+        paths = sorted(self.folder.glob(f"*/{RECORD}"))
+        others = [p for p in paths if p.parent.name.rpartition(".")[0] not in self.own_folders]
+        records = (stored.record for stored in load_runs(others))
+        return [r for r in records if r.scale in self.scales and r.task in self.tasks and r.label in self.labels]
+
+    def _folder(self, spec: Mapping[str, Any]) -> str:
+        """Returns the name of the folder of a run, without its identity."""
+        from bench.records.store import RecordStore
+
+        return RecordStore(self.folder).path(spec, "").name.removesuffix(".")
 
 
 def _write_tables(records: Sequence[Record], layout: Layout | None, folder: Path, name: str) -> str:
@@ -266,10 +298,12 @@ def _write_tables(records: Sequence[Record], layout: Layout | None, folder: Path
 
 def _stored(records: Sequence[Record], folder: Path) -> Iterator[StoredRun]:
     """Yields the runs of a folder that belong to records."""
-    from bench.records.store import RecordStore
+    from bench.records.store import RecordStore, StoredRun
 
     store = RecordStore(folder)
-    yield from filter(None, (store.find(r.run_id, store.path(r.spec, r.run_id)) for r in records))
+    for record in records:
+        if (path := store.locate(record.run_id, store.path(record.spec, record.run_id))) is not None:
+            yield StoredRun(record, path)
 
 
 def _print_audit(records: Sequence[Record], folder: Path) -> bool:
@@ -294,7 +328,13 @@ def evaluate(
     context: typer.Context,
     model: Annotated[Path, typer.Argument(help="Model folder: an imported checkpoint, or the folder of a run.")],
     task: Annotated[str, typer.Option(help="Task whose test texts are scored.")],
-    scale: Annotated[str, typer.Option(help="How many texts and samples: a scale, or a YAML file.")] = "smoke",
+    scale: Annotated[
+        str,
+        typer.Option(
+            help="How many texts and samples: a scale, or a YAML file [default: that of the run; smoke for an imported"
+            " checkpoint]."
+        ),
+    ] = "",
     settings: SetOption = None,
     data_dir: DataOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the record [default: runs/MODEL-SCALE].")] = None,
@@ -303,10 +343,13 @@ def evaluate(
     reuse: ReuseOption = None,
 ) -> int:
     """Score a trained model, print its row, and audit it."""
-    from bench.harness.plan import evaluation_spec
+    from bench.harness.plan import evaluation_spec, scale_of_run
     from bench.labels import parse_settings
+    from bench.records.store import RECORD, load_runs
     from bench.scales import load_scale
 
+    if not scale:
+        scale = scale_of_run(load_runs([model / RECORD])[0]) if (model / RECORD).is_file() else "smoke"
     sizes = load_scale(scale, parse_settings(settings or ()))
     from bench.harness.grid import POLL, Outcome
     from bench.harness.lock import LockedError
@@ -342,7 +385,7 @@ def status(
     folder: Annotated[Path, typer.Argument(help="Folder of records, of which some may be still to come.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the runs of a folder: running with progress and process, waiting, failed with reason, done."""
+    """List the runs of a folder: running with progress and process, waiting, failed or damaged with reason, done."""
     from collections import Counter
 
     from bench.harness.status import states

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from bench import resources
 from bench.errors import BenchError, unknown_name
 from bench.labels import configure, parse_call, parse_label
 from bench.objectives import resolve_objective, stage_epochs
@@ -29,6 +30,7 @@ from bench.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from bench.harness.model_folder import ModelFolder
+    from bench.records.store import StoredRun
 
 
 DECODINGS: Registry[Callable[[str], str]] = Registry("decoding", {}, "della_bench.decodings")
@@ -170,6 +172,21 @@ def run_spec(
         decoding=_decoding(decoding, name, scale),
         seed=seed,
     )
+
+
+def scale_of_run(run: StoredRun) -> str:
+    """Returns the name of the scale of a run.
+
+    Raises:
+        BenchError: it is that of a file, or its entries were replaced, so that the name does not tell the sizes.
+    """
+    name = run.record.scale
+    if name not in resources.names("scales"):
+        raise BenchError(f"{run.path}: the scale {name!r} is that of a file; name it with --scale.")
+    spec, scale = parse_as(RunSpec, run.record.spec, str(run.path)), load_scale(name).for_task(run.record.task)
+    if (_task_spec(TASKS.get(spec.task.name), scale, spec.task.source), scale.scoring) != (spec.task, spec.scoring):
+        raise BenchError(f"{run.path}: not the sizes of the scale {name!r}; name a scale with --scale.")
+    return name
 
 
 def evaluation_spec(

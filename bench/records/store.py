@@ -154,10 +154,14 @@ class RecordStore:
         Raises:
             BenchError: its record is unreadable.
         """
+        path = self.locate(run_id, folder)
+        return _read(path) if path is not None else None
+
+    def locate(self, run_id: str, folder: Path | None = None) -> Path | None:
+        """Returns the record of a run without reading it; see ``find``."""
         if folder is not None and (folder / RECORD).is_file():
-            return _read(folder / RECORD)
-        paths = sorted(self.root.glob(f"*.{run_id}/{RECORD}"))
-        return _read(paths[0]) if paths else None
+            return folder / RECORD
+        return next(iter(sorted(self.root.glob(f"*.{run_id}/{RECORD}"))), None)
 
     def with_training(self, training_id: str) -> Iterator[StoredRun]:
         """Yields the runs that were trained in the same way, whatever their labels and scores.

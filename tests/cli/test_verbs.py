@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -230,6 +231,50 @@ def test_audit(della_bench: DellaBench, workplace: Path) -> None:
     assert printed(della_bench("audit", "mine.csv", "--format", "md", "--into", "page.md")) == ""
     assert "0 impossible, 0 suspicious; 2 figures read." in (workplace / "page.md").read_text()
     assert "\nbelow-floor\n    A model gives texts more probability" in printed(della_bench("audit", "--rules"))
+
+
+def test_the_table_of_a_suite_holds_what_all_commands_recorded(della_bench: DellaBench, workplace: Path) -> None:
+    """Runs of another suite, or that do not share a table with those of the last command, are not in it."""
+    command = ("run", "mine.yaml", "--scale", "micro.yaml", "--out", "out")
+
+    def rows() -> set[str]:
+        lines = (workplace / "out" / "table-mine.csv").read_text().splitlines()[1:]
+        return {line.split(",")[2] for line in lines if ",floor," not in line}
+
+    (workplace / "yours.yaml").write_text(yaml.safe_dump({"systems": ["memory"], "tasks": ["snli"]}))
+    assert della_bench("run", "yours.yaml", *command[2:]).code == 0
+    assert della_bench(*command, "--systems", "lm").code == 0
+    assert rows() == {"lm"}
+    second = della_bench(*command, "--systems", "embed")
+    assert rows() == {"lm", "embed"}
+    runs = [path for label in ("lm", "embed") for path in (workplace / "out").glob(f"snli.{label}.*")]
+    assert second.out.startswith(printed(della_bench("table", *runs)))
+    other = della_bench(*command, "--systems", "embed", "--set", "scoring.n_importance_samples=3")
+    assert other.code == 0
+    assert rows() == {"embed"}
+    assert re.search(r"It holds the runs of this command alone: .* differ in .*n_importance_samples", other.out)
+
+
+def test_a_model_is_scored_at_the_scale_of_its_run(della_bench: DellaBench, workplace: Path) -> None:
+    """That of a file has to be named again; so has one of which the run did not keep the sizes."""
+    assert della_bench("run", "mine.yaml", "--systems", "lm", "--scale", "micro.yaml", "--out", "out").code == 0
+    (run,) = load_runs([workplace / "out"])
+    evaluate = ("evaluate", run.path.parent, "--task", "snli")
+    refused = della_bench(*evaluate)
+    assert (refused.code, refused.out) == (2, "")
+    assert "record.json: the scale 'micro' is that of a file; name it with --scale." in refused.err
+    content = json.loads(run.path.read_text())
+    del content["sha256"]  # by which the changes would be noticed
+    content["spec"]["scale"] = "study"
+    run.path.write_text(json.dumps(content))
+    refused = della_bench(*evaluate)
+    assert (refused.code, refused.out) == (2, "")
+    assert "record.json: not the sizes of the scale 'study'; name a scale with --scale." in refused.err
+    content["spec"] = run_spec("lm", "snli", 0, "study", load_scale("study").for_task("snli"), "grammar").model_dump()
+    run.path.write_text(json.dumps(content))
+    assert della_bench(*evaluate).code == 0
+    (scored,) = load_runs([workplace / "runs"])
+    assert (scored.record.scale, scored.record.spec["scoring"]) == ("study", content["spec"]["scoring"])
 
 
 def test_a_run_audits_itself(della_bench: DellaBench, workplace: Path) -> None:
