@@ -16,7 +16,7 @@ from bench.cli import human, options
 from bench.cli.compare import compare
 from bench.cli.models import analogy, interpolate, neighbours, reconstruct, sample, swap
 from bench.cli.names import list_names, show
-from bench.cli.results import audit, claims, figure, report, rescore, table
+from bench.cli.results import audit, claims, figure, leaderboard, report, rescore, table
 from bench.cli.runs import evaluate, import_released, run, score, status
 from bench.cli.systems import check, new
 from bench.errors import BenchError, error_line
@@ -55,7 +55,21 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.callback()(options.apply)
-OF_RECORDS = (run, status, table, report, figure, compare, audit, claims, score, import_released, evaluate, rescore)
+OF_RECORDS = (
+    run,
+    status,
+    table,
+    report,
+    figure,
+    compare,
+    audit,
+    claims,
+    leaderboard,
+    score,
+    import_released,
+    evaluate,
+    rescore,
+)
 OF_MODELS = (reconstruct, sample, interpolate, swap, analogy, neighbours)
 for verb in (*OF_RECORDS, *OF_MODELS, check, new):
     app.command()(_with_last_resort(verb))

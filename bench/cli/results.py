@@ -142,6 +142,25 @@ def claims(
         say(text, nl=False)
 
 
+def leaderboard(
+    records: Annotated[list[Path], typer.Argument(help="Record files, or folders of records, of one scale.")],
+    layout: Annotated[str, typer.Option(help="Suite whose rows, tasks and metrics are used.")] = "leaderboard",
+    into: Annotated[Path | None, typer.Option(help="Page whose part between the marks is replaced.")] = None,
+) -> None:
+    """Print a table per task, best row first, as Markdown, and the rows that no other row beats."""
+    from bench.records.doubts import training_ends
+    from bench.report.leaderboard import render_leaderboard
+    from bench.storage import replace_block
+
+    stored = runs_at(records)
+    runs = [run.record for run in stored]
+    text = render_leaderboard(runs, _layout_of(layout, runs, others=False), training_ends(stored))
+    if into is not None:
+        replace_block(into, "leaderboard", text)
+    else:
+        say(text, nl=False)
+
+
 def rescore(
     records: Annotated[list[Path], typer.Argument(help="Record files, or folders of records.")],
     data_dir: DataOption = None,
