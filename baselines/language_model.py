@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
-from bench.backbones import InjectedSystem, Injection
+from bench.backbones import Backbone, InjectedSystem, Injection
 from bench.batch import Batch, Generators
 from bench.interface import LatentPath, Posterior
+from bench.specs import SystemConfig
+
+
+class LanguageModelConfig(SystemConfig):
+    """Options of the language model.
+
+    Attributes:
+        weights: ``fine-tuned``, or ``zero-shot``: those of the backbone, which is scored as it is.
+    """
+
+    weights: Literal["fine-tuned", "zero-shot"] = Field("fine-tuned", exclude_if=lambda weights: weights != "zero-shot")
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,12 @@ class NoPosterior(Posterior):
 class LanguageModel(InjectedSystem):
     """p(x | c) = prod_t p(x_t | x_<t, c) on the backbone."""
 
+    Config = LanguageModelConfig
     groups = ()
+
+    def __init__(self, backbone: Backbone, config: LanguageModelConfig, conditional: bool = False) -> None:
+        super().__init__(backbone, config, conditional)
+        self.requires_grad_(config.weights == "fine-tuned")
 
     @override
     def encode(self, batch: Batch) -> Posterior:

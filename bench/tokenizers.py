@@ -36,6 +36,9 @@ SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
 BART_TOKENS = ("<pad>", "<s>", "</s>")
 """Padding, BOS and EOS of BART, whose weights have embeddings of them."""
 
+END_OF_TEXT_TOKENS = ("<pad>", "<|endoftext|>", "<|endoftext|>")
+"""Padding, BOS and EOS of GPT-2, Qwen and SmolLM, whose weights know one token between two texts."""
+
 BERT_TOKENS = ("[PAD]", "[CLS]", "[SEP]")
 """Padding, BOS and EOS of BERT."""
 
@@ -47,9 +50,12 @@ LONGEST_WORD = 512
 """Bytes of BPE or letters of WordPiece; training splits longer words, since its time grows with their square."""
 
 _EVERY_BYTE = "".join(
-    map(chr, (*range(0xD800), *range(0xE000, 0x10000), *range(0x10000, 0x110000, 0x10000), *range(0x10FF00, 0x110000)))
+    map(chr, (*range(9, 14), *range(32, 0xD800), *range(0xE000, 0x10000), *range(0x10000, 0x40000, 0x10000), 0x10FFFF))
 )
-"""Characters whose UTF-8 contains every byte that UTF-8 has: all of the basic plane, and some of each other plane."""
+"""Characters whose UTF-8 contains every byte that texts have: all of the basic plane, and some of each other plane.
+
+Vocabularies of web pages lack control characters, and planes that are empty. Each text of a run is checked too.
+"""
 
 _PROBES = ("The CAT's naïve café, e\u0301 冬 🙂", "  two  spaces,\n\nlines\tand tabs ", _EVERY_BYTE)
 """Texts that a lossless tokenizer gives back."""
@@ -242,8 +248,8 @@ def load_tokenizer(folder: Path, special: Sequence[str] | None = None, lossless:
 
     Args:
         folder: folder of the files.
-        special: padding, BOS and EOS; missing ones are added in this order. By default ``BART_TOKENS`` if the tokenizer
-            has them and lacks some of ``SPECIAL_TOKENS``, else ``SPECIAL_TOKENS``.
+        special: padding, BOS and EOS; missing ones are added in this order. By default those of ``SPECIAL_TOKENS``,
+            ``END_OF_TEXT_TOKENS`` and ``BART_TOKENS`` that the tokenizer has, else ``SPECIAL_TOKENS``.
         lossless: whether it must give every text back; if not, each text is checked when it is scored.
 
     Raises:
@@ -312,9 +318,14 @@ def load_wordpiece(folder: Path) -> Tokenizer:
 
 
 def _special_tokens(engine: Engine) -> Sequence[str]:
-    """Returns the tokens that pretrained weights probably have embeddings of: BART's or the suite's own."""
-    own, barts = ({engine.token_to_id(token) for token in tokens} for tokens in (SPECIAL_TOKENS, BART_TOKENS))
-    return BART_TOKENS if None in own and None not in barts else SPECIAL_TOKENS
+    """Returns the tokens that pretrained weights probably have embeddings of, the suite's own if they have none."""
+    known = set(engine.get_vocab(with_added_tokens=True))
+    if not known >= set(SPECIAL_TOKENS):
+        if END_OF_TEXT_TOKENS[1] in known:
+            return END_OF_TEXT_TOKENS
+        if known >= set(BART_TOKENS):
+            return BART_TOKENS
+    return SPECIAL_TOKENS
 
 
 def _read_engine(path: Path) -> Engine:

@@ -18,10 +18,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -36,6 +36,7 @@ from della.latents import HierarchicalPosterior, LatentHierarchy
 # Options
 
 FusionName = Literal["tensor_product", "low_rank", "add", "memory", "none"]
+FusionInit = Literal["identity", "neutral", "normal"]
 
 LAYERS = re.compile(r"(?P<first>\d+)(-(?P<last>\d+))?(/(?P<depth>\d+))?")
 
@@ -58,11 +59,14 @@ class DellaConfig(SystemConfig):
         clamp: bound on the absolute values of means and log-variances of prior and posterior; None for no bound.
         tied_head: the output layer is the token embedding, as in GPT-2.
         fusion_init: ``identity`` leaves the backbone's value vectors unchanged at the start (W_v = I), with gates of
-            unit variance; ``normal`` draws every factor like the backbone's weights, N(0, 0.02²) at GPT-2's width,
-            which destroys the value vectors of a pretrained backbone.
+            unit variance; ``neutral`` gives the gates a bias too, and starts them at 1 whatever z is: the decoder is
+            exactly the backbone, and learns to use z; ``normal`` draws every factor like the backbone's weights,
+            N(0, 0.02²) at GPT-2's width, which destroys the value vectors of a pretrained backbone.
         posterior_sees_condition: on conditional tasks q depends on c too (Eq. 12).
         pairs: how source and text of a conditional task are read: ``separate``, each between its own BOS and EOS; or
             ``joined``, as one sequence with the text's BOS between them, in encoder and decoder.
+        normalised: each state is scaled to a root mean square of 1 before ``representation`` reads it. In the deeper
+            layers of a pretrained stack the first token's state is so large that the posterior overflows without it.
     """
 
     latent_size: int = Field(32, ge=1)
@@ -75,9 +79,10 @@ class DellaConfig(SystemConfig):
     affine: bool = False
     clamp: float | None = Field(None, gt=0)
     tied_head: bool = True
-    fusion_init: Literal["identity", "normal"] = "identity"
+    fusion_init: FusionInit = "identity"
     posterior_sees_condition: bool = True
     pairs: Literal["separate", "joined"] = "separate"
+    normalised: bool = Field(False, exclude_if=lambda normalised: not normalised)
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -92,6 +97,14 @@ class DellaConfig(SystemConfig):
         if not 1 <= first <= last <= int(match["depth"] or last):
             raise ValueError("no backbone has such layers; they are counted from 1, upwards")
         return text
+
+    @model_validator(mode="after")
+    def _can_start_neutral(self) -> Self:
+        if self.fusion_init == "neutral" and self.fusion == "memory":
+            raise ValueError("fusion_init=neutral: a memory token always takes a share of the attention")
+        if self.fusion_init == "neutral" and not self.tied_head:
+            raise ValueError("fusion_init=neutral: tied_head=false draws a new output layer")
+        return self
 
     def latent_layers(self, depth: int) -> tuple[int, ...]:
         """Returns the 0-based numbers of the layers that carry a latent variable, in a backbone of ``depth`` layers.
@@ -166,6 +179,8 @@ class Della(InjectedSystem):
         """Returns x^(l) of every layer that a latent variable is inferred from (B x G x width)."""
         layers = self.backbone.encode(batch).layers
         states = [layers[layer] for layer in self.inferred_from]
+        if self.config.normalised:
+            states = [nn.functional.rms_norm(state, state.shape[-1:]) for state in states]
         if self.pooling is None:
             return torch.stack([layer[:, 0] for layer in states], dim=1)
         return torch.stack([pool(x, batch.mask) for pool, x in zip(self.pooling, states, strict=True)], dim=1)
@@ -258,7 +273,7 @@ class Della2022Config(DellaConfig):
     affine: bool = True
     clamp: float | None = Field(5.0, gt=0)
     tied_head: bool = False
-    fusion_init: Literal["identity", "normal"] = "normal"
+    fusion_init: FusionInit = "normal"
     posterior_sees_condition: bool = False
 
 
@@ -355,8 +370,9 @@ class MemoryToken(Fusion):
 class TensorProduct(Fusion):
     """Eq. 9: ``rank`` maps W_v^j of the value vectors and as many maps W_z^j of the latent variable, both summed.
 
-    ``identity`` starts with maps W_v^j that sum to I, ``normal`` draws all weights from N(0, initial_std²). ``affine``
-    gives every map a bias; the released code has two per map, whose sum is what matters.
+    ``identity`` starts with maps W_v^j that sum to I; ``neutral`` also with W_z^j = 0 and with biases that leave the
+    value vectors as they are; ``normal`` draws all weights from N(0, initial_std²). ``affine`` gives every map a bias;
+    the released code has two per map, whose sum is what matters.
     """
 
     def __init__(self, layers: tuple[int, ...], width: int, config: DellaConfig, initial_std: float) -> None:
@@ -365,18 +381,27 @@ class TensorProduct(Fusion):
         self.text_factor = nn.Parameter(torch.empty(n, rank, width, width))
         self.latent_factor = nn.Parameter(torch.empty(n, rank, width, size))
         self.text_bias = nn.Parameter(torch.zeros(n, rank, width)) if config.affine else None
-        self.latent_bias = nn.Parameter(torch.zeros(n, rank, width)) if config.affine else None
-        if config.fusion_init == "identity":
-            with torch.no_grad():
-                self.text_factor.copy_((torch.eye(width) / rank).expand_as(self.text_factor))
-            # sum_j W_z^j z has a standard deviation of 1 at first, or, where it is added, that of a value vector.
-            std = initial_std * width**0.5 if config.fusion == "add" else 1.0
-            nn.init.normal_(self.latent_factor, std=std * (rank * size) ** -0.5)
-        else:
+        neutral = config.fusion_init == "neutral"
+        self.latent_bias = nn.Parameter(torch.zeros(n, rank, width)) if config.affine or neutral else None
+        if config.fusion_init == "normal":
             # The released code appends a constant 1 to v and z; its weights are drawn like all others.
             for factor in (self.text_factor, self.latent_factor, self.text_bias, self.latent_bias):
                 if factor is not None:
                     nn.init.normal_(factor, std=initial_std)
+            return
+        with torch.no_grad():
+            self.text_factor.copy_((torch.eye(width) / rank).expand_as(self.text_factor))
+        if self.latent_bias is not None and neutral:
+            nn.init.zeros_(self.latent_factor)
+            nn.init.constant_(self.latent_bias, self.neutral_bias(rank))
+        else:
+            # sum_j W_z^j z has a standard deviation of 1 at first, or, where it is added, that of a value vector.
+            std = initial_std * width**0.5 if config.fusion == "add" else 1.0
+            nn.init.normal_(self.latent_factor, std=std * (rank * size) ** -0.5)
+
+    def neutral_bias(self, rank: int) -> float:
+        """Returns the bias of every map of z with which gates, or shifts, change nothing."""
+        return 1 / rank
 
     @override
     def inject(self, z: Tensor) -> Injection:
@@ -391,6 +416,10 @@ class Addition(TensorProduct):
     """The same maps, added in place of multiplied."""
 
     @override
+    def neutral_bias(self, rank: int) -> float:
+        return 0.0
+
+    @override
     def inject(self, z: Tensor) -> Injection:
         product = super().inject(z)
         return replace(product, gate=None, shift=product.gate)
@@ -398,6 +427,17 @@ class Addition(TensorProduct):
 
 class LowRankProduct(TensorProduct):
     """The low-rank product of Liu et al. 2018: ``rank`` maps of the value vectors, each with its own gate."""
+
+    def __init__(self, layers: tuple[int, ...], width: int, config: DellaConfig, initial_std: float) -> None:
+        super().__init__(layers, width, config, initial_std)
+        if config.fusion_init == "neutral":
+            # Equal maps with equal gates would have equal gradients, and stay equal. The sum remains the identity.
+            noise = initial_std * torch.randn_like(self.text_factor)
+            self.text_factor.data += noise - noise.mean(1, keepdim=True)
+
+    @override
+    def neutral_bias(self, rank: int) -> float:
+        return 1.0
 
     @override
     def inject(self, z: Tensor) -> Injection:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,6 +25,7 @@ from bench.harness.train import Trainer, gradient_flow
 from bench.interface import System
 from bench.objectives import build_stages, unsupported_reason
 from bench.records.schema import SPEED, Record, Scalar, Status
+from bench.records.store import StoredRun
 from bench.seeds import named_seeds
 from bench.specs import RunSpec, TrainingSpec
 from bench.systems import SYSTEMS
@@ -107,11 +109,12 @@ def _train_and_score(
         texts = prepared.texts
     system = prepared.system().to(recording.device)
     _warn_of_frozen_weights(system, spec)
+    recording.folder.mkdir(parents=True, exist_ok=True)
+    if not any(parameter.requires_grad for parameter in system.parameters()):
+        return _save_and_score(recording, system, on_phase, {"steps": 0, "epochs": 0}).record
     stages = build_stages(spec.objective, training.epochs)
     if (reason := unsupported_reason(stages, gradient_flow(system, texts["train"]))) is not None:
         return recording.write("skipped", reason).record
-    folder = recording.folder
-    folder.mkdir(parents=True, exist_ok=True)
     with recording.stopwatch.phase("train"):
         trainer, notes = _train(recording, system, training, data_folder, on_phase, reuse, processes)
     system, progress = trainer.system, trainer.progress
@@ -126,12 +129,24 @@ def _train_and_score(
         model = model_facts(system, None)
         stored = recording.write("diverged", progress.diverged, model=model, training=summary, curve=progress.curve)
     else:
-        recording.check()
-        recording.forget()
-        model = model_facts(system, save_model(folder, spec.model, prepared.tokenizer, system))
-        stored = recording.score(system, model, on_phase, summary, progress.curve, processes)
+        stored = _save_and_score(recording, system, on_phase, summary, progress.curve, processes)
     trainer.checkpoint.delete()
     return stored.record
+
+
+def _save_and_score(
+    recording: Recording,
+    system: System,
+    on_phase: OnPhase,
+    training: Mapping[str, Scalar],
+    curve: Sequence[Mapping[str, Any]] | None = None,
+    processes: ProcessGroup = ALONE,
+) -> StoredRun:
+    """Writes the model of a run, and scores it."""
+    recording.check()
+    recording.forget()
+    weights = save_model(recording.folder, recording.prepared.spec.model, recording.prepared.tokenizer, system)
+    return recording.score(system, model_facts(system, weights), on_phase, training, curve, processes)
 
 
 def _train(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from bench.interface import System
@@ -48,8 +49,15 @@ def measure(name: str) -> Golden:
     return Golden(cls.version, place_of(cls), values)
 
 
-def values_with(options: dict[str, Any], cls: type[System]) -> list[float]:
-    """Returns the ELBO's terms and the norm of its gradient, with sources where the system reads them."""
+def values_with(options: dict[str, Any], cls: type[System]) -> list[float] | str:
+    """Returns the ELBO's terms and the norm of its gradient, with sources where the system reads them.
+
+    Of options that the system refuses, it returns the reason.
+    """
+    try:
+        cls.Config(**options)
+    except ValidationError as error:
+        return str(error.errors()[0]["msg"])
     settings = [UnderGolden(cls, options, setting) for setting in (SETTINGS[1], SETTINGS[0])]
     tested = next(each for each in settings if each.unsupported() is None)
     with tested.in_precision(torch.float64) as system:
@@ -85,6 +93,8 @@ def values_of(system: System, tested: SystemUnderTest) -> dict[str, Any]:
 
 
 def norm_of_gradients(system: System, elbo: Tensor) -> float:
+    if not elbo.requires_grad:  # every weight is frozen
+        return 0.0
     elbo.sum().backward()
     squares = [parameter.grad.square().sum() for parameter in system.parameters() if parameter.grad is not None]
     return float(torch.stack(squares).sum().sqrt())

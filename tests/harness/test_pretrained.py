@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from bench.harness.plan import plan
 from bench.harness.preflight import check_inputs
@@ -17,7 +19,7 @@ from bench.harness.run import run
 from bench.specs import BackboneKind, RunSpec
 from bench.suites import Suite
 from tests.hub import COMMIT
-from tests.pretrained_models import POSITIONS, save
+from tests.pretrained_models import BYTES, POSITIONS, SPECIAL, save
 
 MakeSpec = Callable[..., RunSpec]
 TASKS: dict[BackboneKind, str] = {"decoder-only": "writingprompts", "encoder-decoder": "cnn_dailymail"}
@@ -58,6 +60,22 @@ def test_a_folder_makes_a_finished_record(micro: MakeSpec, tmp_path: Path, kind:
     cut = sum(length > longest for length in whole)
     assert cut > 0
     assert f"{cut} of 6 test sources were cut" in record.data.notes
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_zero_shot_scores_the_weights_of_the_folder(micro: MakeSpec, tmp_path: Path, kind: BackboneKind) -> None:
+    folder = save(kind, tmp_path / "weights", vocab_size=BYTES + SPECIAL)
+    record = run(on_folder(micro, "lm:zero-shot", TASKS[kind], folder), tmp_path / "runs")
+    assert record.status == "finished"
+    assert record.training == {"steps": 0, "epochs": 0}
+    assert record.model is not None
+    assert record.model.trainable_parameters == 0
+    (run_folder,) = (tmp_path / "runs").glob("*/model.safetensors")
+    found, given = load_file(run_folder), load_file(folder / "model.safetensors")
+    assert all(torch.equal(found[f"backbone.model.{name}"], tensor) for name, tensor in given.items())
+    fine_tuned = run(on_folder(micro, "lm", TASKS[kind], folder), tmp_path / "runs")
+    assert fine_tuned.training["steps"]
+    assert fine_tuned.run_id != record.run_id
 
 
 def test_the_scale_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
