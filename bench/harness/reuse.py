@@ -12,6 +12,7 @@ from bench.harness.model_folder import ModelFolder, check_run, share_model
 from bench.harness.phases import OnPhase
 from bench.harness.recording import Recording, model_facts
 from bench.harness.rescore import kept_model, score_recorded
+from bench.metrics.encoders import is_installed_now
 from bench.records.schema import Record, Status
 from bench.records.store import StoredRun
 from bench.specs import METRIC
@@ -43,9 +44,9 @@ def recorded(
 ) -> Record | None:
     """Returns the record of a run without training it, if that is possible.
 
-    A complete record is returned as it is. Metrics that are new or of a new version are computed and added to it. If a
-    module that only scores has changed, the run is scored again. The weights of a run that differs only in how it is
-    scored are scored for this run.
+    A complete record is returned as it is. Metrics that are new, of a new version, or were skipped for want of a
+    package that is installed now, are computed and added to it. If a module that only scores has changed, the run is
+    scored again. The weights of a run that differs only in how it is scored are scored for this run.
 
     Args:
         recording: the run.
@@ -121,6 +122,7 @@ class _State:
             for name, version in prepared.components.items()
             if name.startswith(METRIC) and record.components.get(name) != version
         ]
+        missing += [one.metric for one in record.skipped if one.metric not in missing and is_installed_now(one.reason)]
         return cls(stored, moved=moved, missing=missing)
 
     def complete(self) -> Record | None:

