@@ -33,8 +33,9 @@ BYTES, SPECIAL, POSITIONS = 256, 3, 64
 """Tokens of the tokenizer, those the suite adds to them, and the longest sequence of the models."""
 
 
-def gpt2(vocab_size: int = BYTES) -> GPT2LMHeadModel:
+def gpt2(vocab_size: int = BYTES, tie_word_embeddings: bool = True) -> GPT2LMHeadModel:
     config = GPT2Config(
+        tie_word_embeddings=tie_word_embeddings,
         vocab_size=vocab_size,
         n_positions=POSITIONS,
         n_embd=16,
@@ -78,8 +79,8 @@ LLAMAS: dict[str, tuple[type[PreTrainedConfig], type[PreTrainedModel]]] = {
 """The families that are built like Llama."""
 
 
-def llama(family: str = "llama", vocab_size: int = BYTES) -> PreTrainedModel:
-    """Two heads of queries share a head of keys and values; as in large models, the head is not the embedding."""
+def llama(family: str = "llama", vocab_size: int = BYTES, tie_word_embeddings: bool = False) -> PreTrainedModel:
+    """Two heads of queries share a head of keys and values; by default, as in large models, the head is not tied."""
     config, model = LLAMAS[family]
     made = model(
         config(
@@ -91,7 +92,7 @@ def llama(family: str = "llama", vocab_size: int = BYTES) -> PreTrainedModel:
             num_attention_heads=4,
             num_key_value_heads=2,
             initializer_range=0.3,
-            tie_word_embeddings=False,
+            tie_word_embeddings=tie_word_embeddings,
         )
     )
     for name, parameter in made.named_parameters():

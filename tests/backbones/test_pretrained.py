@@ -18,9 +18,9 @@ from bench.backbones import Backbone, Injection, build_backbone, check_backbone
 from bench.backbones.families import FAMILIES
 from bench.batch import Batch
 from bench.errors import BenchError
-from bench.specs import BackboneKind, BackboneSpec, DecodingSpec
+from bench.specs import BackboneKind, BackboneSpec, DecodingSpec, TokenizerSpec
 from bench.systems import SYSTEMS
-from bench.tokenizers import Tokenizer, load_tokenizer
+from bench.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from tests import pretrained_models
 from tests.hub import COMMIT
 from tests.pretrained_models import BYTES, POSITIONS, SPECIAL
@@ -102,6 +102,29 @@ def test_likelihoods_equal_transformers(save: Save, kind: BackboneKind) -> None:
                 logits = expected(torch.tensor([source]), decoder_input_ids=torch.tensor([target[:-1]])).logits[0]
         log_p = logits.log_softmax(-1)[torch.arange(len(target) - 1), torch.tensor(target[1:])].sum()
         torch.testing.assert_close(found[row, 0].float(), log_p, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+@pytest.mark.parametrize("family", ["gpt2", "bart", *pretrained_models.LLAMAS])
+def test_each_weight_of_the_hub_is_that_of_its_file(
+    hub: Callable[[Path], str], tmp_path: Path, family: str, tied: bool
+) -> None:
+    """A tied head is in the file once; BERT is in ``test_encoder_only``."""
+    if family == "bart" and not tied:
+        pytest.skip("the head of BART is the embedding")
+    kind: BackboneKind = "encoder-decoder" if family == "bart" else "decoder-only"
+    changes = {} if family == "bart" else {"tie_word_embeddings": tied}
+    folder = pretrained_models.save(kind, tmp_path / "weights", family, vocab_size=BYTES + SPECIAL, **changes)
+    spec = {"kind": "hub", "name": hub(folder), "revision": COMMIT}
+    tokenizer = build_tokenizer(TokenizerSpec(**spec), ())
+    made = build_backbone(BackboneSpec(**{**spec, "kind": kind, "source": "hub"}), tokenizer).model
+    found = dict([*made.named_parameters(), *made.named_buffers()])
+    expected = load_file(folder / "model.safetensors")
+    assert made.lm_head.weight.data_ptr() != made.get_input_embeddings().weight.data_ptr() or tied
+    assert ("lm_head.weight" in expected) != tied
+    computed = {name for name in found if "inv_freq" in name}  # of rotary positions
+    assert found.keys() - computed == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 @pytest.mark.parametrize("family", [None, "llama"], ids=["tied", "untied"])
