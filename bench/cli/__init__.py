@@ -16,7 +16,7 @@ from bench.cli import human, options
 from bench.cli.compare import compare
 from bench.cli.models import analogy, interpolate, neighbours, reconstruct, sample, swap
 from bench.cli.names import list_names, show
-from bench.cli.results import audit, claims, figure, leaderboard, report, rescore, table
+from bench.cli.results import audit, claims, figure, leaderboard, report, rescore, submit, table
 from bench.cli.runs import evaluate, import_released, run, score, status
 from bench.cli.systems import check, new
 from bench.errors import BenchError, error_line
@@ -69,6 +69,7 @@ OF_RECORDS = (
     import_released,
     evaluate,
     rescore,
+    submit,
 )
 OF_MODELS = (reconstruct, sample, interpolate, swap, analogy, neighbours)
 for verb in (*OF_RECORDS, *OF_MODELS, check, new):

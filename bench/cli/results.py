@@ -161,6 +161,31 @@ def leaderboard(
         say(text, nl=False)
 
 
+def submit(
+    records: Annotated[Path, typer.Argument(help="Folder of records, for example runs/leaderboard-study.")],
+    suite: Annotated[str, typer.Option(help="Suite that they are runs of.")] = "leaderboard",
+    scale: Annotated[str, typer.Option(help="Its scale.")] = "study",
+    reference: Annotated[Path, typer.Option(help="Folder of the reference records.")] = Path("results/reference"),
+    only_check: Annotated[bool, typer.Option("--check", help="Copy nothing.")] = False,
+) -> int:
+    """Check whether records can stand beside the reference records, and copy them there; exit 1 if they cannot."""
+    from bench.records.store import load_runs
+    from bench.scales import scale_title
+    from bench.submission import copy_runs, problems
+    from bench.suites import load_suite
+
+    runs, chosen = runs_at([records]), load_suite(suite)
+    folder = reference / f"{chosen.name}-{scale_title(scale)}"
+    found = problems(runs, load_runs([folder]) if folder.is_dir() else [], chosen, scale)
+    for problem in found:
+        say(problem)
+    if found or only_check:
+        say(f"{len(runs)} records, {len(found)} problems")
+        return int(bool(found))
+    say(f"{folder}: {copy_runs(runs, folder)} of {len(runs)} records are new")
+    return 0
+
+
 def rescore(
     records: Annotated[list[Path], typer.Argument(help="Record files, or folders of records.")],
     data_dir: DataOption = None,

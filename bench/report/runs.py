@@ -159,7 +159,7 @@ def _shared_entries(run: Record) -> Iterator[tuple[str, Any]]:
     is_trained = run.spec.get("training") is not None
     sections = (*(("training", "tokenizer", "backbone", "encoder") if is_trained else ()), "scoring", "decoding")
     named = {change.partition("=")[0].strip() for change in run.label.partition("@")[2].split(",")}
-    if is_trained:
+    if is_trained and "learning_rate" not in named:
         yield "sweep", run.spec.get("sweep")
     if run.spec.get("sweep"):
         named.add("learning_rate")
