@@ -1,4 +1,4 @@
-"""Findings about claims, as a summary of one line per claim and as a page."""
+"""Findings about claims, as a summary of what is decided and as a page."""
 
 from __future__ import annotations
 
@@ -40,16 +40,26 @@ def verdicts(findings: Sequence[Finding]) -> dict[tuple[str, str], dict[Verdict,
 
 
 def _summary_lines(claims: Sequence[Claim], findings: Sequence[Finding]) -> Iterator[str]:
-    found = verdicts(findings)
-    for claim in claims:
-        of_claim = {arithmetic: found.get((claim.sentence, arithmetic), {}) for arithmetic in (EXACT, OTHER)}
-        texts = [
-            f"{verdict} ({'; '.join(places)}{'' if arithmetic == EXACT else f'; {OTHER}'})"
-            for arithmetic, by_verdict in of_claim.items()
-            for verdict in ORDER
-            if (places := by_verdict.get(verdict))
-        ]
-        yield f"- {claim.sentence} {markdown(_sentence('; '.join(texts)) if texts else 'Not tested: no records.')}"
+    """Yields a line for each claim with a verdict, and how many have none."""
+    decided = [claim for claim in claims if _places(claim, findings, ORDER[:2])]
+    for claim in decided:
+        yield f"- {claim.sentence} {markdown(_places(claim, findings, ORDER[:2]))}"
+    tested = {finding.claim.sentence for finding in findings}
+    untested = sum(claim.sentence not in tested for claim in claims)
+    undecided = len(claims) - len(decided) - untested
+    yield f"- Undecided: {undecided} more claims; without records: {untested}."
+
+
+def _places(claim: Claim, findings: Sequence[Finding], shown: Sequence[Verdict] = ORDER) -> str:
+    """Returns the verdicts on a claim, each with its sets and tasks; empty without one of those to be shown."""
+    found = verdicts([finding for finding in findings if finding.claim == claim])
+    texts = [
+        f"{verdict} ({'; '.join(places)}{'' if arithmetic == EXACT else f'; {OTHER}'})"
+        for arithmetic in (EXACT, OTHER)
+        for verdict in shown
+        if (places := found.get((claim.sentence, arithmetic), {}).get(verdict))
+    ]
+    return _sentence("; ".join(texts)) if texts else ""
 
 
 def _sentence(text: str) -> str:
@@ -57,7 +67,8 @@ def _sentence(text: str) -> str:
 
 
 def _page_lines(claims: Sequence[Claim], findings: Sequence[Finding]) -> Iterator[str]:
-    yield from _summary_lines(claims, findings)
+    for claim in claims:
+        yield f"- {claim.sentence} {markdown(_places(claim, findings) or 'Not tested: no records.')}"
     for number, claim in enumerate(claims, start=1):
         of_claim = [finding for finding in findings if finding.claim == claim]
         yield from ("", f"### {number}. {claim.sentence}", "")
@@ -96,7 +107,7 @@ FORMATS: Final[Mapping[str, Callable[[Sequence[Claim], Sequence[Finding]], Itera
 
 
 def render_claims(claims: Sequence[Claim], findings: Sequence[Finding], form: str) -> str:
-    """Returns Markdown in one of ``FORMATS``: a line per claim, or these lines and all contrasts.
+    """Returns Markdown in one of ``FORMATS``: a line per claim that is decided, or all claims and their contrasts.
 
     Raises:
         BenchError: unknown format.

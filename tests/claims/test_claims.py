@@ -163,7 +163,11 @@ def test_a_claim_holds_if_all_of_its_contrasts_do(make_run: MakeRun, values: dic
     ]
     findings = judge([CLAIM], {"mine": runs}, {})
     assert len(findings) == 2
-    assert render_claims([CLAIM], findings, "summary") == f"- A is higher. {verdict} (mine, snli).\n"
+    assert render_claims([CLAIM], findings, "md").startswith(f"- A is higher. {verdict} (mine, snli).\n")
+    decided = verdict != "Undecided"
+    expected = [f"- A is higher. {verdict} (mine, snli)."] if decided else []
+    expected += [f"- Undecided: {int(not decided)} more claims; without records: 0."]
+    assert render_claims([CLAIM], findings, "summary").splitlines() == expected
 
 
 def test_one_seed_and_training_that_had_not_ended_decide_nothing(make_run: MakeRun) -> None:
