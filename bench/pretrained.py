@@ -11,14 +11,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
-from transformers import AutoConfig, PreTrainedModel
-from transformers.utils import logging
 
 from bench.errors import BenchError, first_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def load_pretrained(
@@ -94,6 +95,8 @@ def _check_sizes(model_class: Any, where: str | Path) -> None:
 
     A model may lack half of its weights: that error is left to the names of the weights.
     """
+    from transformers import AutoConfig
+
     tensors, elements = count_weights(where)
     config = getattr(model_class, "config_class", AutoConfig).from_pretrained(where, **access(where))
     for name in ("num_hidden_layers", "encoder_layers", "decoder_layers"):
@@ -152,6 +155,8 @@ def errors_in_one_line(part: str, where: str | Path) -> Iterator[None]:
 @contextmanager
 def _without_messages() -> Iterator[None]:
     """Switches off progress bars and the report of transformers on missing weights."""
+    from transformers.utils import logging
+
     progress_bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from bench.backbones.dropout import drop
 
@@ -40,6 +39,8 @@ def attend(
         **kwargs: passed on to SDPA.
     """
     if not dropout or query.device.type != "cpu" or query.shape[1] != key.shape[1]:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
         kwargs |= {"dropout": dropout, "scaling": scaling, "is_causal": is_causal}
         return cast(Tensor, sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)[0])
     if attention_mask is None and (getattr(module, "is_causal", True) if is_causal is None else is_causal):

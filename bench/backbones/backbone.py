@@ -8,11 +8,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel
 from typing_extensions import override
 
 from bench.backbones.decoding import token_processors, without_special_tokens
@@ -25,6 +24,9 @@ from bench.errors import BenchError
 from bench.specs import DecodingSpec
 from bench.tokenizers import SPECIAL_TOKENS, Tokenizer
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 VOCABULARY_PADDING = 128
 """Pretrained vocabularies may be padded to a multiple of at most this number, which suits some hardware."""
 
@@ -33,6 +35,8 @@ class Backbone(TransformerStack):
     """A Hugging Face model with a language-modelling head as encoder and decoder of a text VAE."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
+        from transformers import GenerationConfig
+
         super().__init__(model, tokenizer)
         # A pretrained model brings settings of decoding, which generate() would use where a spec leaves them open.
         model.generation_config = GenerationConfig()
@@ -123,6 +127,8 @@ class Backbone(TransformerStack):
             seed: seed of sampling.
             condition: B texts to condition on.
         """
+        from transformers import GenerationConfig
+
         prompt = self.prompt(n, condition)
         rows, prompt_length = prompt["decoder_input_ids" if "decoder_input_ids" in prompt else "input_ids"].shape
         settings = GenerationConfig(

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from transformers import PreTrainedConfig
-
 from bench.backbones.backbone import Backbone
 from bench.backbones.encoder_decoder import EncoderDecoder
 from bench.backbones.encoder_only import EncoderOnly
@@ -86,6 +84,8 @@ def _checked(families: Mapping[str, type[StackT]], spec: StackSpec, section: str
             raise unknown_name(f"{section}.family of kind {spec.kind}", model_type, families)
         _check_sizes(families[model_type], model_type, spec, section)
         return families[model_type], StackSize(spec.positions, spec.width)
+    from transformers import PreTrainedConfig
+
     where = spec.location(section)
     if spec.source == "folder" and not all(Path(where, file).is_file() for file in FILES):
         raise BenchError(f"no model in {where}: expected {' and '.join(FILES)}.")
@@ -96,7 +96,7 @@ def _checked(families: Mapping[str, type[StackT]], spec: StackSpec, section: str
             known = ", ".join(families)
             raise BenchError(f"{where}: {section}.kind {spec.kind!r} takes weights of {known}, not of {model_type!r}.")
         stack = families[str(model_type)]
-        config = stack.model_class.config_class.from_pretrained(where, revision=spec.revision, **access(where))
+        config = stack.model_class().config_class.from_pretrained(where, revision=spec.revision, **access(where))
         return stack, StackSize(int(config.max_position_embeddings), int(config.hidden_size))
 
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
-from transformers.modeling_outputs import ModelOutput
 from typing_extensions import override
 
 from bench.backbones.backbone import Backbone
@@ -23,27 +21,8 @@ from bench.batch import Batch
 from bench.specs import StackSpec
 from bench.tokenizers import Tokenizer
 
-
-class InjectedCausalLM(PreTrainedModel):  # type: ignore[misc]  # transformers is not typed to mypy
-    """Mixed into a causal language model of transformers: its forward pass takes an injection."""
-
-    def forward(  # type: ignore[no-untyped-def]  # the base's many optional arguments pass through
-        self,
-        input_ids: Tensor,
-        position_ids: Tensor | None = None,
-        decoder_injection: Injection | None = None,
-        **kwargs,
-    ) -> ModelOutput:
-        """Runs the model on ids with an injection, one row per sequence; see ``bench.backbones.injection``.
-
-        ``position_ids`` is named here because ``generate`` passes it only to a forward that names it. Positions then
-        count tokens and not padding: a prompt padded on the left gives the same text as without padding.
-        """
-        injection = decoder_injection or Injection()
-        kwargs |= {"position_ids": position_ids, "decoder_injection": injection}
-        output = super().forward(inputs_embeds=injection.embedded(self.get_input_embeddings()(input_ids)), **kwargs)
-        output.logits = injection.scored(output.logits)
-        return output
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class DecoderOnly(Backbone):

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import (
-    LogitsProcessor,
-    LogitsProcessorList,
-    MinNewTokensLengthLogitsProcessor,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
-from typing_extensions import override
 
 from bench.batch import Seeds
 from bench.errors import BenchError
@@ -24,15 +15,18 @@ from bench.seeds import derive_seed
 from bench.specs import DecodingSpec
 from bench.tokenizers import Tokenizer
 
+if TYPE_CHECKING:
+    from transformers import LogitsProcessorList
 
-class GumbelNoise(LogitsProcessor):  # type: ignore[misc]  # transformers is not typed to mypy
+
+class GumbelNoise:
     """Adds Gumbel noise to the logits of each row, from its own stream: the argmax is then a sample of the softmax."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self.streams = [torch.Generator().manual_seed(seed) for seed in seeds]
 
-    @override
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Returns the scores (N x vocabulary) with noise, as a ``LogitsProcessor`` of transformers does."""
         size = scores.shape[-1]
         exponential = torch.stack([torch.empty(size).exponential_(generator=stream) for stream in self.streams])
         return scores - exponential.log().to(scores.device, scores.dtype)
@@ -46,6 +40,15 @@ def token_processors(
     Greedy search after them is sampling, because the noise is there if the strategy is ``sample``. The first
     ``prompt_length`` tokens of each row, BOS included, are not part of its text and not penalised.
     """
+    from transformers import (
+        LogitsProcessorList,
+        MinNewTokensLengthLogitsProcessor,
+        RepetitionPenaltyLogitsProcessor,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
     processors = LogitsProcessorList()
     if decoding.repetition_penalty != 1:
         processors.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty, prompt_length))

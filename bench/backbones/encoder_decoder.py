@@ -7,13 +7,10 @@ the decoder's self-attention.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import BartForConditionalGeneration, PreTrainedModel
-from transformers.modeling_outputs import Seq2SeqLMOutput
-from transformers.models.bart.modeling_bart import BartDecoder, BartEncoder
 from typing_extensions import override
 
 from bench.backbones.backbone import Backbone
@@ -24,30 +21,15 @@ from bench.errors import BenchError
 from bench.specs import StackSpec
 from bench.tokenizers import Tokenizer
 
-
-class InjectedBart(BartForConditionalGeneration):  # type: ignore[misc]  # transformers is not typed to mypy
-    """BART that takes the keywords of an injection; see ``bench.backbones.injection``."""
-
-    def forward(  # type: ignore[no-untyped-def]  # the base's many optional arguments pass through
-        self,
-        input_ids: Tensor | None = None,
-        decoder_input_ids: Tensor | None = None,
-        decoder_injection: Injection | None = None,
-        **kwargs,
-    ) -> Seq2SeqLMOutput:
-        """Runs BART with an injection, one row per sequence."""
-        injection = decoder_injection or Injection()
-        embedded = injection.embedded(self.model.decoder.embed_tokens(decoder_input_ids))
-        kwargs |= {"decoder_inputs_embeds": embedded, "decoder_injection": injection}
-        output = super().forward(input_ids, **kwargs)
-        output.logits = injection.scored(output.logits)
-        return output
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.models.bart.modeling_bart import BartDecoder, BartEncoder
 
 
 class EncoderDecoder(Backbone):
     """BART; every text has a condition."""
 
-    model_class = InjectedBart
+    model_name = "InjectedBart"
 
     @classmethod
     @override

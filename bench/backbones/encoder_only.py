@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
-from transformers import BertModel, PreTrainedModel
 from typing_extensions import override
 
 from bench.backbones.stack import EncoderOutput, TransformerStack, padding_mask
@@ -15,11 +14,14 @@ from bench.errors import BenchError
 from bench.specs import StackSpec
 from bench.tokenizers import Tokenizer
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 class EncoderOnly(TransformerStack):
     """BERT with its pooler; it reads ``Batch.encoder``, the texts in BERT's own tokens."""
 
-    model_class = BertModel
+    model_name = "BertModel"
 
     @classmethod
     @override

@@ -1,32 +1,31 @@
 """The families of decoder-only models: GPT-2, and those that are built like Llama.
 
-A family needs one class here and an entry in ``FAMILIES``. All else is the same for all, because the attention of a
-model of transformers is a function that is found by name (see ``bench.backbones.injection``).
+A family needs one class here, the model that it runs in ``bench.backbones.models``, and an entry in ``FAMILIES``. All
+else is the same for all, because the attention of a model of transformers is a function that is found by name (see
+``bench.backbones.injection``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 from typing_extensions import override
 
-from bench.backbones.decoder_only import DecoderOnly, InjectedCausalLM
+from bench.backbones.decoder_only import DecoderOnly
 from bench.specs import StackSpec
 from bench.tokenizers import Tokenizer
 
-
-class InjectedGPT2(InjectedCausalLM, GPT2LMHeadModel):  # type: ignore[misc]  # as its base
-    """GPT-2 that takes an injection."""
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class GPT2(DecoderOnly):
     """GPT-2: learned positions, and one map for queries, keys and values."""
 
-    model_class = InjectedGPT2
+    model_name = "InjectedGPT2"
 
     @classmethod
     @override
@@ -67,10 +66,6 @@ class GPT2(DecoderOnly):
         }
 
 
-class InjectedLlama(InjectedCausalLM, LlamaForCausalLM):  # type: ignore[misc]  # as its base
-    """Llama that takes an injection."""
-
-
 class Llama(DecoderOnly):
     """Llama: rotary positions, RMSNorm, and perhaps fewer heads of keys and values than of queries.
 
@@ -78,7 +73,7 @@ class Llama(DecoderOnly):
     of this family have.
     """
 
-    model_class = InjectedLlama
+    model_name = "InjectedLlama"
     shares_values = True
     rotates = True
 
@@ -141,24 +136,16 @@ def _use_fused_norms(model: nn.Module) -> None:
                 setattr(module, name, fused)
 
 
-class InjectedMistral(InjectedCausalLM, MistralForCausalLM):  # type: ignore[misc]  # as its base
-    """Mistral that takes an injection."""
-
-
 class Mistral(Llama):
     """Mistral; every token sees all tokens before it, also beyond the window of models that have one."""
 
-    model_class = InjectedMistral
-
-
-class InjectedQwen2(InjectedCausalLM, Qwen2ForCausalLM):  # type: ignore[misc]  # as its base
-    """Qwen2 that takes an injection."""
+    model_name = "InjectedMistral"
 
 
 class Qwen2(Llama):
     """Qwen2 and 2.5: Llama with biases in the maps of queries, keys and values."""
 
-    model_class = InjectedQwen2
+    model_name = "InjectedQwen2"
 
 
 FAMILIES: Mapping[str, type[DecoderOnly]] = {"gpt2": GPT2, "llama": Llama, "mistral": Mistral, "qwen2": Qwen2}

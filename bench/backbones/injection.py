@@ -24,8 +24,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from bench.backbones.attention import attend, causal_mask
 
@@ -91,6 +89,9 @@ class Injection:
 
 def register_attention() -> None:
     """Registers `injected_attention` in transformers as ``ATTENTION``; calling it again changes nothing."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
     AttentionInterface.register(ATTENTION, injected_attention)
     AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D as TransformersConv1D
 from typing_extensions import override
 
 FEWEST_ROWS = 256
@@ -21,7 +20,7 @@ ROWS_AT_ONCE = 64
 """oneDNN builds a kernel for each number of rows, so numbers of rows are rounded up to a multiple of this."""
 
 
-def _pays(values: Tensor, weight: Tensor) -> bool:
+def pays(values: Tensor, weight: Tensor) -> bool:
     """Returns whether oneDNN multiplies these values (... x inputs) by this weight, in either order of its axes."""
     narrow, wide = sorted(weight.shape)
     return (
@@ -41,7 +40,7 @@ def _has_kernels() -> bool:
     return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
-def _linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Returns values (... x inputs) @ weight (inputs x outputs) + bias (outputs), by oneDNN."""
     rows = cast(Tensor, _Linear.apply(values.reshape(-1, values.shape[-1]), weight, bias))  # type: ignore[no-untyped-call]
     return rows.view(*values.shape[:-1], weight.shape[1])
@@ -92,22 +91,16 @@ class Linear(nn.Linear):
 
     @override
     def forward(self, input: Tensor) -> Tensor:
-        fast = _pays(input, self.weight)
-        return _linear(input, self.weight.T, self.bias) if fast else super().forward(input)
-
-
-class Conv1D(TransformersConv1D):  # type: ignore[misc]  # transformers is not typed to mypy
-    """GPT-2's linear map, whose weight is inputs x outputs, by oneDNN where that pays."""
-
-    @override
-    def forward(self, x: Tensor) -> Tensor:
-        return _linear(x, self.weight, self.bias) if _pays(x, self.weight) else cast(Tensor, super().forward(x))
+        fast = pays(input, self.weight)
+        return linear(input, self.weight.T, self.bias) if fast else super().forward(input)
 
 
 def use_fast_linear(model: nn.Module) -> None:
     """Lets every linear map of a model use oneDNN where that pays; the weights stay where they are."""
+    from bench.backbones.models import Conv1D, FastConv1D
+
     for module in model.modules():
         if type(module) is nn.Linear:
             module.__class__ = Linear
-        elif type(module) is TransformersConv1D:
-            module.__class__ = Conv1D
+        elif type(module) is Conv1D:
+            module.__class__ = FastConv1D

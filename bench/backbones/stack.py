@@ -6,12 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel
 
 from bench.backbones.dropout import use_fast_dropout
 from bench.backbones.injection import ATTENTION
@@ -20,6 +19,9 @@ from bench.batch import Batch
 from bench.pretrained import load_pretrained
 from bench.specs import StackSpec
 from bench.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class TransformerStack(nn.Module, ABC):
     other weights for one pass, recompute activations, or work without copying the mask from the GPU.
 
     Class attributes:
-        model_class: class of the Hugging Face model.
+        model_name: name of the class of the Hugging Face model in ``bench.backbones.models``.
         shares_values: whether several heads of queries may share a head of keys and values.
         rotates: whether positions rotate pairs of the values of a head, whose number is then even.
 
@@ -57,7 +59,7 @@ class TransformerStack(nn.Module, ABC):
         activation_checkpointing: whether the backward pass recomputes the activations of each block, to save memory.
     """
 
-    model_class: ClassVar[type[PreTrainedModel]]
+    model_name: ClassVar[str]
     shares_values: ClassVar[bool] = False
     rotates: ClassVar[bool] = False
 
@@ -70,9 +72,16 @@ class TransformerStack(nn.Module, ABC):
         self.activation_checkpointing = False
 
     @classmethod
+    def model_class(cls) -> type[PreTrainedModel]:
+        """Returns the class of the Hugging Face model."""
+        from bench.backbones import models
+
+        return cast("type[PreTrainedModel]", getattr(models, cls.model_name))
+
+    @classmethod
     def from_scratch(cls, spec: StackSpec, tokenizer: Tokenizer) -> Self:
         """Builds a stack of the given size with random weights from torch's global generator."""
-        config = cls.model_class.config_class(
+        config = cls.model_class().config_class(
             attn_implementation=ATTENTION,
             vocab_size=len(tokenizer),
             max_position_embeddings=spec.positions,
@@ -82,7 +91,7 @@ class TransformerStack(nn.Module, ABC):
             **cls.scratch_settings(spec, tokenizer),
             **cls.dropout_settings(spec.dropout),
         )
-        return cls(cls.model_class(config), tokenizer)
+        return cls(cls.model_class()(config), tokenizer)
 
     @classmethod
     def from_pretrained(cls, spec: StackSpec, where: str, tokenizer: Tokenizer) -> Self:
@@ -92,7 +101,7 @@ class TransformerStack(nn.Module, ABC):
             BenchError: the weights are not complete, or do not fit the tokenizer.
         """
         model = load_pretrained(
-            cls.model_class,
+            cls.model_class(),
             where,
             {"revision": spec.revision, "attn_implementation": ATTENTION, **cls.dropout_settings(spec.dropout)},
         )

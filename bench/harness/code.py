@@ -74,9 +74,10 @@ def changed_code(recorded: Mapping[str, str], present: Mapping[str, str]) -> lis
     """Returns the modules whose recorded code computes something else, as far as is known, than the present code.
 
     A module that only one side has counts as changed. Digests that stand together in ``equivalent_code.json`` beside
-    this module compute the same: a release adds its digests there when it changes code but no number.
+    this module compute the same: a release adds its digests there when it changes code but no number. There, null
+    stands for code without the module.
     """
-    equivalent: dict[str, list[list[str]]] = json.loads(
+    equivalent: dict[str, list[list[str | None]]] = json.loads(
         files("bench.harness").joinpath("equivalent_code.json").read_bytes()
     )
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import transformers
 
 import bench
 from bench.records.schema import Environment, Timing
@@ -40,6 +39,8 @@ class Stopwatch:
 
 def environment(device: torch.device, precision: str) -> Environment:
     """Returns the machine and the versions that can change the last digits of a number."""
+    import transformers
+
     return Environment(
         python=platform.python_version(),
         platform=platform.platform(),

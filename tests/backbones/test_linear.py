@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from bench.backbones import linear
 from bench.backbones.linear import FEWEST_ROWS, SMALLEST_WIDTHS, use_fast_linear
+from bench.backbones.models import FastConv1D
 
 NARROW, WIDE = SMALLEST_WIDTHS
 kernels = pytest.mark.skipif(not linear._has_kernels(), reason="without AVX-512, oneDNN is not used")
@@ -88,4 +89,4 @@ def test_weights_keep_names_and_ties() -> None:
     use_fast_linear(model)
     assert list(model.state_dict()) == names
     assert model["head"].weight is model["embedding"].weight
-    assert {type(model["head"]), type(model["layer"])} == {linear.Linear, linear.Conv1D}
+    assert {type(model["head"]), type(model["layer"])} == {linear.Linear, FastConv1D}

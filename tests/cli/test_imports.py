@@ -86,6 +86,14 @@ def test_mistakes_in_names_are_found_without_torch(folder: Path) -> None:
     assert after(mistakes, folder) == [[2, False, []]] * len(mistakes)
 
 
+def test_a_recorded_grid_imports_no_transformers(workplace: Path) -> None:
+    """No stack is built; the import would take longer than all else."""
+    command = ["run", "mine.yaml", "--scale", "micro.yaml", "--out", "out", "--jobs", "1"]
+    (trained,), (recorded,) = after([command], workplace), after([command], workplace)
+    assert trained[:2] == recorded[:2] == [0, True]
+    assert ["transformers" in str(heavy) for _, _, heavy in (trained, recorded)] == [True, False]
+
+
 def test_verbs_that_build_systems_import_torch(folder: Path) -> None:
     """Else the test above would not know torch if it met it."""
     ((code, printed, heavy),) = after([["show", "lm"]], folder)

@@ -162,12 +162,15 @@ def test_the_modules_of_a_run_are_those_it_imports(micro: MakeSpec) -> None:
 
 
 def test_digests_declared_equivalent_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "equivalent_code.json").write_text('{"bench.seeds": [["a", "b"], ["c", "d"]]}')
+    declared = '{"bench.seeds": [["a", "b"], ["c", "d"]], "bench.new": [[null, "n"]]}'
+    (tmp_path / "equivalent_code.json").write_text(declared)
     monkeypatch.setattr(module, "files", lambda package: tmp_path)
     present = {"bench.seeds": "a", "bench.batch": "x"}
     assert changed_code({"bench.seeds": "b", "bench.batch": "x"}, present) == []
     assert changed_code({"bench.seeds": "c", "bench.batch": "y"}, present) == ["bench.batch", "bench.seeds"]
     assert changed_code({"bench.seeds": "a"}, present) == ["bench.batch"]
+    assert changed_code(present, {**present, "bench.new": "n"}) == []
+    assert changed_code(present, {**present, "bench.new": "m"}) == ["bench.new"]
 
 
 def test_many_changed_modules_are_counted() -> None:
