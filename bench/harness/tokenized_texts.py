@@ -54,17 +54,18 @@ class TokenIds:
         Raises:
             BenchError: it does; the message shows the first text.
         """
-        flat, lengths, cut = [np.empty(0, dtype=np.int32)], [0], []
+        portions = []
+        lengths = np.empty(len(texts), dtype=np.int64)
         for start in range(0, len(texts), TOKENIZED_AT_ONCE):
             portion = texts[start : start + TOKENIZED_AT_ONCE]
             tokens = tokenizer.encode(portion)
             if lossless:
                 tokenizer.check_lossless(portion, tokens)
-            kept = [ids[:limit] for ids in tokens]
-            flat.append(np.fromiter(chain.from_iterable(kept), dtype=np.int32))
-            lengths += map(len, kept)
-            cut += [len(ids) > limit for ids in tokens]
-        return cls(np.concatenate(flat), np.cumsum(lengths), np.array(cut, dtype=np.bool_), tokenizer.pad)
+            lengths[start : start + len(portion)] = list(map(len, tokens))
+            kept = (ids if len(ids) <= limit else ids[:limit] for ids in tokens)
+            portions.append(np.fromiter(chain.from_iterable(kept), dtype=np.int32))
+        offsets = np.concatenate([[0], np.minimum(lengths, limit).cumsum()])
+        return cls(_joined(portions), offsets, lengths > limit, tokenizer.pad)
 
     def __len__(self) -> int:
         return len(self.cut)
@@ -184,14 +185,33 @@ def tokenize(
     if (byte_counts := tokenizer.byte_counts) is None:
         n_bytes = np.array([len(text.encode()) for text in texts])
     else:
-        # Every text has a token, BOS at least. Half the memory of 64 bits for a byte count of each token.
-        n_bytes = np.add.reduceat(byte_counts.astype(np.int32)[ids.flat], ids.offsets[:-1], dtype=np.int64)
+        n_bytes = np.concatenate(
+            [_sums(byte_counts, ids, start) for start in range(0, len(ids), TOKENIZED_AT_ONCE)] or [[]]
+        )
     return TokenizedTexts(
         ids,
         words=np.array([len(text.split()) for text in texts], dtype=np.float64),
         bytes=n_bytes.astype(np.float64),
         sources=sources,
     )
+
+
+def _joined(portions: list[Ids]) -> Ids:
+    """Returns one array of all portions, which are removed from the list: both at once would take twice the memory."""
+    flat = np.empty(sum(map(len, portions)), dtype=np.int32)
+    end = len(flat)
+    while portions:
+        portion = portions.pop()
+        flat[end - len(portion) : end] = portion
+        end -= len(portion)
+    return flat
+
+
+def _sums(of_tokens: npt.NDArray[np.int64], ids: TokenIds, start: int) -> npt.NDArray[np.int64]:
+    """Returns the sum over the tokens of each text from ``start`` on, at most ``TOKENIZED_AT_ONCE`` texts."""
+    offsets = ids.offsets[start : start + TOKENIZED_AT_ONCE + 1]
+    # Every text has a token, BOS at least.
+    return np.add.reduceat(of_tokens[ids.flat[offsets[0] : offsets[-1]]], offsets[:-1] - offsets[0])
 
 
 def _cut(texts: Sequence[str], tokenizer: Tokenizer, limit: int) -> tuple[TokenIds, list[str]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from json.encoder import encode_basestring_ascii
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -22,7 +22,7 @@ LogP = Callable[["Sequence[Example]"], npt.NDArray[np.float64]]
 """Exact log p(target), or log p(target | source), in nats, one per example."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """A target and, in a conditional task, the source that it is generated from."""
 
@@ -73,7 +73,7 @@ class TaskData:
         for split, examples in self.splits.items():
             figures[split] = {
                 "texts": len(examples),
-                "distinct_texts": len(set(examples)),
+                "distinct_texts": len(_distinct(examples)),
                 "target": _lengths([example.target for example in examples]),
                 "factors": {name: dict(Counter(values)) for name, values in self.factors[split].items()},
             }
@@ -94,7 +94,8 @@ def checksum(splits: Mapping[Split, Sequence[Example]]) -> str:
 def _lines(split: Split, examples: Sequence[Example]) -> Iterator[bytes]:
     yield f"{split} {len(examples)}\n".encode()
     for example in examples:
-        yield json.dumps([example.source, example.target]).encode() + b"\n"
+        source = "null" if example.source is None else encode_basestring_ascii(example.source)
+        yield f"[{source}, {encode_basestring_ascii(example.target)}]\n".encode()
 
 
 def _sha256(lines: Iterable[bytes]) -> str:
@@ -106,11 +107,21 @@ def _sha256(lines: Iterable[bytes]) -> str:
 
 def repetitions(splits: Mapping[Split, Sequence[Example]]) -> tuple[str, ...]:
     """Returns a note for each split that repeats texts of an earlier one, which makes its score optimistic."""
+    distinct = {split: _distinct(splits[split]) for split in SPLITS[:-1]}
     counts = {
-        (earlier, split): sum(map(set(splits[earlier]).__contains__, splits[split]))
+        (earlier, split): sum(_key(example) in distinct[earlier] for example in splits[split])
         for earlier, split in combinations(SPLITS, 2)
     }
     return tuple(f"{split} repeats {n} of the texts of {earlier}" for (earlier, split), n in counts.items() if n)
+
+
+def _distinct(examples: Iterable[Example]) -> set[str | tuple[str, str]]:
+    return set(map(_key, examples))
+
+
+def _key(example: Example) -> str | tuple[str, str]:
+    """Returns what only equal examples have in common; a text keeps its hash, which a dataclass computes anew."""
+    return example.target if example.source is None else (example.source, example.target)
 
 
 def _lengths(texts: Sequence[str]) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def _plain_examples(path: Path, lines: Iterator[tuple[int, str]]) -> tuple[tuple
     examples: list[Example] = []
     labelled = False
     for number, line in lines:
-        match = _LABELLED.fullmatch(line)
+        match = _LABELLED.fullmatch(line) if number == 1 or labelled else None
         if number == 1:
             labelled = match is not None
         if not labelled:
