@@ -17,6 +17,7 @@ import torch
 from bench.batch import Batch, batches_of_similar_length
 from bench.bootstrap import Array
 from bench.errors import BenchError
+from bench.harness.device import choose_device
 from bench.harness.model_folder import ModelFolder
 from bench.harness.scoring import score_texts
 from bench.harness.tokenized_texts import TokenizedTexts, tokenize
@@ -84,10 +85,10 @@ def load(folder: str | Path, device: str = "cpu") -> TextVAE:
     """Returns the model of a folder: that of a run, or of an imported checkpoint.
 
     Raises:
-        BenchError: the folder is no model, or is damaged.
+        BenchError: the folder is no model, or is damaged, or an unknown device.
     """
     found = ModelFolder.read(Path(folder))
-    return TextVAE(found.load().to(device), found.spec)
+    return TextVAE(found.load().to(choose_device(device)), found.spec)
 
 
 class TextVAE:

@@ -15,6 +15,7 @@ import bench
 from bench.errors import BenchError
 from bench.harness.apply_metrics import Measurement, apply_metrics, bootstrap_of, generation_rows, text_set
 from bench.harness.checkpoint import delete_checkpoints
+from bench.harness.device import choose_device
 from bench.harness.generate import generate_texts
 from bench.harness.lock import acquire, lock_of
 from bench.harness.model_folder import ModelFolder
@@ -71,13 +72,12 @@ class Recording:
             model: the trained model, for a run that only scores.
 
         Raises:
-            BenchError: bad data.
+            BenchError: bad data, or an unknown device.
         """
-        stopwatch = Stopwatch()
+        stopwatch, chosen = Stopwatch(), choose_device(device)
         with stopwatch.phase("data"):
             prepared = prepare(spec, data_folder, model)
-        name = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(prepared, prepared.identities, RecordStore(out), torch.device(name), stopwatch)
+        return cls(prepared, prepared.identities, RecordStore(out), chosen, stopwatch)
 
     @property
     def spec_as_json(self) -> dict[str, Any]:
