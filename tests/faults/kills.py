@@ -155,9 +155,9 @@ def kill_grids(folder: Path, kills: int, seed: int) -> Report:
         except RuntimeError as error:
             report.problems.append(f"grid {number}: {error}")
             continue
-        differences = list(_differences(undisturbed[jobs], grid.files()))
-        report.whole += not differences
-        report.problems += [f"grid {number}: {difference}" for difference in differences]
+        wrong = list(differences(undisturbed[jobs], grid.files()))
+        report.whole += not wrong
+        report.problems += [f"grid {number}: {difference}" for difference in wrong]
     return report
 
 
@@ -186,7 +186,8 @@ def _disturb(grid: Grid, rng: random.Random, seconds: float, report: Report) -> 
         os.kill(orphan, signal.SIGKILL)
 
 
-def _differences(expected: dict[str, object], found: dict[str, object]) -> Iterator[str]:
+def differences(expected: dict[str, object], found: dict[str, object]) -> Iterator[str]:
+    """Yields what distinguishes the files of a grid from those of the undisturbed one."""
     for name in expected.keys() - found.keys():
         yield f"{name} is lost"
     for name in found.keys() - expected.keys():
