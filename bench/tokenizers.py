@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +43,9 @@ BERT_TOKENS = ("[PAD]", "[CLS]", "[SEP]")
 """Padding, BOS and EOS of BERT."""
 
 UNKNOWN = "[UNK]"
+HASHED_AT_ONCE = 4096
+"""Texts; many calls for one text each take much longer."""
+
 LARGEST_VOCABULARY = 2**24
 """Numbers of pieces are below it; the largest vocabularies have a million pieces."""
 
@@ -106,7 +108,7 @@ class Tokenizer:
         Raises:
             BenchError: a text loses characters; the message begins with ``where`` and shows the place in the text.
         """
-        if self._pieces is not None and self._pieces.spell(texts, ids):
+        if self._spell(texts, ids):
             return
         for text, decoded in zip(texts, self.decode(ids), strict=True):
             if text != decoded:
@@ -133,21 +135,26 @@ class Tokenizer:
             counts[number] = 0 if added.special else len(added.content.encode())
         return counts
 
+    def _spell(self, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> bool:
+        """Returns whether the bytes of the ids are known and those of the texts; ``decode`` would take far longer."""
+        if (pieces := self._pieces) is None:
+            return False
+        rows = (b"".join(map(pieces.__getitem__, row)) for row in ids)
+        return all(text.encode() == row for text, row in zip(texts, rows, strict=True))
+
     @cached_property
-    def _pieces(self) -> _Pieces | None:
-        """The bytes of each id; None if they are not known without the decoder."""
-        if self.byte_counts is None or not all(
-            added.special for added in self._engine.get_added_tokens_decoder().values()
-        ):
+    def _pieces(self) -> list[bytes] | None:
+        """The UTF-8 that each id stands for; None if that is not known without the decoder."""
+        added = self._engine.get_added_tokens_decoder().values()
+        if self.byte_counts is None or not all(token.special for token in added):
             return None
-        letters = _byte_letters()
-        pieces = [b""] * len(self)
+        pieces, letters = [b""] * len(self), _byte_letters()
         for token, number in self._engine.get_vocab(with_added_tokens=False).items():
             if self.byte_counts[number]:
                 if not letters.keys() >= set(token):
                     return None
                 pieces[number] = bytes(map(letters.__getitem__, token))
-        return _Pieces(np.frombuffer(b"".join(pieces), dtype=np.uint8), self.byte_counts)
+        return pieces
 
     def with_encoder(self, encoder: EncoderTokens | None) -> Tokenizer:
         """Returns a copy that also has the tokens of a separate encoder."""
@@ -158,27 +165,6 @@ class Tokenizer:
     def to_bytes(self) -> bytes:
         """Returns the content of a file that ``read_tokenizer`` reads."""
         return self._engine.to_str().encode()
-
-
-@dataclass(frozen=True, eq=False)
-class _Pieces:
-    """The bytes of all ids, one after the other, and their number for each id."""
-
-    flat: npt.NDArray[np.uint8]
-    counts: npt.NDArray[np.int64]
-
-    def spell(self, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> bool:
-        """Returns whether the pieces of each text are its UTF-8: what ``decode`` tells, in a fraction of its time."""
-        tokens = np.fromiter(chain.from_iterable(ids), dtype=np.int64)
-        lengths = self.counts[tokens]
-        ends = np.cumsum(lengths)
-        starts = (np.cumsum(self.counts) - self.counts)[tokens]
-        places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
-        encoded = [text.encode() for text in texts]
-        of_texts = ends[np.cumsum(list(map(len, ids))) - 1]
-        return bool(
-            (of_texts == np.cumsum(list(map(len, encoded)))).all() and self.flat[places].tobytes() == b"".join(encoded)
-        )
 
 
 @cache
@@ -252,9 +238,9 @@ def _trained(
 def _sha256(texts: Sequence[str]) -> str:
     """Returns the digest of texts and their lengths."""
     digest = hashlib.sha256()
-    for text in texts:
-        encoded = text.encode()
-        digest.update(b"%d " % len(encoded) + encoded)
+    for start in range(0, len(texts), HASHED_AT_ONCE):
+        portion = texts[start : start + HASHED_AT_ONCE]
+        digest.update(f"{list(map(len, portion))}{''.join(portion)}".encode())
     return digest.hexdigest()
 
 

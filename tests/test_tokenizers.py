@@ -19,10 +19,18 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from tokenizers import Tokenizer as Engine
 from tokenizers.processors import TemplateProcessing
 from transformers import BartTokenizer, GPT2Tokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from bench.errors import BenchError
 from bench.specs import EncoderSpec, TokenizerSpec
-from bench.tokenizers import LONGEST_WORD, Tokenizer, build_encoder_tokenizer, build_tokenizer, load_tokenizer
+from bench.tokenizers import (
+    LONGEST_WORD,
+    Tokenizer,
+    _byte_letters,
+    build_encoder_tokenizer,
+    build_tokenizer,
+    load_tokenizer,
+)
 
 CORPUS = ("the cat sat on the mat .", "the dog sat on the log .", "Größe, 冬 and\tthe rest\n") * 5
 SENTENCES = (
@@ -69,6 +77,23 @@ def test_decode_inverts_encode(tokenizer: Tokenizer, some: list[str]) -> None:
     assert tokenizer.decode(ids) == some
     special = {tokenizer.pad, tokenizer.bos, tokenizer.eos}
     assert not special & {token for text in some for token in inner(tokenizer, text)}
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(), min_size=1, max_size=4), st.data())
+def test_pieces_spell_what_the_decoder_says(tokenizer: Tokenizer, some: list[str], data: st.DataObject) -> None:
+    """Also of texts whose pieces stand in the wrong text, or of other pieces."""
+    ids = tokenizer.encode(some)
+    assert tokenizer._spell(some, ids)
+    changed = data.draw(st.sampled_from(ids))
+    changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, len(tokenizer) - 1))
+    assert tokenizer._spell(some, ids) == (tokenizer.decode(ids) == some)
+    moved = [[*ids[0], *ids[-1]], *ids[1:-1], []] if len(ids) > 1 else ids
+    assert tokenizer._spell(some, moved) == (tokenizer.decode(moved) == some)
+
+
+def test_letters_of_bytes_are_those_of_transformers() -> None:
+    assert _byte_letters() == {letter: byte for byte, letter in bytes_to_unicode().items()}
 
 
 @pytest.mark.parametrize("text", ["<eos>", "a<bos>b", " <pad> <eos> <bos>", "<eos", "</s><|endoftext|>"])

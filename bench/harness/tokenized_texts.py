@@ -185,9 +185,8 @@ def tokenize(
     if (byte_counts := tokenizer.byte_counts) is None:
         n_bytes = np.array([len(text.encode()) for text in texts])
     else:
-        n_bytes = np.concatenate(
-            [_sums(byte_counts, ids, start) for start in range(0, len(ids), TOKENIZED_AT_ONCE)] or [[]]
-        )
+        starts = range(0, len(ids), TOKENIZED_AT_ONCE)
+        n_bytes = np.concatenate([np.empty(0, dtype=np.int64), *(_sums(byte_counts, ids, start) for start in starts)])
     return TokenizedTexts(
         ids,
         words=np.array([len(text.split()) for text in texts], dtype=np.float64),

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, islice
 from json.encoder import encode_basestring_ascii
 from typing import Any, Literal, get_args
 
@@ -17,6 +17,9 @@ import numpy.typing as npt
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Kind = Literal["unconditional", "conditional"]
+
+HASHED_AT_ONCE = 4096
+"""Lines; many calls for one line each take much longer."""
 
 LogP = Callable[["Sequence[Example]"], npt.NDArray[np.float64]]
 """Exact log p(target), or log p(target | source), in nats, one per example."""
@@ -98,10 +101,10 @@ def _lines(split: Split, examples: Sequence[Example]) -> Iterator[bytes]:
         yield f"[{source}, {encode_basestring_ascii(example.target)}]\n".encode()
 
 
-def _sha256(lines: Iterable[bytes]) -> str:
+def _sha256(lines: Iterator[bytes]) -> str:
     digest = hashlib.sha256()
-    for line in lines:
-        digest.update(line)
+    while portion := b"".join(islice(lines, HASHED_AT_ONCE)):
+        digest.update(portion)
     return digest.hexdigest()
 
 
