@@ -1,7 +1,8 @@
 """Builds the documentation as a site: ``python docs/build_site.py OUT`` writes it to ``OUT/site`` (``tox -e site``).
 
 The site has README, CONTRIBUTING, the pages of this folder, the page of results, and the report of the reference
-records if ``della-bench`` is installed. Every link inside the site is followed, with its anchor; a broken one is an error.
+records if ``della-bench`` is installed. Every link inside the site is followed, with its anchor; a broken one is an
+error.
 """
 
 from __future__ import annotations
