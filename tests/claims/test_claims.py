@@ -21,6 +21,7 @@ from bench.labels import parse_call, parse_label
 from bench.metric import PerTextMetric
 from bench.records.schema import Record, RecordedScore
 from bench.records.store import RecordStore, StoredRun
+from bench.suites import load_suite
 from bench.systems import SYSTEMS
 from bench.tasks import TASKS
 
@@ -209,6 +210,13 @@ def test_mistakes_in_claims_are_named(tmp_path: Path) -> None:
         read_claims(str(path))
     with pytest.raises(BenchError, match=r"^unknown format 'csv'"):
         render_claims([CLAIM], [], "csv")
+
+
+def test_the_suite_of_claims_has_all_their_rows() -> None:
+    suite = load_suite("claims")
+    for claim in read_claims():
+        assert {claim.row, *(claim.than if isinstance(claim.than, tuple) else ())} <= set(suite.systems), claim.sentence
+        assert set(claim.tasks or ()) <= set(suite.tasks)
 
 
 def test_the_rows_and_tasks_of_published_claims_exist() -> None:
