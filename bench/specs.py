@@ -318,12 +318,15 @@ class ScoringSpec(Spec):
             into the caches of a CPU; a GPU is fastest with many more.
         bootstrap_samples: resamples for each interval.
         n_generations: number of texts generated from the prior; on conditional tasks, number of sources.
+        mauve_encoder: of MAUVE: a folder, or a model on the hub as ``name@revision``; None for the encoder of the extra
+            ``text``.
     """
 
     n_importance_samples: int = Field(30, ge=2)
     batch_tokens: int = Field(2048, ge=1)
     bootstrap_samples: int = Field(1000, ge=0)
     n_generations: int = Field(100, ge=0)
+    mauve_encoder: str | None = Field(None, exclude_if=lambda encoder: encoder is None)
 
 
 class DecodingSpec(Spec):

@@ -69,6 +69,7 @@ def apply_metrics(
     data: TaskData,
     bootstrap: Bootstrap | None,
     names: Collection[str] | None = None,
+    mauve_encoder: str | None = None,
 ) -> Measurement:
     """Applies metrics to a run; one that cannot be loaded is skipped.
 
@@ -78,6 +79,7 @@ def apply_metrics(
         data: the texts of the task.
         bootstrap: of the intervals; None for no intervals.
         names: of the metrics, whose variants are applied too; None for all.
+        mauve_encoder: of MAUVE; None for its default.
     """
     measurement = Measurement()
 
@@ -90,7 +92,7 @@ def apply_metrics(
         skip(MODEL_METRICS.all()[1])
         measurement.apply(model_metrics(scored.groups, scored.probe_hits, names), scored, bootstrap, keep=True)
     if texts is not None:
-        metrics, reasons = text_metrics()
+        metrics, reasons = text_metrics({"MAUVE": {"encoder": mauve_encoder}} if mauve_encoder else None)
         skip(reasons)
         chosen = [metric for metric in metrics if names is None or metric.name in names]
         measurement.apply(chosen, texts, bootstrap, keep=False)

@@ -123,7 +123,9 @@ class Recording:
             texts = generate_texts(system, spec.scoring.n_generations, test, spec.decoding, seeds["sampling"], on_phase)
         with self.stopwatch.phase("metrics"):
             bootstrap = bootstrap_of(spec.scoring, seeds["bootstrap"])
-            measurement = apply_metrics(terms, text_set(texts, data, per_source), data, bootstrap)
+            measurement = apply_metrics(
+                terms, text_set(texts, data, per_source), data, bootstrap, mauve_encoder=spec.scoring.mauve_encoder
+            )
         return self.write(
             "finished",
             model=model,

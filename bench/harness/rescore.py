@@ -116,7 +116,8 @@ def score_recorded(
     if terms is None and not generations:
         return record
     texts = text_set(generations, data, spec.decoding.samples_per_source)
-    measurement = apply_metrics(terms, texts, data, bootstrap_of(spec.scoring, record.seeds["bootstrap"]), wanted)
+    bootstrap = bootstrap_of(spec.scoring, record.seeds["bootstrap"])
+    measurement = apply_metrics(terms, texts, data, bootstrap, wanted, spec.scoring.mauve_encoder)
     new = {score.name for score in measurement.scores} | {skipped.metric for skipped in measurement.skipped}
     versions = {f"{METRIC}{name}": version for name, version in metric_versions().items() if name in wanted}
     components = {**record.components, **versions}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from typing_extensions import override
@@ -208,13 +208,17 @@ TEXT_METRICS: Registry[Callable[..., TextMetric]] = Registry(
 """The metrics of generated texts by name; each is a class or function that is called with options or without."""
 
 
-def text_metrics() -> tuple[list[TextMetric], dict[str, str]]:
-    """Returns all text metrics, sorted by name, and the reasons why others cannot be used here."""
+def text_metrics(options: Mapping[str, Mapping[str, Any]] | None = None) -> tuple[list[TextMetric], dict[str, str]]:
+    """Returns all text metrics, sorted by name, and the reasons why others cannot be used here.
+
+    Args:
+        options: name to options of a metric, in place of their defaults.
+    """
     metrics: list[TextMetric] = []
     reasons: dict[str, str] = {}
     for name in TEXT_METRICS.names():
         try:
-            metrics.append(TEXT_METRICS.get(name)())
+            metrics.append(TEXT_METRICS.get(name)(**(options or {}).get(name, {})))
         except Exception as error:  # noqa: BLE001  # a metric may come from any package
             reasons[name] = reason_of(error)
     return metrics, reasons

@@ -10,10 +10,12 @@ import pytest
 
 from bench.harness.apply_metrics import apply_metrics
 from bench.harness.prepare import prepare
+from bench.harness.rescore import rescore
 from bench.harness.run import run
 from bench.metric import Score, Signature
 from bench.metrics.surface import Length
 from bench.metrics.text import TextSet
+from bench.records.store import load_runs
 from bench.registry import Registry
 from bench.specs import RunSpec
 
@@ -80,3 +82,20 @@ def test_a_broken_metric_costs_no_record(broken_metrics: None, micro: MakeSpec, 
     assert record.status == "finished"
     assert BROKEN.keys() <= {skipped.metric for skipped in record.skipped}
     assert {"PPL", "Length"} <= {score.name for score in record.metrics}
+
+
+@pytest.mark.parametrize("rescored", [False, True])
+def test_a_scale_may_name_the_encoder_of_mauve(
+    micro: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rescored: bool
+) -> None:
+    monkeypatch.setattr("bench.metrics.divergence.MIN_TEXTS", 2)
+    monkeypatch.setattr("bench.metrics.divergence.missing_packages", lambda *names: [])
+    spec = micro("lm", training={"epochs": 1}, scoring={"n_generations": 4, "mauve_encoder": str(tmp_path / "gpt2")})
+    record = run(spec, tmp_path)
+    if rescored:
+        (record,) = rescore(load_runs([tmp_path]))
+    (reason,) = (skipped.reason for skipped in record.skipped if skipped.metric == "MAUVE")
+    assert reason.startswith(f"encoder {str(tmp_path / 'gpt2')!r} is neither a folder nor available from the hub")
+    assert spec.identify({}, {"test": ""}) != micro(
+        "lm", training={"epochs": 1}, scoring={"n_generations": 4}
+    ).identify({}, {"test": ""})
