@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,9 @@ def load_pretrained(
     Raises:
         BenchError: a weight is missing or has a wrong shape; the first one is named.
     """
+    if _WITHOUT_WEIGHTS.get():
+        settings = config_settings(where, options.get("revision"))
+        return model_class(model_class.config_class.from_dict({**settings, **options}))
     options = {**options, **access(where)}
     if Path(where).is_dir():
         _check_sizes(model_class, where)
@@ -74,6 +78,79 @@ def without_hub() -> Iterator[None]:
         yield
     finally:
         _WITHOUT_HUB.reset(token)
+
+
+PUBLIC_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "openai-community/gpt2": {"model_type": "gpt2", "n_layer": 12, "n_embd": 768, "n_head": 12, "vocab_size": 50257},
+    "openai-community/gpt2-medium": {
+        "model_type": "gpt2",
+        "n_layer": 24,
+        "n_embd": 1024,
+        "n_head": 16,
+        "vocab_size": 50257,
+    },
+    "openai-community/gpt2-large": {
+        "model_type": "gpt2",
+        "n_layer": 36,
+        "n_embd": 1280,
+        "n_head": 20,
+        "vocab_size": 50257,
+    },
+    "facebook/bart-base": {
+        "model_type": "bart",
+        "d_model": 768,
+        "encoder_layers": 6,
+        "decoder_layers": 6,
+        "vocab_size": 50265,
+        "encoder_attention_heads": 12,
+        "decoder_attention_heads": 12,
+        "encoder_ffn_dim": 3072,
+        "decoder_ffn_dim": 3072,
+    },
+    "google-bert/bert-base-cased": {
+        "model_type": "bert",
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "vocab_size": 28996,
+    },
+}
+"""Of models on the hub, what decides their sizes; other entries are the defaults of their class."""
+
+
+@cache
+def public_size(name: str) -> int:
+    """Returns the bytes of the weights of a model of ``PUBLIC_SETTINGS`` in float32, without heads."""
+    from transformers import AutoConfig, AutoModel
+
+    with torch.device("meta"):
+        model = AutoModel.from_config(AutoConfig.for_model(**PUBLIC_SETTINGS[name]))
+    return 4 * sum(parameter.numel() for parameter in model.parameters())
+
+
+_WITHOUT_WEIGHTS: ContextVar[bool] = ContextVar("without_weights", default=False)
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Builds models with random weights in place of pretrained ones while the context lasts.
+
+    Those of ``PUBLIC_SETTINGS`` then need no network.
+    """
+    token = _WITHOUT_WEIGHTS.set(True)
+    try:
+        yield
+    finally:
+        _WITHOUT_WEIGHTS.reset(token)
+
+
+def config_settings(where: str | Path, revision: str | None) -> dict[str, Any]:
+    """Returns what ``config.json`` of a folder, or of a name on the hub, holds."""
+    if _WITHOUT_WEIGHTS.get() and str(where) in PUBLIC_SETTINGS:
+        return dict(PUBLIC_SETTINGS[str(where)])
+    from transformers import PreTrainedConfig
+
+    settings, _ = PreTrainedConfig.get_config_dict(where, revision=revision, **access(where))
+    return dict(settings)
 
 
 def count_weights(folder: str | Path) -> tuple[int, int]:

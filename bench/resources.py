@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any, Literal
 from bench.errors import unknown_name
 from bench.reading import read_yaml
 
-Folder = Literal["suites", "scales"]
+Folder = Literal["suites", "scales", "corpora"]
 SUFFIXES = (".yaml", ".yml")
+_SINGULAR: Mapping[Folder, str] = {"suites": "suite", "scales": "scale", "corpora": "corpus"}
 
 
 def names(folder: Folder) -> tuple[str, ...]:
@@ -28,6 +30,6 @@ def read(folder: Folder, name: str) -> dict[str, Any]:
     source: Traversable = Path(name)
     if not name.endswith(SUFFIXES):
         if name not in names(folder):
-            raise unknown_name(folder.removesuffix("s"), name, names(folder))
+            raise unknown_name(_SINGULAR[folder], name, names(folder))
         source = files("bench") / folder / f"{name}.yaml"
     return read_yaml(source)

@@ -44,6 +44,7 @@ class Scale(Spec):
 
     Attributes:
         description: one line.
+        real_texts: whether runs need real texts, because the embedded grammars are too small for the model.
         limits: split (train, valid or test) to the number of its first texts that are used; by default all.
         max_tokens: longest text in tokens, BOS included; longer ones are cut, and the record counts them.
         max_source_tokens: the same for the sources of a conditional task.
@@ -54,6 +55,7 @@ class Scale(Spec):
     """
 
     description: str = ""
+    real_texts: bool = Field(False, exclude_if=lambda real: not real)
     limits: dict[Split, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     max_tokens: int = Field(256, ge=3)
     max_source_tokens: int = Field(256, ge=3)

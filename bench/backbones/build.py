@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from bench.backbones.backbone import Backbone
 from bench.backbones.encoder_decoder import EncoderDecoder
@@ -13,7 +13,7 @@ from bench.backbones.families import FAMILIES
 from bench.backbones.injection import register_attention
 from bench.backbones.stack import TransformerStack
 from bench.errors import BenchError, unknown_name
-from bench.pretrained import access, errors_in_one_line
+from bench.pretrained import config_settings, errors_in_one_line
 from bench.specs import BackboneKind, BackboneSpec, EncoderKind, EncoderSpec, StackSpec
 from bench.tokenizers import Tokenizer
 
@@ -84,19 +84,18 @@ def _checked(families: Mapping[str, type[StackT]], spec: StackSpec, section: str
             raise unknown_name(f"{section}.family of kind {spec.kind}", model_type, families)
         _check_sizes(families[model_type], model_type, spec, section)
         return families[model_type], StackSize(spec.positions, spec.width)
-    from transformers import PreTrainedConfig
-
     where = spec.location(section)
     if spec.source == "folder" and not all(Path(where, file).is_file() for file in FILES):
         raise BenchError(f"no model in {where}: expected {' and '.join(FILES)}.")
     with errors_in_one_line(section, where):
-        settings, _ = PreTrainedConfig.get_config_dict(where, revision=spec.revision, **access(where))
+        settings = config_settings(where, spec.revision)
+        found: Any = settings.get("model_type")
         # transformers would only warn, and continue with random weights.
-        if (model_type := settings.get("model_type")) not in families:
+        if found not in families:
             known = ", ".join(families)
-            raise BenchError(f"{where}: {section}.kind {spec.kind!r} takes weights of {known}, not of {model_type!r}.")
-        stack = families[str(model_type)]
-        config = stack.model_class().config_class.from_pretrained(where, revision=spec.revision, **access(where))
+            raise BenchError(f"{where}: {section}.kind {spec.kind!r} takes weights of {known}, not of {found!r}.")
+        stack = families[str(found)]
+        config = stack.model_class().config_class.from_dict(settings)
         return stack, StackSize(int(config.max_position_embeddings), int(config.hidden_size))
 
 

@@ -73,6 +73,16 @@ def run(
     launcher: Annotated[str, typer.Option(help="Where the runs take place: local (this machine) or slurm.")] = "local",
     slurm: Annotated[str, typer.Option(help="What each Slurm task gets, as partition=gpu,gpus=1,time=8:00:00.")] = "",
     wait: Annotated[bool, typer.Option("--wait", help="With slurm: wait for the end, and print the table.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what the runs will take, and train nothing; needs no network.")
+    ] = False,
+    tokens_per_second: Annotated[
+        float | None,
+        typer.Option(min=1e-9, help="Of a dry run: throughput of training of its first run, for the hours."),
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Of a dry run: time ten steps of each system and task on this machine.")
+    ] = False,
 ) -> int:
     """Train and score every system on every task, print the table, and audit it.
 
@@ -103,6 +113,10 @@ def run(
     )
     specs = planned(systems=split_labels(systems, SYSTEMS.names()), tasks=split_list(tasks), seeds=parse_seeds(seeds))
     trials = plan_sweep(chosen.sweep, specs, planned)
+    if dry_run:
+        return _dry_run([*trials, *specs], data_dir, tokens_per_second, calibrate)
+    if calibrate or tokens_per_second is not None:
+        raise BenchError(f"{'--calibrate' if calibrate else '--tokens-per-second'}: only with --dry-run.")
     from bench.harness.grid import default_jobs, run_grid
     from bench.harness.log import NAME, log_file
     from bench.harness.preflight import check_folder, check_inputs
@@ -164,6 +178,17 @@ def run(
     if records:
         typer.echo(text)
     return code
+
+
+def _dry_run(specs: Sequence[RunSpec], data_dir: Path | None, tokens_per_second: float | None, calibrate: bool) -> int:
+    """Prints what the runs will take."""
+    from bench.harness.dry_run import forecast, lines
+
+    if calibrate and tokens_per_second is not None:
+        raise BenchError("--calibrate and --tokens-per-second exclude each other.")
+    for text in lines(forecast(specs, data_dir, tokens_per_second, calibrate)):
+        say(text)
+    return 0
 
 
 def _statuses(names: Sequence[str]) -> tuple[Status, ...]:

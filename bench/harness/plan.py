@@ -59,7 +59,7 @@ def plan(
         systems: labels that replace the suite's.
         tasks: names that replace the suite's.
         seeds: seeds that replace the suite's.
-        source: of the texts.
+        source: of the texts, unless the scale needs real ones.
         decoding: replaces the scale's; see ``resolve_decoding``.
         settings: entries that replace the scale's; see ``load_scale``.
 
@@ -67,6 +67,7 @@ def plan(
         BenchError: an unknown name or option.
     """
     scale = load_scale(scale_name, settings)
+    source = "files" if scale.real_texts else source
     return [
         run_spec(label, task, seed, scale_name, scale.for_task(task), source, decoding)
         for task in dict.fromkeys(tasks or suite.tasks)

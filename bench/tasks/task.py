@@ -90,7 +90,7 @@ def _load_texts(
     log_p: LogP | None = None
     if spec.source == "files":
         if data_folder is None:
-            raise BenchError(f"task {task.name!r}: source 'files' needs a folder.")
+            raise BenchError(f"task {task.name!r}: needs real texts; name their folder with --data-dir (docs/data.md).")
         splits, notes = read_folder(data_folder, task.name, task.kind, spec.limits)
     else:
         grammar = task.grammar()

@@ -74,6 +74,19 @@ VALUES = {
     "seeds": ((*MINE, "--seeds", "x"), "--seeds: 'x' is not a seed; allowed are whole numbers from 0"),
     "negative seed": ((*MINE, "--seeds=0,-1"), "--seeds: '-1' is not a seed"),
     "option of Slurm without Slurm": ((*MINE, "--slurm", "gpus=1"), "--slurm: only with --launcher slurm."),
+    "throughput of a run": (
+        (*MINE, "--tokens-per-second", "9"),
+        "--tokens-per-second: only with --dry-run.",
+    ),
+    "calibration of a run": ((*MINE, "--calibrate"), "--calibrate: only with --dry-run."),
+    "two throughputs": (
+        (*MINE, "--dry-run", "--calibrate", "--tokens-per-second", "9"),
+        "--calibrate and --tokens-per-second exclude each other.",
+    ),
+    "grammars at a scale of real texts": (
+        ("run", "mine.yaml", "--scale", "paper"),
+        "task 'snli': needs real texts; name their folder with --data-dir",
+    ),
     "waiting without Slurm": ((*MINE, "--wait"), "--wait: only with --launcher slurm."),
     "new start with Slurm": ((*MINE, "--launcher", "slurm", "--no-reuse"), "--no-reuse: not with --launcher slurm,"),
     "jobs": ((*MINE, "--jobs", "two"), "Invalid value for '--jobs'"),

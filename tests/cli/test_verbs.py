@@ -119,6 +119,22 @@ def test_a_setting_makes_the_runs_of_a_scale_that_has_it(della_bench: DellaBench
         assert entries["training"]["epochs"] == written["training"]["epochs"]
 
 
+def test_a_dry_run_prints_the_plan_and_writes_nothing(della_bench: DellaBench, workplace: Path) -> None:
+    before = sorted(workplace.rglob("*"))
+    done = della_bench(
+        "run", "table8", "--systems", "lm", "--scale", "paper", "--dry-run", "--tokens-per-second", "2e4"
+    )
+    head, *runs = printed(done).splitlines()
+    assert head.split() == [
+        *("task", "system", "seed", "texts", "parameters", "tokens", "FLOPs", "memory", "tokens/s", "hours")
+    ]
+    assert [line.split()[:7] for line in runs[:2]] == [
+        [task, "lm", "0", texts, "x", "40", "124,442,112"] for task, texts in (("ptb", "42,068"), ("snli", "100,000"))
+    ]
+    assert "Weights of the hub: openai-community/gpt2 0.50 GB, openai-community/gpt2-large 3.10 GB." in runs
+    assert sorted(workplace.rglob("*")) == before
+
+
 def test_from_a_suite_to_its_table(della_bench: DellaBench, workplace: Path) -> None:
     """Run, run again, tabulate in every form, compare: all on the records of one small grid."""
     command = ("run", "mine.yaml", "--scale", "micro.yaml", "--seeds", "0,1", "--jobs", "1")

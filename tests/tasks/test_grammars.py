@@ -356,7 +356,10 @@ def test_repeated_texts_are_counted() -> None:
 
 MISTAKES = {
     "task": (TaskSpec(name="snlii"), r"unknown task 'snlii'. Did you mean 'snli'\? Allowed: .*ptb, quora, snli"),
-    "no folder": (TaskSpec(name="snli", source="files"), "task 'snli': source 'files' needs a folder"),
+    "no folder": (
+        TaskSpec(name="snli", source="files"),
+        "task 'snli': needs real texts; name their folder with --data-dir",
+    ),
 }
 
 
