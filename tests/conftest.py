@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from tests.hub import COMMIT
+from tests.hub import COMMIT, Hub, served
 
 if TYPE_CHECKING:
     from bench.batch import Batch
@@ -120,6 +120,32 @@ def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
         return "somebody/something"
 
     return put
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """An empty hub on the loopback interface, to which its client talks; the client's cache is empty too."""
+    from huggingface_hub import constants
+
+    with served() as hub:
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants._HF_DEFAULT_ENDPOINT, hub.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield hub
+
+
+@pytest.fixture
+def filled_server(server: Hub) -> Hub:
+    """A hub with the data sets of all tasks, of 60 rows a split."""
+    from bench.corpora import corpora, load_corpus
+    from tests.parquet_files import files_of
+
+    for name in corpora():
+        corpus = load_corpus(name)
+        server.put(corpus.repository, files_of(corpus, dict.fromkeys(corpus.files, 30)), corpus.revision)
+    return server
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from bench.cli import human, options
+from bench.cli import data, human, options
 from bench.cli.compare import compare
 from bench.cli.models import analogy, interpolate, neighbours, reconstruct, sample, swap
 from bench.cli.names import list_names, show
@@ -80,6 +80,11 @@ people = typer.Typer(help="Ask people: blinded rating sheets of generations, and
 people.command()(_with_last_resort(human.sheet))
 people.command()(_with_last_resort(human.score))
 app.add_typer(people, name="human")
+texts = typer.Typer(help="Real texts: where they come from; download and sample them for --data-dir.")
+texts.command()(_with_last_resort(data.show))
+texts.command()(_with_last_resort(data.build))
+texts.command()(_with_last_resort(data.verify))
+app.add_typer(texts, name="data")
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells; typer returns it after a KeyboardInterrupt."""

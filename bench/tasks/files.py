@@ -1,6 +1,6 @@
 r"""Texts from files: a folder with a file per split, plain or gzipped, in one of three forms.
 
-- ``{train,valid,test}.txt``: one text per line, with its white space;
+- ``{train,valid,test}.txt``: one text per line, with its white space; also ``TASK.train.txt`` and so on;
 - the same with a label and a tab before every text, as in the released Yelp and Yahoo files of earlier papers. A file
   has this form if its FIRST line is a label of at most 20 characters without a space, one tab, and a text without a
   tab. Then every line must have it, and the labels are dropped; otherwise tabs are part of the texts;
@@ -67,7 +67,7 @@ def read_folder(
 
 def _split_file(home: Path, task: str, split: Split, kind: Kind) -> Path:
     names = [split + suffix for suffix in _SUFFIXES[kind]]
-    files = [home / name for name in names if (home / name).is_file()]
+    files = [home / each for name in names for each in (name, f"{task}.{name}") if (home / each).is_file()]
     if not files:
         parent = "" if home.name == task else f", which has no folder {task!r} either"
         raise BenchError(f"task {task!r}: no {split} split: looked for {', '.join(names)} in {home}{parent}.")

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -28,9 +28,11 @@ class Finished:
     err: str
 
 
-def run_script(arguments: Sequence[str], folder: Path) -> Finished:
+def run_script(arguments: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> Finished:
     """Runs the installed command in ``folder``."""
-    done = subprocess.run([SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(  # noqa: S603
+        [SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, check=False, env=environment
+    )
     return Finished(done.returncode, done.stdout, done.stderr)
 
 

@@ -22,15 +22,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import torch
 import typer
 import yaml
+from pyarrow import parquet
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from bench import cli
 from bench.backbones import build_backbone, build_encoder, check_backbone, check_encoder
 from bench.bootstrap import Bootstrap
+from bench.corpora import load_corpus
+from bench.corpora.build import build as build_texts
+from bench.corpora.build import verify as verify_texts
+from bench.corpora.hub import read_rows
 from bench.errors import BenchError
 from bench.harness.checkpoint import Checkpoint, Progress, content_sha256
 from bench.harness.lock import acquire, lock_of, remove_stale
@@ -618,6 +624,38 @@ def read_encoder(folder: Path) -> None:
     encoder.token_vectors(TEXTS)
 
 
+# Real texts.
+
+
+def make_corpus(folder: Path) -> None:
+    (folder / "quora.yaml").write_bytes(files("bench").joinpath("corpora", "quora.yaml").read_bytes())
+
+
+def read_corpus(folder: Path) -> None:
+    load_corpus(str(folder / "quora.yaml"))
+
+
+def make_built_texts(folder: Path) -> None:
+    texts = folder / "texts"
+    texts.mkdir()
+    for split in ("train", "valid", "test"):
+        (texts / f"{split}.jsonl").write_text(pairs())
+    build_texts("quora", load_corpus("quora"), folder / "quora", source=texts)
+
+
+def read_built_texts(folder: Path) -> None:
+    verify_texts(folder / "quora")
+
+
+def make_parquet(folder: Path) -> None:
+    parquet.write_table(pyarrow.table({"anchor": list(TEXTS), "positive": list(TEXTS)}), folder / "pairs.parquet")
+
+
+def read_parquet(folder: Path) -> None:
+    for row in read_rows([folder / "pairs.parquet"], ("anchor", "positive")):
+        assert len(row) == 2
+
+
 # Plug-ins.
 
 PLUGIN = '"""A plug-in."""\n\nclass Thing:\n    """A thing of another package."""\n'
@@ -709,6 +747,9 @@ def readers() -> Iterator[Reader]:
     yield Reader("BERT settings", make_bert, read_bert, ("bert/*.json", "bert/*.txt"))
     yield Reader("BERT weights", make_bert, read_bert, ("**/*.safetensors",))
     yield Reader("encoder of metrics", make_bert, read_encoder)
+    yield Reader("corpus", make_corpus, read_corpus, ("quora.yaml",))
+    yield Reader("facts about texts", make_built_texts, read_built_texts, ("quora/data.json",))
+    yield Reader("parquet", make_parquet, read_parquet)
     yield Reader("plug-in", make_plugin, read_plugin)
 
 
