@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.faults.kills import MOMENTS, SCALE, SUITE, Grid, Report, differences
+from tests.faults.kills import MOMENTS, SUITE, Grid, Report, differences
 from tests.slurm.cluster import Cluster
 from tests.slurm.grids import has_ended, submit, wait_until, write_grid
 
@@ -27,8 +27,8 @@ def kill_tasks(folder: Path, kills: int, seed: int) -> Report:
     with Cluster(folder / "cluster") as cluster:
         while report.kills.total() < kills:
             report.grids += 1
-            grid = Grid(folder / f"grid-{report.grids}", jobs=2)
-            write_grid(grid.folder, SUITE, SCALE)
+            grid = Grid.create(folder / f"grid-{report.grids}", jobs=1)
+            write_grid(grid.folder, SUITE)
             _make(grid, cluster, rng, seconds, report)
             found = {name: content for name, content in grid.files().items() if not name.startswith("slurm/")}
             wrong = list(differences(expected, found))
@@ -42,7 +42,7 @@ def _make(grid: Grid, cluster: Cluster, rng: random.Random, seconds: float, repo
     """Submits a grid until all of its runs are recorded; kills tasks of the first job."""
     left = rng.randint(1, 3)
     for _ in range(ROUNDS):
-        job = submit(grid.folder, "--scale", "scale.yaml", "--out", "out", cluster=cluster)
+        job = submit(grid.folder, "--scale", "micro.yaml", "--out", "out", cluster=cluster)
         for _ in range(left):
             _kill(grid, cluster, job, rng, seconds, report)
         left = 0
