@@ -41,10 +41,10 @@ def test_from_the_hub_to_a_run_on_every_task(
     assert len(filled_server.asked) == asked
     verified = della_bench("data", "verify")
     assert (verified.code, len(verified.out.splitlines())) == (0, 7)
-    tasks = ",".join(corpora())
+    tasks, few = ",".join(corpora()), "limits.train=8,limits.valid=4,limits.test=4,scoring.n_generations=0"
     done = della_bench(
         *("run", "mine.yaml", "--scale", "micro.yaml", "--data-dir", "DATA", "--systems", "lm", "--jobs", "1"),
-        *("--tasks", tasks, "--set", "training.epochs=1,limits.train=20,backbone.positions=300"),
+        *("--tasks", tasks, "--set", few, "--set", "max_source_tokens=40"),
     )
     assert done.code == 0, done.err
     runs = load_runs([workplace / "runs"])
