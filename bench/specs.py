@@ -243,9 +243,12 @@ class BackboneSpec(StackSpec):
 
     Attributes:
         kind: ``decoder-only`` (GPT-2, Llama, Mistral, Qwen2) or ``encoder-decoder`` (BART).
+        lora_rank: rank of adapters of the attention projections, which are trained in place of all weights (LoRA; extra
+            ``lora``); None trains all weights.
     """
 
     kind: BackboneKind = "decoder-only"
+    lora_rank: int | None = Field(None, ge=1, exclude_if=lambda rank: rank is None)
 
 
 class EncoderSpec(StackSpec):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from bench.backbones.decoding import token_processors, without_special_tokens
 from bench.backbones.injection import Injection
 from bench.backbones.likelihood import text_log_likelihood
 from bench.backbones.linear import Linear
+from bench.backbones.lora import with_adapters
 from bench.backbones.stack import TransformerStack
 from bench.batch import Batch, Seeds
 from bench.errors import BenchError
@@ -32,7 +33,13 @@ VOCABULARY_PADDING = 128
 
 
 class Backbone(TransformerStack):
-    """A Hugging Face model with a language-modelling head as encoder and decoder of a text VAE."""
+    """A Hugging Face model with a language-modelling head as encoder and decoder of a text VAE.
+
+    Class attributes:
+        projections: the ends of the names of all attention projections in the model.
+    """
+
+    projections: ClassVar[tuple[str, ...]]
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
         from transformers import GenerationConfig
@@ -84,10 +91,12 @@ class Backbone(TransformerStack):
         if injection.values is None or injection.rank > 1:
             return {}
         blocks, biases = self.decoder_blocks(), injection.value_bias
-        return {
-            layer: self.merge_value_map(blocks[layer], injection.values[i], None if biases is None else biases[i])
-            for i, layer in enumerate(range(len(blocks)) if injection.layers is None else injection.layers)
-        }
+        merged = {}
+        for i, layer in enumerate(range(len(blocks)) if injection.layers is None else injection.layers):
+            block, value_map = blocks[layer], injection.values[i]
+            weights = self.merge_value_map(block, value_map, None if biases is None else biases[i])
+            merged[layer] = with_adapters(block, weights, value_map)
+        return merged
 
     def untie_head(self) -> None:
         """Gives the output layer its own, newly drawn weights, as in the released DELLA code."""

@@ -11,6 +11,7 @@ from bench.backbones.encoder_decoder import EncoderDecoder
 from bench.backbones.encoder_only import EncoderOnly
 from bench.backbones.families import FAMILIES
 from bench.backbones.injection import register_attention
+from bench.backbones.lora import add_adapters
 from bench.backbones.stack import TransformerStack
 from bench.errors import BenchError, unknown_name
 from bench.pretrained import config_settings, errors_in_one_line
@@ -58,7 +59,10 @@ def build_backbone(spec: BackboneSpec, tokenizer: Tokenizer) -> Backbone:
         BenchError: the width is no multiple of the heads, the source lacks its path or name, or the weights cannot be
             loaded, belong to a model of a different kind, or do not fit the tokenizer.
     """
-    return _build(_BACKBONES[spec.kind], spec, tokenizer, "backbone")
+    backbone = _build(_BACKBONES[spec.kind], spec, tokenizer, "backbone")
+    if spec.lora_rank is not None:
+        add_adapters(backbone.model, spec.lora_rank, backbone.projections)
+    return backbone
 
 
 def build_encoder(spec: EncoderSpec, tokenizer: Tokenizer) -> EncoderOnly:

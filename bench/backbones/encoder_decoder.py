@@ -30,6 +30,7 @@ class EncoderDecoder(Backbone):
     """BART; every text has a condition."""
 
     model_name = "InjectedBart"
+    projections = ("q_proj", "k_proj", "v_proj", "out_proj")
 
     @classmethod
     @override

@@ -26,6 +26,7 @@ class GPT2(DecoderOnly):
     """GPT-2: learned positions, and one map for queries, keys and values."""
 
     model_name = "InjectedGPT2"
+    projections = ("attn.c_attn", "attn.c_proj")
 
     @classmethod
     @override
@@ -74,6 +75,7 @@ class Llama(DecoderOnly):
     """
 
     model_name = "InjectedLlama"
+    projections = ("q_proj", "k_proj", "v_proj", "o_proj")
     shares_values = True
     rotates = True
 
