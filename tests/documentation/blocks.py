@@ -20,6 +20,7 @@ NOT_RUN = {
     r"\bpython -m tox\b": "an environment of its own, of minutes; its name and the tests that it is given are checked",
     r"^(python -m )?pip install (?!-e )": "the tests are run in what is installed; the names of extras are checked",
     r"della-bench data (build|verify)": "needs the hub; tests/cli/test_data.py has one on the loopback interface",
+    r"examples/smollm2": "needs real weights and texts, and an hour; tox -e pretrained runs it",
     r"--launcher slurm": "needs a cluster; tests/slurm has one",
     r"--encoder gpt2-large": "needs weights from the network and the extra mauve; tox -e encoders runs MAUVE",
 }
