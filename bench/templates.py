@@ -1,4 +1,4 @@
-"""Pages from Jinja2 templates: every text is escaped, and nothing but the scripts of the page runs."""
+"""Pages from Jinja2 templates: every text is escaped, and nothing but the scripts of a page runs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,25 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def environment(package: str, filters: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> Environment:
-    """Returns the environment of the templates in a package: every text is printable and escaped."""
+def environment(
+    package: str,
+    filters: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
+    escaped: Callable[[str], str] | None = None,
+) -> Environment:
+    """Returns the environment of the templates in a package: every text is printable and escaped.
+
+    Args:
+        package: the package.
+        filters: of the templates; what they return as ``Markup`` stays as it is.
+        escaped: escapes a text; None for HTML.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
         loader=PackageLoader(package, ""),
-        autoescape=True,
+        autoescape=escaped is None,  # noqa: S701  # `finalize` escapes for other formats
         undefined=StrictUndefined,
-        finalize=lambda value: terminal(value) if type(value) is str else value,
+        finalize=lambda value: (escaped or terminal)(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -23,8 +24,8 @@ class Hub:
 
     Attributes:
         url: of the server.
-        revisions: name of a data set to the commits of its branches.
-        files: name of a data set and commit to the files there.
+        revisions: name of a data set or model to the commits of its branches.
+        files: name of a data set or model and commit to the files there.
         cut: the number of bytes after which the next transfers of a file end too early.
         wrong: whether contents differ from the checksums that are told.
         asked: methods and paths of all requests.
@@ -61,19 +62,47 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(body=True)
 
     def answer(self, body: bool) -> None:
-        path = unquote(urlsplit(self.path).path)
-        self.hub.asked.append(f"{self.command} {path}")
+        path = self.asked()
         if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/revision/(.+)", path):
             if (commit := self.commit(*found.groups())) is not None:
                 self.send_json({"id": found[1], "sha": commit, "siblings": []}, body)
-        elif found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/tree/([^/]+)/?", path):
+        elif found := re.fullmatch(r"/api/(?:datasets|models)/([^/]+/[^/]+)/tree/([^/]+)/?", path):
             if (commit := self.commit(*found.groups())) is not None:
                 self.send_json([_entry(*item) for item in self.hub.files[found[1], commit].items()], body)
-        elif found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        elif found := re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             if (commit := self.commit(found[1], found[2])) is not None:
                 self.send_file(commit, self.hub.files[found[1], commit][found[3]], body)
         else:
             self.fail("EntryNotFound")
+
+    def do_POST(self) -> None:
+        """Takes a new commit of a model, as its owner uploads it."""
+        path, given = self.asked(), self.rfile.read(int(self.headers["Content-Length"]))
+        if not self.headers["Authorization"]:
+            self.fail("GatedRepo")
+        elif path == "/api/repos/create":
+            asked = json.loads(given)
+            name = f"{asked['organization']}/{asked['name']}"
+            self.hub.revisions.setdefault(name, {})
+            self.send_json({"url": f"{self.hub.url}/{name}"}, body=True)
+        elif path == "/api/validate-yaml":
+            self.send_json({}, body=True)
+        elif re.fullmatch(r"/api/models/[^/]+/[^/]+/preupload/main", path):
+            files = [{"path": file["path"], "uploadMode": "regular"} for file in json.loads(given)["files"]]
+            self.send_json({"files": [{**file, "shouldIgnore": False} for file in files]}, body=True)
+        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
+            changes = [line["value"] for line in map(json.loads, given.splitlines()) if line["key"] == "file"]
+            commit = self.hub.put(found[1], {file["path"]: base64.b64decode(file["content"]) for file in changes})
+            answer = {"commitOid": commit, "commitUrl": f"{self.hub.url}/{found[1]}/commit/{commit}", "success": True}
+            self.send_json(answer, body=True)
+        else:
+            self.fail("EntryNotFound")
+
+    def asked(self) -> str:
+        """Returns the path of the request, and notes it."""
+        path = unquote(urlsplit(self.path).path)
+        self.hub.asked.append(f"{self.command} {path}")
+        return path
 
     def commit(self, name: str, revision: str) -> str | None:
         """Returns the commit that a revision stands for; answers the request if there is none."""

@@ -6,6 +6,7 @@ side, the first one (of the lowest layer) first.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +14,27 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from huggingface_hub import ModelCard, ModelHubMixin
+from safetensors.torch import save
+from typing_extensions import override
 
+from bench.api.card import render_card
 from bench.batch import Batch, batches_of_similar_length
 from bench.bootstrap import Array
 from bench.errors import BenchError
 from bench.harness.device import choose_device
-from bench.harness.model_folder import ModelFolder
+from bench.harness.hub import OF_THE_RECORD, find_model
+from bench.harness.model_folder import ModelFolder, save_model
 from bench.harness.scoring import score_texts
 from bench.harness.tokenized_texts import TokenizedTexts, tokenize
+from bench.harness.weights import weights
 from bench.interface import System
 from bench.metrics.likelihood import log_mean_exp
-from bench.reading import parse_as
+from bench.reading import parse_as, read_bytes
+from bench.records.store import RECORD, StoredRun, load_runs
 from bench.seeds import derive_seed
 from bench.specs import DecodingSpec, ModelSpec, ScoringSpec
+from bench.storage import atomic_write_all
 from bench.tasks import Example
 
 TOKENS_AT_ONCE = 4096
@@ -81,17 +90,24 @@ def columns_of(groups: Sequence[int], layers: Sequence[int] | int | None) -> lis
     return [slice(ends[layer - 1], ends[layer]) for layer in chosen]
 
 
-def load(folder: str | Path, device: str = "cpu") -> TextVAE:
-    """Returns the model of a folder: that of a run, or of an imported checkpoint.
+def load(where: str | Path, device: str = "cpu", revision: str | None = None) -> TextVAE:
+    """Returns a trained model; none of its files is executed, and none makes the program download another model.
+
+    Args:
+        where: folder of a run, of an imported checkpoint or of ``save_pretrained``; or a name on the Hugging Face hub.
+        device: of its weights.
+        revision: commit of a name on the hub, 40 hex digits; it may also stand in the name: ``name@commit``.
 
     Raises:
-        BenchError: the folder is no model, or is damaged, or an unknown device.
+        BenchError: the folder is no model, or is damaged; the download failed; or an unknown device.
     """
-    found = ModelFolder.read(Path(folder))
-    return TextVAE(found.load().to(choose_device(device)), found.spec)
+    found = ModelFolder.read(find_model(where, revision))
+    model = TextVAE(found.load().to(choose_device(device)), found.spec)
+    model.folder = found.path
+    return model
 
 
-class TextVAE:
+class TextVAE(ModelHubMixin, library_name="della-bench", tags=["variational-autoencoder", "text-generation"]):
     """A trained model. Its random draws depend on the seeds that its methods are given, and on nothing else.
 
     Methods that decode take the entries of a `DecodingSpec` by name, for example ``strategy="sample"``,
@@ -101,11 +117,13 @@ class TextVAE:
     Attributes:
         system: the trained system.
         spec: what it is: system, options, backbone, objective.
+        folder: from which it was loaded, if it was.
     """
 
     def __init__(self, system: System, spec: ModelSpec) -> None:
         self.system = system.eval()
         self.spec = spec
+        self.folder: Path | None = None
 
     def __repr__(self) -> str:
         return f"TextVAE({self.spec.system.label}, groups={self.groups})"
@@ -114,6 +132,50 @@ class TextVAE:
     def groups(self) -> tuple[int, ...]:
         """Sizes of the latent groups; empty for a language model without latent variables."""
         return self.system.groups
+
+    @classmethod
+    @override
+    def from_pretrained(  # the base would let the files of the model choose arguments of the constructor
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        device: str = "cpu",
+        **model_kwargs: Any,
+    ) -> TextVAE:
+        """Returns a trained model, as ``bench.load`` does; it takes no further arguments."""
+        if model_kwargs:
+            raise BenchError(f"from_pretrained has no argument {next(iter(model_kwargs))!r}.")
+        return load(pretrained_model_name_or_path, device, revision)
+
+    @override
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Writes the model folder, and the record of the run that trained these weights.
+
+        Raises:
+            BenchError: the folder holds the record of other weights, or cannot be written.
+        """
+        run = self._run()
+        here = save_directory / RECORD
+        if here.exists() and (run is None or load_runs([here])[0].record != run.record):
+            raise BenchError(f"{save_directory}: holds the record of another model.")
+        save_model(save_directory, self.spec, self.system.tokenizer, self.system)
+        if run is not None:
+            files = (run.path.with_name(name) for name in OF_THE_RECORD)
+            atomic_write_all({save_directory / file.name: read_bytes(file, None) for file in files if file.is_file()})
+
+    @override
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """Returns the card of the model, from its record if it has one."""
+        return ModelCard(render_card(self.spec, self._run(), self._hub_mixin_info.model_card_data))
+
+    def _run(self) -> StoredRun | None:
+        """Returns the run that trained the model; None if there is none, or the weights have changed since."""
+        if self.folder is None or not (self.folder / RECORD).is_file():
+            return None
+        (run,) = load_runs([self.folder / RECORD])
+        trained = run.record.model.weights_sha256 if run.record.model else None
+        return run if trained == hashlib.sha256(save(weights(self.system))).hexdigest() else None
 
     @torch.no_grad()
     def encode(

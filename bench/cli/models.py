@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 STDIN = Path("/dev/stdin")
 
-ModelArgument = Annotated[Path, typer.Argument(help="Model folder: that of a run, or of an imported checkpoint.")]
+ModelArgument = Annotated[
+    str, typer.Argument(help="Model: folder of a run or of an imported checkpoint; NAME@COMMIT of the hub.")
+]
 TextsArgument = Annotated[list[str] | None, typer.Argument(help="Texts; - reads one per line from the standard input.")]
 FileOption = Annotated[Path | None, typer.Option("--file", help="File of the texts: .txt or .jsonl, also .gz.")]
 SourceOption = Annotated[str | None, typer.Option(help="Of a conditional model: the source of the texts.")]
@@ -125,10 +127,10 @@ def neighbours(
             say(f"{distance:>8.3f}  {line(near)}")
 
 
-def _load(folder: Path) -> TextVAE:
+def _load(model: str) -> TextVAE:
     from bench.api import load
 
-    return load(folder)
+    return load(model)
 
 
 def _texts(arguments: Sequence[str], file: Path | None) -> list[str]:

@@ -351,7 +351,9 @@ def _print_audit(records: Sequence[Record], folder: Path) -> bool:
 
 def evaluate(
     context: typer.Context,
-    model: Annotated[Path, typer.Argument(help="Model folder: an imported checkpoint, or the folder of a run.")],
+    model: Annotated[
+        str, typer.Argument(help="Model: folder of a run or of an imported checkpoint; NAME@COMMIT of the hub.")
+    ],
     task: Annotated[str, typer.Option(help="Task whose test texts are scored.")],
     scale: Annotated[
         str,
@@ -368,13 +370,15 @@ def evaluate(
     reuse: ReuseOption = None,
 ) -> int:
     """Score a trained model, print its row, and audit it."""
+    from bench.harness.hub import find_model
     from bench.harness.plan import evaluation_spec, scale_of_run
     from bench.labels import parse_settings
     from bench.records.store import RECORD, load_runs
     from bench.scales import load_scale
 
+    where = find_model(model)
     if not scale:
-        scale = scale_of_run(load_runs([model / RECORD])[0]) if (model / RECORD).is_file() else "smoke"
+        scale = scale_of_run(load_runs([where / RECORD])[0]) if (where / RECORD).is_file() else "smoke"
     sizes = load_scale(scale, parse_settings(settings or ()))
     from bench.harness.grid import POLL, Outcome
     from bench.harness.lock import LockedError
@@ -384,7 +388,7 @@ def evaluate(
     from bench.harness.progress import GridProgress
     from bench.harness.run import score_model
 
-    trained = ModelFolder.read(model)
+    trained = ModelFolder.read(where)
     spec = evaluation_spec(
         trained, task, seed, scale, sizes.for_task(task), "files" if data_dir else "grammar", decoding
     )
