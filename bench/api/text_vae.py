@@ -46,6 +46,9 @@ ROWS_AT_ONCE = 100
 MEAN_SAMPLES = 30
 """Samples over whose ancestors the posterior means of a hierarchy are averaged, as many as most scales score."""
 
+SHOWN = 40
+"""Characters of a text in an error."""
+
 Row = TypeVar("Row")
 
 
@@ -219,7 +222,7 @@ class TextVAE(ModelHubMixin, library_name="della-bench", tags=["variational-auto
             raise BenchError(f"latent values of the shape {z.shape}; expected (texts, {sum(self.groups)}).")
         if not np.isfinite(z).all():
             raise BenchError("latent values that are not finite.")
-        settings = _decoding({"strategy": "greedy", **decoding})
+        settings = _decoding("greedy", decoding)
         conditions = self._conditions(sources, len(z))
         device, dtype = next((each.device, each.dtype) for each in self.system.parameters())
         columns = columns_of(self.groups, None)
@@ -244,7 +247,7 @@ class TextVAE(ModelHubMixin, library_name="della-bench", tags=["variational-auto
         from bench.harness.generate import generate_texts
 
         _check_positive("n", n)
-        settings = _decoding({**decoding, "samples_per_source": n})
+        settings = _decoding("sample", decoding).model_copy(update={"samples_per_source": n})
         conditions = self._conditions(sources, 0 if sources is None else len(sources))
         texts = conditions or self._tokenized([], None)
         return generate_texts(self.system, n if sources is None else len(sources), texts, settings, seed)
@@ -378,8 +381,14 @@ class TextVAE(ModelHubMixin, library_name="della-bench", tags=["variational-auto
         limit = getattr(self.system.backbone, "positions", None) or np.iinfo(np.int32).max
         examples = [Example(text, sources[i] if sources else None) for i, text in enumerate(texts)]
         tokenized = tokenize(examples, self.system.tokenizer, limit, limit if conditional else None)
-        if (longest := int(tokenized.lengths.max(initial=0))) > limit or tokenized.ids.cut.any():
-            raise BenchError(f"a text of {longest} tokens or more; the model has {limit} positions.")
+        for what, given, ids in (("text", texts, tokenized.ids), ("source", sources, tokenized.sources)):
+            for tokens in (ids, ids and ids.encoder):
+                if given is not None and tokens is not None and tokens.cut.any():
+                    place = int(tokens.cut.argmax())
+                    start = given[place] if len(given[place]) <= SHOWN else f"{given[place][:SHOWN]}…"
+                    raise BenchError(
+                        f"{what} {place + 1}, {start!r}, is too long: the model has {tokens.lengths[place]} positions."
+                    )
         return tokenized
 
     def _in_batches(self, texts: TokenizedTexts, work: Callable[[Batch], Iterator[Row]]) -> list[Row]:
@@ -409,5 +418,23 @@ def _joined(groups: Sequence[torch.Tensor]) -> Array:
     return torch.cat([group.double() for group in groups], dim=-1).cpu().numpy()
 
 
-def _decoding(entries: dict[str, Any]) -> DecodingSpec:
-    return parse_as(DecodingSpec, entries, "decoding")
+OF_SAMPLING, OF_BEAM_SEARCH = ("temperature", "top_k", "top_p"), ("beams",)
+"""Entries of a decoding that other strategies do not use."""
+
+
+def _decoding(strategy: str, entries: dict[str, Any]) -> DecodingSpec:
+    """Returns a decoding; ``strategy`` is that of entries which name none.
+
+    Raises:
+        BenchError: an entry is unknown, or would have no effect.
+    """
+    found = parse_as(DecodingSpec, {"strategy": strategy, **entries}, "decoding")
+    if "samples_per_source" in entries:
+        raise BenchError("decoding: samples_per_source has no effect here: arguments give the number of texts.")
+    for needed, names in (("sample", OF_SAMPLING), ("beam", OF_BEAM_SEARCH)):
+        for name in names:
+            if name in entries and found.strategy != needed:
+                raise BenchError(
+                    f"decoding: {name} has no effect with the strategy {found.strategy!r}, only with {needed!r}."
+                )
+    return found

@@ -23,7 +23,10 @@ ModelArgument = Annotated[
     str, typer.Argument(help="Model: folder of a run or of an imported checkpoint; NAME@COMMIT of the hub.")
 ]
 TextsArgument = Annotated[list[str] | None, typer.Argument(help="Texts; - reads one per line from the standard input.")]
-FileOption = Annotated[Path | None, typer.Option("--file", help="File of the texts: .txt or .jsonl, also .gz.")]
+FileOption = Annotated[
+    Path | None,
+    typer.Option("--file", help="File of the texts: .txt, or .jsonl, perhaps with the source of each; also .gz."),
+]
 SourceOption = Annotated[str | None, typer.Option(help="Of a conditional model: the source of the texts.")]
 LayersOption = Annotated[str, typer.Option(help="Latent groups, comma-separated, the lowest is 1; by default all.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of the random draws.")]
@@ -40,9 +43,12 @@ def reconstruct(
     as_json: JsonOption = False,
 ) -> None:
     """Print the text that the posterior mean of each text decodes to."""
-    given = _texts(texts or (), file)
+    given, sources = _texts(texts or (), file), _sources(file)
+    if sources is not None and source is not None:
+        raise BenchError(f"--source and the sources in {file} exclude each other.")
+    if source is not None:
+        sources = [source] * len(given)
     vae = _load(model)
-    sources = None if source is None else [source] * len(given)
     decoded = vae.reconstruct(given, sources, seed=seed, **_decoding(vae, decoding))
     if as_json:
         say(json_text([{"text": text, "reconstruction": new} for text, new in zip(given, decoded, strict=True)]))
@@ -89,8 +95,11 @@ def swap(
     as_json: JsonOption = False,
 ) -> None:
     """Print the text of one posterior mean with some latent groups of another: what does each layer hold?"""
+    chosen = _layers(layers)
+    if chosen is None:
+        raise BenchError("--layers: name at least one latent group; the lowest is 1.")
     vae = _load(model)
-    _print([vae.swap(a, b, _layers(layers) or [], source, **_decoding(vae, decoding))], as_json)
+    _print([vae.swap(a, b, chosen, source, **_decoding(vae, decoding))], as_json)
 
 
 def analogy(
@@ -152,6 +161,13 @@ def _texts(arguments: Sequence[str], file: Path | None) -> list[str]:
     return texts
 
 
+def _sources(file: Path | None) -> list[str] | None:
+    from bench.metrics.score_files import read_sources
+
+    sources = read_sources(file) if file is not None else None
+    return None if sources is None else list(sources)
+
+
 def _layers(text: str) -> list[int] | None:
     """Returns the numbers of a list, None for an empty one.
 
@@ -167,12 +183,13 @@ def _layers(text: str) -> list[int] | None:
 
 
 def _decoding(vae: TextVAE, text: str) -> dict[str, object]:
+    """Returns the entries that are not the default, so that those without effect can be told from all others."""
     from bench.harness.plan import resolve_decoding
     from bench.specs import DecodingSpec
 
-    entries = resolve_decoding(text, vae.spec.system.name, DecodingSpec()).model_dump()
-    del entries["samples_per_source"]  # the number of texts is an argument of its own
-    return entries
+    resolved = resolve_decoding(text, vae.spec.system.name, default := DecodingSpec())
+    changed = resolved.model_dump().items() - default.model_dump().items()
+    return {**dict(changed), "strategy": resolved.strategy}
 
 
 def _print(texts: Sequence[str], as_json: bool) -> None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.bootstrap import Array, Bootstrap, Interval, PairedResult, paired_bootstrap
+from bench.bootstrap import Array, Bootstrap, Interval
 from bench.errors import BenchError
 from bench.human.ratings import Ratings, read_ratings
 from bench.human.study import Key
@@ -24,10 +25,48 @@ from bench.suites import Layout, PublishedDataset, RowLayout, TaskLayout
 SIGNIFICANT = 0.05
 AGREEMENT = "agreement"
 VERSION = 1
+PERMUTATIONS = 2**14
+"""Most permutations of a test: all of those of 14 texts."""
+
+
+class PairedTest(NamedTuple):
+    """Difference of two means over texts, the first minus the second, and its two-sided p-value."""
+
+    difference: float
+    p_value: float
+
+
+def paired_test(first: Array, second: Array, seed: int) -> PairedTest:
+    """Tests whether two systems have the same mean, by permutations that swap them at some of the texts.
+
+    All 2^n permutations of n texts are counted if they are at most ``PERMUTATIONS``, and else so many drawn ones. With
+    few texts the test has no small p-values: of n texts none is below 2^(1 - n).
+
+    Args:
+        first: mean rating of each text of one system (n).
+        second: of the other system, at the same places (n).
+        seed: of the draws.
+    """
+    if len(first) < 2:  # both of the two permutations are as far from zero
+        return PairedTest(float(np.mean(first - second)), 1.0)
+    from scipy.stats import permutation_test
+
+    def difference(a: Array, b: Array, axis: int) -> Array:
+        return np.mean(a - b, axis=axis)
+
+    result = permutation_test(
+        (first, second),
+        difference,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=PERMUTATIONS,
+        rng=np.random.default_rng(seed),
+    )
+    return PairedTest(float(result.statistic), float(result.pvalue))
 
 
 def mean_of(means: Array, n: int) -> Array:
-    """Returns the only column mean: the statistic of all intervals and tests here."""
+    """Returns the only column mean: the statistic of all intervals here."""
     return means[..., 0]
 
 
@@ -38,7 +77,7 @@ class Results:
     Attributes:
         key: of the study.
         ratings: of each rater.
-        bootstrap: settings of intervals and tests.
+        bootstrap: settings of intervals.
     """
 
     key: Key
@@ -83,23 +122,22 @@ class Results:
             return None
         return float(krippendorff.alpha(reliability_data=ratings.T, level_of_measurement="ordinal"))
 
-    def tests(self, task: str, criterion: str) -> dict[tuple[str, str], PairedResult]:
+    def tests(self, task: str, criterion: str) -> dict[tuple[str, str], PairedTest]:
         """Returns the paired test of each two systems, by the place of their texts; p-values are as they come."""
-        found = {}
-        for pair in combinations(self.labels(task), 2):
-            first, second = (self.text_means(task, label, criterion) for label in pair)
-            if (result := paired_bootstrap(mean_of, first, second, self.bootstrap)) is not None:
-                found[pair] = result
-        return found
+        means = {label: self.text_means(task, label, criterion)[:, 0] for label in self.labels(task)}
+        return {
+            (first, second): paired_test(means[first], means[second], self.bootstrap.seed)
+            for first, second in combinations(means, 2)
+        }
 
     def higher_than(self, task: str, criterion: str) -> dict[str, dict[str, float]]:
         """Returns for each system those that it exceeds significantly, with the p-values that Holm's method adjusts."""
         tests = self.tests(task, criterion)
-        adjusted = holm([result.p_value for result in tests.values()])
+        adjusted = holm([test.p_value for test in tests.values()])
         found: dict[str, dict[str, float]] = {label: {} for label in self.labels(task)}
-        for ((first, second), result), p in zip(tests.items(), adjusted, strict=True):
+        for ((first, second), test), p in zip(tests.items(), adjusted, strict=True):
             if p <= SIGNIFICANT:
-                better, worse = (first, second) if result.difference > 0 else (second, first)
+                better, worse = (first, second) if test.difference > 0 else (second, first)
                 found[better][worse] = p
         return found
 
@@ -220,8 +258,8 @@ class _Printed:
         who = f"{n_raters} rater{'s' if n_raters > 1 else ''}"
         notes = [
             f"Mean rating from 1 to {key.points} by {who}, with its interval of {self.results.bootstrap.level:.0%} over"
-            " texts. Footnotes and bold: paired bootstrap over texts, p-values adjusted by Holm's method for all pairs"
-            f" of systems in the column, at most {SIGNIFICANT}. Krippendorff's alpha is that of ordinal ratings."
+            " texts. Footnotes and bold: paired permutation test over texts, p-values adjusted by Holm's method for all"
+            f" pairs of systems in the column, at most {SIGNIFICANT}. Krippendorff's alpha is that of ordinal ratings."
         ]
         if missing:
             notes.append(f"No sheet of {', '.join(missing)}.")

@@ -197,7 +197,9 @@ def _draw(task: str, runs: Sequence[StoredRun], texts: int, seed: int) -> list[t
     generations = [(run, run.generations(MOST_GENERATIONS), _samples_per_source(run)) for run in runs]
     places = min(len(rows) // step for _, rows, step in generations)
     if places < texts:
-        run = min(generations, key=lambda one: len(one[1]) // one[2])[0]
+        run, rows, _ = min(generations, key=lambda one: len(one[1]) // one[2])
+        if not rows:
+            raise BenchError(f"{task}: {run.record.label} has no generations: no {run.path.with_name(GENERATIONS)}.")
         raise BenchError(f"{task}: {run.record.label} has texts for {places} places, and {texts} are wanted.")
     chosen = sorted(random.Random(derive_seed(seed, "texts", task)).sample(range(places), texts))
     drawn = []

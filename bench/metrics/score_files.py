@@ -160,6 +160,18 @@ def read_texts(path: Path) -> tuple[str, ...]:
     return tuple(_text(path, number, entry, TEXT_FIELDS) for number, entry in _entries(path))
 
 
+def read_sources(path: Path) -> tuple[str, ...] | None:
+    """Returns the field ``source`` of the lines of a file; None if no line has it.
+
+    Raises:
+        BenchError: as `read_texts`, or only some lines have it.
+    """
+    entries = list(_entries(path))
+    if not any(isinstance(entry, dict) and "source" in entry for _, entry in entries):
+        return None
+    return tuple(_text(path, number, entry, ("source",)) for number, entry in entries)
+
+
 def read_references(path: Path) -> tuple[tuple[str, ...], ...]:
     """Returns the references of a file, one group per line.
 

@@ -59,6 +59,22 @@ def test_texts_of_a_file_and_of_the_standard_input(runs: Path, tmp_path: Path, s
     assert (piped.returncode, json.loads(piped.stdout)) == (0, found)
 
 
+def test_a_file_of_a_conditional_task_gives_the_sources_too(runs: Path, tmp_path: Path) -> None:
+    folder, path = folder_of(runs, "della", "quora"), tmp_path / "texts.jsonl"
+    lines = [{"target": text, "source": source} for text, source in zip(TEXTS, SOURCES, strict=True)]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    found = json.loads(command("reconstruct", folder, "--file", path, "--decoding", SHORT, "--json"))
+    expected = bench.load(folder).reconstruct(TEXTS, SOURCES, max_tokens=12)
+    assert [each["reconstruction"] for each in found] == expected
+    with pytest.raises(BenchError, match=r"--source and the sources in .*texts\.jsonl exclude each other"):
+        command("reconstruct", folder, "--file", path, "--source", "why")
+    with pytest.raises(BenchError, match=r"embed has no sources\."):
+        command("reconstruct", folder_of(runs, "embed"), "--file", path)
+    path.write_text(f"{json.dumps(lines[0])}\n{json.dumps({'target': 'no source'})}\n")
+    with pytest.raises(BenchError, match=r"texts\.jsonl, line 2: no field 'source'"):
+        command("reconstruct", folder, "--file", path)
+
+
 @pytest.mark.parametrize(
     ("given", "message"), [(b"", b"no texts: name some"), (b"a man\n\xff\n", b"line 2: not UTF-8")]
 )
@@ -96,7 +112,10 @@ def test_neighbours_in_a_file(runs: Path, tmp_path: Path) -> None:
         (["interpolate", "lm", A, B], "lm has no latent variables."),
         (["swap", "della", A, B, "--layers", "one"], "--layers one: expected whole numbers, comma-separated."),
         (["swap", "della", A, B, "--layers", "9"], "the model has groups 1 to 3."),
+        (["swap", "della", A, B, "--layers", ""], "--layers: name at least one latent group; the lowest is 1."),
         (["sample", "della", "--decoding", "gready"], "gready"),
+        (["sample", "della", "--decoding", "sample:beams=4"], "beams has no effect with the strategy 'sample'"),
+        (["swap", "della", A, B, "--layers", "1", "--decoding", "greedy:top_p=0.9"], "only with 'sample'."),
         (["reconstruct", "della"], "no texts: name some, a --file, or - for the lines of the standard input."),
         (["reconstruct", "della", A, "--file", "texts.txt"], "texts and --file exclude each other."),
     ],

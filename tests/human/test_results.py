@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,19 @@ import pytest
 
 from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
-from bench.human import Results, Study, score_sheets
-from bench.human.results import AGREEMENT, holm
+from bench.human import Results, Study, draw_study, score_sheets
+from bench.human.results import AGREEMENT, PERMUTATIONS, holm, paired_test
+from bench.records.store import StoredRun
 from bench.report import render_table
 from tests.human.conftest import CRITERIA, Fill
 
 BOOTSTRAP = Bootstrap(samples=200)
+
+
+@pytest.fixture
+def study(runs: Sequence[StoredRun]) -> Study:
+    """As many texts as a significant difference of three systems needs."""
+    return draw_study(runs, texts=8, criteria=CRITERIA, raters=2, seed=7)
 
 
 def alpha_by_definition(ratings: npt.NDArray[np.int64]) -> float:
@@ -101,9 +108,28 @@ def test_paired_tests_see_the_differences_at_each_place(results: Results) -> Non
         "embed": ["lm"],
         "della": ["embed", "lm"],
     }
-    assert all(p == pytest.approx(3 / 201) for worse in higher.values() for p in worse.values())
+    assert all(p == pytest.approx(3 * 2 / 2**8) for worse in higher.values() for p in worse.values())
     assert results.higher_than("quora", "Coherence") == {"della": {}, "embed": {}, "lm": {}}
     assert all(test.difference == 0 and test.p_value == 1 for test in results.tests("quora", "Coherence").values())
+
+
+@pytest.mark.parametrize("n", [1, 4, 9])
+def test_the_paired_test_counts_all_changes_of_sign(n: int) -> None:
+    generator = np.random.default_rng(n)
+    first, second = generator.integers(1, 6, (2, n)).astype(np.float64)
+    differences = first - second
+    sums = [
+        abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
+        for signs in itertools.product((-1, 1), repeat=n)
+    ]
+    found = paired_test(first, second, seed=0)
+    assert found.difference == pytest.approx(differences.mean())
+    assert found.p_value == pytest.approx(np.mean(np.array(sums) >= abs(differences.sum()) - 1e-9))
+
+
+def test_few_texts_never_make_a_difference_significant() -> None:
+    assert paired_test(np.full(5, 5.0), np.full(5, 1.0), seed=0).p_value == 2 / 2**5
+    assert paired_test(np.full(30, 5.0), np.full(30, 1.0), seed=0).p_value == 2 / (PERMUTATIONS + 1)
 
 
 def test_holm_multiplies_each_p_value_by_the_number_of_those_that_are_no_smaller() -> None:
@@ -118,7 +144,7 @@ def test_the_table_in_every_format(results: Results) -> None:
     assert [cell.bold for cell in table.rows[2].cells] == [True, False, False] * 2
     markdown = render_table(table, "md")
     assert "| DELLA | **4.50 [4.50, 4.50]**<sup>b</sup> |" in markdown
-    assert "<sup>b</sup> higher than Embed (p = 0.015), GPT-2 / BART (p = 0.015)" in markdown
+    assert "<sup>b</sup> higher than Embed (p = 0.023), GPT-2 / BART (p = 0.023)" in markdown
     assert "Krippendorff's alpha" in markdown
     for table_format in ("csv", "latex", "html", "term"):
         assert "4.5" in render_table(table, table_format)
@@ -143,7 +169,7 @@ Change = Callable[[list[dict[str, Any]]], None]
     [
         (lambda rows: rows.pop(), r"rater-1\.csv: no rating of t\w{4}-\d\d\.$"),
         (lambda rows: rows.__delitem__(slice(0, 9)), r"no rating of (t\w{4}-\d\d(, )?){5} and 4 more\.$"),
-        (lambda rows: rows.append(rows[0]), r"line 26: t\w{4}-\d\d is rated twice\.$"),
+        (lambda rows: rows.append(rows[0]), r"line 50: t\w{4}-\d\d is rated twice\.$"),
         (lambda rows: rows[1].update(item="t0000-01"), r"line 3: 't0000-01' is not a text of this study\.$"),
         (
             lambda rows: rows[0].update(Fluency=6),

@@ -115,6 +115,10 @@ def test_what_cannot_be_drawn_is_named(runs: Sequence[StoredRun], tmp_path: Path
     other.write_text(other.read_text().replace("=source", "another"))
     with pytest.raises(BenchError, match=r"the source is not that of the other systems on quora\."):
         draw_study(load_runs([tmp_path / "runs"]), 20, CRITERIA)
+    runs[0].path.with_name(GENERATIONS).unlink()
+    task, label = runs[0].record.task, runs[0].record.label
+    with pytest.raises(BenchError, match=rf"{task}: {label} has no generations: no .*generations\.jsonl"):
+        draw_study(runs, 4, CRITERIA)
 
 
 def test_of_several_seeds_the_lowest_is_used(runs: Sequence[StoredRun], tmp_path: Path) -> None:
