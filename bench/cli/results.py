@@ -211,18 +211,32 @@ def report(
 
 
 def figure(
-    name: Annotated[str, typer.Argument(help="curves, rate-distortion, kl-per-layer or fig2.")],
+    name: Annotated[str, typer.Argument(help="curves, rate-distortion, kl-per-layer, fig2 or latent-map.")],
     records: Annotated[list[Path], typer.Argument(help="Record files, or folders of records.")],
     out: Annotated[Path, typer.Option(help="File to write: .pdf, .svg or .png.")],
     systems: Annotated[str, typer.Option(help="The only systems: labels, comma-separated.")] = "",
     tasks: Annotated[str, typer.Option(help="The only tasks, comma-separated.")] = "",
+    factor: Annotated[
+        str, typer.Option(help="Of latent-map: factor of the embedded grammar that colours the texts.")
+    ] = "",
+    layer: Annotated[int | None, typer.Option(help="Of latent-map: the only latent group; the lowest is 1.")] = None,
 ) -> None:
-    """Draw a figure for a paper from records alone."""
-    from bench.figures import check_figure, save_figure
+    """Draw a figure for a paper: from records alone, or for latent-map from folders of runs with their models."""
+    from bench.figures import LATENT_MAP, check_figure, save_figure, save_latent_map
     from bench.labels import split_labels, split_list
     from bench.report.grids import grids_of, rows_of
 
     check_figure(name, out)
+    if name == LATENT_MAP:
+        if systems or tasks:
+            raise BenchError(f"{LATENT_MAP} takes the folders of single runs, and no --systems or --tasks.")
+        from bench.api.latent_map import latent_map
+
+        save_latent_map([latent_map(folder, factor, layer) for folder in records], out)
+        say(f"{out}: {name}")
+        return
+    if factor or layer is not None:
+        raise BenchError(f"--factor and --layer belong to {LATENT_MAP}.")
     rows = [row for grid in grids_of(runs_at(records)) for row in rows_of(grid) if row.runs]
     labels = split_labels(systems, {row.system for row in rows})
     for kind, chosen, allowed in (

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any, Final
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.errors import BenchError
 from bench.escape import one_line
+from bench.figures.plane import Plane
 from bench.figures.style import COLUMN, PAGE, Look, looks
 from bench.report.grids import GridRow
 from bench.report.series import CURVES, known_entropy, latent_groups, latent_layers, learning_curve
@@ -163,6 +165,22 @@ def figure_2(rows: Sequence[GridRow]) -> Figure:
     return figure
 
 
+def latent_map(planes: Sequence[Plane]) -> Figure:
+    """Draws posterior means in the plane of their first two principal components, coloured by a factor of the texts."""
+    styles = looks(sorted({one_line(value) for plane in planes for value in plane.values}))
+    figure, axes = _grid_of_axes(1, len(planes), 2.4, styles)
+    for axis, plane in zip(axes[0], planes, strict=True):
+        axis.set_title(_shortened(plane.title))
+        shown = np.array([one_line(value) for value in plane.values])
+        for value, look in styles.items():
+            of_value = plane.points[shown == value]
+            axis.plot(*of_value.T, color=look.color, marker=look.marker, linestyle="", markersize=2)
+        for number, (name, share) in enumerate(zip("xy", plane.shares, strict=True), start=1):
+            getattr(axis, f"set_{name}label")(f"component {number} ({share:.0%} of the variance)")
+    _legend(figure, styles, lines=False)
+    return figure
+
+
 def _has_layers(row: GridRow) -> bool:
     has_scores = bool(row.values("PPL") and row.values("KL"))
     return has_scores and any(latent_layers(run.record) for run in row.runs)
@@ -182,18 +200,18 @@ def _layers(row: GridRow) -> tuple[int, str]:
 def _panels(rows: Sequence[GridRow], has: Callable[[GridRow], bool], what: str) -> Panels:
     """Returns title to rows of each task of each grid, of the rows that have what the figure shows.
 
+    With several grids, each title names folder, scale and source of texts.
+
     Raises:
         BenchError: no row has.
     """
     with_it = [row for row in rows if has(row)]
     if not with_it:
         raise BenchError(f"no run to draw: none has {what}.")
-    grids = {
-        title: {row.grid.name for row in with_it if row.task[1] == title} for title in {r.task[1] for r in with_it}
-    }
+    several = len({row.grid.name for row in with_it}) > 1
     panels: dict[str, list[GridRow]] = {}
     for row in with_it:
-        title = row.task[1] + (f", {row.grid.name}" if len(grids[row.task[1]]) > 1 else "")
+        title = row.task[1] + (f", {row.grid.name}" if several else "")
         panels.setdefault(one_line(title), []).append(row)
     return panels
 
@@ -229,7 +247,11 @@ def _legend_columns(styles: Mapping[str, Look], width: float) -> int:
 
 
 def _title(row: GridRow) -> str:
-    title = one_line(row.title)
+    return _shortened(row.title)
+
+
+def _shortened(text: str) -> str:
+    title = one_line(text)
     return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 1]}…"
 
 

@@ -30,7 +30,7 @@ MODEL = "$(ls -d MODEL runs/first/snli.della.* 2> /dev/null | head -n 1)"
 """The model of a page: imported, or trained."""
 
 SMALLER = {
-    r"(della-bench (?:reconstruct|sample|interpolate|swap|analogy|neighbours)) MODEL": rf"\1 {MODEL}",
+    r"(della-bench (?:reconstruct|sample|interpolate|swap|analogy|neighbours|figure latent-map)) MODEL": rf"\1 {MODEL}",
     r"(della-bench human sheet runs/\S+)": r"\1 --texts 2",
     r"(della-bench human sheet .*--out study.*)": r"\1 && python -m tests.documentation.rated study",
     r"(della-bench run (\w+) (?!.*--out).*--scale) (\w+)": r"\1 \3.yaml --out runs/\2-\3",
