@@ -93,14 +93,3 @@ class Linear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         fast = pays(input, self.weight)
         return linear(input, self.weight.T, self.bias) if fast else super().forward(input)
-
-
-def use_fast_linear(model: nn.Module) -> None:
-    """Lets every linear map of a model use oneDNN where that pays; the weights stay where they are."""
-    from bench.backbones.models import Conv1D, FastConv1D
-
-    for module in model.modules():
-        if type(module) is nn.Linear:
-            module.__class__ = Linear
-        elif type(module) is Conv1D:
-            module.__class__ = FastConv1D

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     BartForConditionalGeneration,
     BertModel,
@@ -23,17 +23,17 @@ from transformers.pytorch_utils import Conv1D
 from typing_extensions import override
 
 from bench.backbones.injection import Injection
-from bench.backbones.linear import linear, pays
+from bench.backbones.linear import Linear, linear, pays
 
 __all__ = [
     "BertModel",
-    "Conv1D",
     "FastConv1D",
     "InjectedBart",
     "InjectedGPT2",
     "InjectedLlama",
     "InjectedMistral",
     "InjectedQwen2",
+    "use_fast_linear",
 ]
 
 
@@ -100,3 +100,12 @@ class FastConv1D(Conv1D):  # type: ignore[misc]  # transformers is not typed to 
     @override
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias) if pays(x, self.weight) else cast(Tensor, super().forward(x))
+
+
+def use_fast_linear(model: nn.Module) -> None:
+    """Lets every linear map of a model use oneDNN where that pays; the weights stay where they are."""
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = Linear
+        elif type(module) is Conv1D:
+            module.__class__ = FastConv1D

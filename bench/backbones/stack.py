@@ -14,7 +14,6 @@ from torch.utils.checkpoint import checkpoint
 
 from bench.backbones.dropout import use_fast_dropout
 from bench.backbones.injection import ATTENTION
-from bench.backbones.linear import use_fast_linear
 from bench.batch import Batch
 from bench.pretrained import load_pretrained
 from bench.specs import StackSpec
@@ -64,6 +63,8 @@ class TransformerStack(nn.Module, ABC):
     rotates: ClassVar[bool] = False
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
+        from bench.backbones.models import use_fast_linear
+
         super().__init__()
         self.tokenizer = tokenizer
         use_fast_dropout(model)

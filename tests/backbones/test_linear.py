@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from bench.backbones import linear
-from bench.backbones.linear import FEWEST_ROWS, SMALLEST_WIDTHS, use_fast_linear
-from bench.backbones.models import FastConv1D
+from bench.backbones.linear import FEWEST_ROWS, SMALLEST_WIDTHS
+from bench.backbones.models import FastConv1D, use_fast_linear
 
 NARROW, WIDE = SMALLEST_WIDTHS
 kernels = pytest.mark.skipif(not linear._has_kernels(), reason="without AVX-512, oneDNN is not used")
