@@ -22,11 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
 import torch
 import typer
 import yaml
-from pyarrow import parquet
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -36,7 +34,6 @@ from bench.bootstrap import Bootstrap
 from bench.corpora import load_corpus
 from bench.corpora.build import build as build_texts
 from bench.corpora.build import verify as verify_texts
-from bench.corpora.hub import read_rows
 from bench.errors import BenchError
 from bench.harness.checkpoint import Checkpoint, Progress, content_sha256
 from bench.harness.lock import acquire, lock_of, remove_stale
@@ -647,15 +644,6 @@ def read_built_texts(folder: Path) -> None:
     verify_texts(folder / "quora")
 
 
-def make_parquet(folder: Path) -> None:
-    parquet.write_table(pyarrow.table({"anchor": list(TEXTS), "positive": list(TEXTS)}), folder / "pairs.parquet")
-
-
-def read_parquet(folder: Path) -> None:
-    for row in read_rows([folder / "pairs.parquet"], ("anchor", "positive")):
-        assert len(row) == 2
-
-
 # Plug-ins.
 
 PLUGIN = '"""A plug-in."""\n\nclass Thing:\n    """A thing of another package."""\n'
@@ -749,7 +737,6 @@ def readers() -> Iterator[Reader]:
     yield Reader("encoder of metrics", make_bert, read_encoder)
     yield Reader("corpus", make_corpus, read_corpus, ("quora.yaml",))
     yield Reader("facts about texts", make_built_texts, read_built_texts, ("quora/data.json",))
-    yield Reader("parquet", make_parquet, read_parquet)
     yield Reader("plug-in", make_plugin, read_plugin)
 
 
