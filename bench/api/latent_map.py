@@ -7,18 +7,18 @@ from pathlib import Path
 from bench.api.text_vae import columns_of, load
 from bench.errors import BenchError, unknown_name
 from bench.figures.plane import Plane
-from bench.harness.model_folder import MODEL
+from bench.harness.hub import find_model
 from bench.reading import parse_as
 from bench.records.store import RECORD, load_runs
 from bench.specs import RunSpec
 from bench.tasks import load_texts
 
 
-def latent_map(folder: Path, factor: str, layer: int | None = None, texts: int = 500) -> Plane:
+def latent_map(where: Path, factor: str, layer: int | None = None, texts: int = 500) -> Plane:
     """Returns the map of the model of a run on an embedded corpus.
 
     Args:
-        folder: of the run, with its record and its weights.
+        where: folder of the run with its record and its weights, or a name of the hub as for ``bench.load``.
         factor: of the grammar, by which the texts are told apart.
         layer: the latent group that is shown, counted from 1; None for all.
         texts: number of test texts, at most; those that were scored.
@@ -26,13 +26,14 @@ def latent_map(folder: Path, factor: str, layer: int | None = None, texts: int =
     Raises:
         BenchError: there is no record or model, its texts have no factors, or the factor or the layer is unknown.
     """
+    folder = find_model(where)
     if not (folder / RECORD).is_file():
-        raise BenchError(f"{folder}: no run; the {RECORD} tells on which texts the model {MODEL} was trained.")
+        raise BenchError(f"{where}: no {RECORD} in it; name the folder of one run.")
     (run,) = load_runs([folder / RECORD])
     record = run.record
     task = parse_as(RunSpec, record.spec, str(folder / RECORD)).task
     if task.source != "grammar":
-        raise BenchError(f"{folder}: texts from files have no known factors; a map needs those of an embedded grammar.")
+        raise BenchError(f"{where}: texts from files have no known factors; a map needs those of an embedded grammar.")
     data = load_texts(task)
     if factor not in (factors := data.factors["test"]):
         raise unknown_name(f"factor of {task.name}", factor, factors)

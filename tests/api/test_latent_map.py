@@ -78,7 +78,7 @@ def test_mistakes(runs: Path, tmp_path: Path, label: str, options: list[str], me
 
 
 def test_what_has_no_map_is_named(runs: Path, tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match=r"no run; the record\.json tells"):
+    with pytest.raises(BenchError, match=r"no record\.json in it; name the folder of one run\."):
         command("figure", "latent-map", tmp_path, "--factor", "scene", "--out", tmp_path / "map.svg")
     with pytest.raises(BenchError, match="--factor and --layer belong to latent-map"):
         command("figure", "curves", runs, "--factor", "scene", "--out", tmp_path / "map.svg")
