@@ -400,11 +400,16 @@ class SweepSpec(Spec):
     tasks: tuple[str, ...] = Field(min_length=1)
     seed: int = Field(0, ge=0)
 
+    @field_validator("learning_rates", "tasks")
+    @classmethod
+    def _once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("a value is given twice.")
+        return values
+
     @field_validator("learning_rates")
     @classmethod
     def _sorted(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(rates)) < len(rates):
-            raise ValueError("a learning rate is given twice.")
         return tuple(sorted(rates))
 
 

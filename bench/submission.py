@@ -8,16 +8,13 @@ from pathlib import Path
 from bench.audit import audit, rows_of_runs
 from bench.errors import BenchError
 from bench.harness.plan import plan
-from bench.harness.sweep import plan_sweep
+from bench.harness.sweep import is_trial, plan_sweep, tuned
 from bench.records.differences import describe, differences
 from bench.records.store import GENERATIONS, RECORD, StoredRun
 from bench.report import build_table
 from bench.specs import DataSource, RunSpec
 from bench.storage import atomic_write
 from bench.suites import Suite
-
-TUNED = ("spec.training.learning_rate", "spec.sweep")
-"""Entries that a sweep decides."""
 
 
 def problems(runs: Sequence[StoredRun], ours: Sequence[StoredRun], suite: Suite, scale_name: str) -> list[str]:
@@ -31,7 +28,7 @@ def problems(runs: Sequence[StoredRun], ours: Sequence[StoredRun], suite: Suite,
     """
     if damaged := [line for run in runs for line in _damage(run)]:
         return damaged
-    lines = [line for run in runs for line in _of_run(run, suite, scale_name)]
+    lines = [line for run in runs for line in _of_run(run, runs, suite, scale_name)]
     lines += _incomplete(runs, suite, scale_name)
     lines += [
         f"audit: {finding.location}: {finding.figures}: {finding.reason}"
@@ -54,7 +51,7 @@ def _damage(run: StoredRun) -> Iterator[str]:
             yield str(error)
 
 
-def _of_run(run: StoredRun, suite: Suite, scale_name: str) -> Iterator[str]:
+def _of_run(run: StoredRun, runs: Sequence[StoredRun], suite: Suite, scale_name: str) -> Iterator[str]:
     record, title = run.record, run.path.parent.name
     if record.status == "failed":
         yield f"{title}: failed ({record.reason}); run it again with --retry failed"
@@ -63,20 +60,15 @@ def _of_run(run: StoredRun, suite: Suite, scale_name: str) -> Iterator[str]:
     if record.data.source == "files" and any(row.keys() != {"text"} for row in run.generations(1)):
         yield f"{title}: {GENERATIONS} holds more than the generations of the model; keep only their text"
     try:
-        (expected,) = _planned(run, suite, scale_name)
+        planned = _planned(run, suite, scale_name)
     except BenchError as error:
         yield f"{title}: {error}"
         return
-    spec = expected.model_dump(mode="json")
-    found = differences(record, record.model_copy(update={"spec": spec}))
-    allowed = TUNED if suite.sweep and record.spec.get("sweep") == spec_of_sweep(suite) else ()
-    if different := {key: values for key, values in found.items() if not key.startswith(allowed)}:
+    if suite.sweep is not None and not is_trial(record.label):
+        planned = tuned(planned, suite.sweep, runs)
+    spec = planned[0].model_dump(mode="json")
+    if different := differences(record, record.model_copy(update={"spec": spec})):
         yield f"{title}: not a run of {suite.name} at {scale_name}: {describe(different)}"
-
-
-def spec_of_sweep(suite: Suite) -> object:
-    """Returns the sweep of a suite as records hold it."""
-    return suite.sweep and suite.sweep.model_dump(mode="json")
 
 
 def _planned(run: StoredRun, suite: Suite, scale_name: str) -> list[RunSpec]:
@@ -98,7 +90,7 @@ def _source(run: StoredRun) -> DataSource:
 def _incomplete(runs: Sequence[StoredRun], suite: Suite, scale_name: str) -> Iterator[str]:
     """Yields which seeds and which runs of the sweep are missing."""
     there = {(run.record.label, run.record.task, run.record.seed): run for run in runs}
-    rows = {(label, task): run for (label, task, _), run in there.items() if _is_row(run, suite)}
+    rows = {(label, task): run for (label, task, _), run in there.items() if suite.sweep is None or not is_trial(label)}
     for (label, task), run in rows.items():
         if missing := [seed for seed in suite.seeds if (label, task, seed) not in there]:
             yield f"{label} on {task}: no run of seed {', '.join(map(str, missing))}"
@@ -111,11 +103,6 @@ def _incomplete(runs: Sequence[StoredRun], suite: Suite, scale_name: str) -> Ite
         for trial in plan_sweep(suite.sweep, planned([label], [task], [suite.seeds[0]]), planned):
             if (trial.system.label, trial.task.name, trial.seed) not in there:
                 yield f"{label} on {task}: no run of its sweep: {trial.title}"
-
-
-def _is_row(run: StoredRun, suite: Suite) -> bool:
-    """Returns whether a run is one of the suite and not of its sweep."""
-    return suite.sweep is None or run.record.spec.get("sweep") is not None
 
 
 def copy_runs(runs: Sequence[StoredRun], folder: Path) -> int:

@@ -74,8 +74,13 @@ def _page_lines(claims: Sequence[Claim], findings: Sequence[Finding]) -> Iterato
         yield from ("", f"### {number}. {claim.sentence}", "")
         yield f"{claim.source}. `{claim.row}` {claim.relation} {_than(claim)} in {', '.join(claim.metrics)}."
         if not of_claim:
+            yield from ("", "No records.")
             continue
-        yield from ("", "| records | task | metric | row | compared with | difference [95 %] | p | seeds | verdict |")
+        yield from (
+            "",
+            "| records | task | metric | row | compared with | difference [95 %, not adjusted] | p, adjusted | seeds"
+            " | verdict |",
+        )
         yield "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"
         for finding in of_claim:
             yield f"| {' | '.join(map(markdown, _cells(finding)))} |"
@@ -86,6 +91,11 @@ def _than(claim: Claim) -> str:
     return others + (f" (row on {claim.tasks[0]}, others on {claim.tasks[1]})" if claim.tasks else "")
 
 
+def _other(finding: Finding) -> str:
+    number = isinstance(finding.claim.than, float)
+    return finding.other if number else f"{finding.other}: {finding.contrast.second:.3g}"
+
+
 def _cells(finding: Finding) -> Iterator[str]:
     found = finding.contrast
     yield from (
@@ -93,7 +103,7 @@ def _cells(finding: Finding) -> Iterator[str]:
         finding.task,
         finding.metric,
         f"{found.first:.3g}",
-        f"{finding.other}: {found.second:.3g}",
+        _other(finding),
     )
     yield f"{found.difference:+.3g} [{found.interval.low:+.3g}, {found.interval.high:+.3g}]"
     yield from ("< 0.0001" if finding.p_value < 1e-4 else f"{finding.p_value:.2g}", str(found.n_seeds))

@@ -128,13 +128,25 @@ def claims(
 ) -> None:
     """Test the claims of papers on records, and say which hold, which do not, and which are undecided."""
     from bench.claims import judge, read_claims, render_claims
+    from bench.labels import parse_call, parse_label
     from bench.metric import PerTextMetric
-    from bench.metrics.model import model_metrics
+    from bench.metrics.model import MODEL_METRICS, model_metrics
+    from bench.metrics.text import TEXT_METRICS
     from bench.storage import replace_block
+    from bench.systems import SYSTEMS
 
     of_paper = read_claims(paper)
     per_text = {metric.name: metric for metric in model_metrics() if isinstance(metric, PerTextMetric)}
-    findings = judge(of_paper, {path.resolve().name: runs_at([path]) for path in records}, per_text)
+    sets = {path.resolve().name: runs_at([path]) for path in records}
+    measured = {score.name for runs in sets.values() for run in runs for score in run.record.metrics}
+    metrics = measured | set(MODEL_METRICS.names()) | set(TEXT_METRICS.names())
+    for claim in of_paper:
+        for label in (claim.row, *(claim.than if isinstance(claim.than, tuple) else ())):
+            SYSTEMS.get(parse_call(parse_label(label)[0])[0])
+        for metric in claim.metrics:
+            if metric.partition("@")[0] not in metrics:
+                raise unknown_name("metric of a claim", metric, metrics)
+    findings = judge(of_paper, sets, per_text)
     text = render_claims(of_paper, findings, format)
     if into is not None:
         replace_block(into, "claims", text)
@@ -170,10 +182,11 @@ def submit(
 ) -> int:
     """Check whether records can stand beside the reference records, and copy them there; exit 1 if they cannot."""
     from bench.records.store import load_runs
-    from bench.scales import scale_title
+    from bench.scales import load_scale, scale_title
     from bench.submission import copy_runs, problems
     from bench.suites import load_suite
 
+    load_scale(scale)  # whose mistakes concern no single record
     runs, chosen = runs_at([records]), load_suite(suite)
     folder = reference / f"{chosen.name}-{scale_title(scale)}"
     found = problems(runs, load_runs([folder]) if folder.is_dir() else [], chosen, scale)

@@ -59,7 +59,9 @@ def run(
     suite: Annotated[str, typer.Argument(help="Name of a suite, or a YAML file.")],
     scale: ScaleOption = "smoke",
     settings: SetOption = None,
-    systems: Annotated[str, typer.Option(help="Labels, comma-separated: system[:option][+objective][@backbone].")] = "",
+    systems: Annotated[
+        str, typer.Option(help="Labels, comma-separated: system[:option][+objective][@key=value].")
+    ] = "",
     tasks: Annotated[str, typer.Option(help="Tasks, comma-separated.")] = "",
     seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "",
     data_dir: DataOption = None,

@@ -38,7 +38,7 @@ def render_leaderboard(records: Sequence[Record], layout: Layout, ends: Mapping[
 def _lines(records: Sequence[Record], layout: Layout, ends: Mapping[str, TrainingEnd]) -> Iterator[str]:
     for task in layout.tasks:
         of_task = [record for record in records if record.task == task.name]
-        narrow = narrow_layout(layout.model_copy(update={"tasks": (task,), "title": ""}), of_task)
+        narrow = narrow_layout(layout.model_copy(update={"tasks": (task,), "title": "", "caption": ""}), of_task)
         if narrow is None:
             continue
         means = {row.label: _means(of_task, row.label, layout.split) for row in narrow.rows}

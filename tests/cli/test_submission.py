@@ -110,6 +110,20 @@ def train_longer(folder: Path) -> None:
     rewrite(run, spec=spec)
 
 
+def without_sweep(folder: Path) -> None:
+    run = run_of(folder, "lm")
+    spec = json.loads(json.dumps(run.record.spec))
+    del spec["sweep"]
+    rewrite(run, spec=spec)
+
+
+def with_another_learning_rate(folder: Path) -> None:
+    run = run_of(folder, "lm")
+    spec = json.loads(json.dumps(run.record.spec))
+    spec["training"]["learning_rate"] = {0.001: 0.01, 0.01: 0.001}[spec["training"]["learning_rate"]]
+    rewrite(run, spec=spec)
+
+
 def beat_the_entropy(folder: Path) -> None:
     run = run_of(folder, "lm")
     scores = (replace(s, value=0.5, interval=None) if s.name == "PPL" else s for s in run.record.metrics)
@@ -125,6 +139,8 @@ def beat_the_entropy(folder: Path) -> None:
         (without_commit, "made by code without a commit, or with changes that are in none"),
         (fail, "failed (no memory); run it again with --retry failed"),
         (train_longer, "not a run of mine at"),
+        (without_sweep, "spec.sweep"),
+        (with_another_learning_rate, "spec.training.learning_rate"),
         (beat_the_entropy, "audit: "),
     ],
 )

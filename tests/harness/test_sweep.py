@@ -51,7 +51,9 @@ def test_a_sweep_that_lacks_a_kind_of_task_is_refused() -> None:
     message = "^the sweep tries no learning rate for quora: sweep.tasks names no conditional task.$"
     with pytest.raises(BenchError, match=message):
         plan_sweep(only_texts, planned(["lm"], ["quora"], [0]), planned)
-    with pytest.raises(ValidationError, match="a learning rate is given twice"):
+    with pytest.raises(BenchError, match=r"^lm@learning_rate=0.1: the sweep of the suite chooses the learning rate;"):
+        plan_sweep(SWEEP, planned(["lm@learning_rate=0.1"], ["ptb"], [0]), planned)
+    with pytest.raises(ValidationError, match="a value is given twice"):
         SweepSpec(learning_rates=(1e-3, 1e-3), tasks=("snli",))
 
 
@@ -89,17 +91,16 @@ def test_weights_that_the_sweep_trained_are_not_trained_again(trials: list[Store
     assert record.timings[-1] != same[0].timings[-1]
 
 
-def test_a_row_without_a_finished_run_has_no_learning_rate(trials: list[StoredRun]) -> None:
+def test_a_row_without_a_finished_run_gets_the_lowest_learning_rate(trials: list[StoredRun]) -> None:
     failed = [
         StoredRun(stored.record.model_copy(update={"status": "failed", "reason": "no"}), stored.path)
         if stored.record.label.startswith("lm")
         else stored
         for stored in trials
     ]
-    with pytest.raises(
-        BenchError, match=r"^lm: no run of the sweep on snli finished; no learning rate can be chosen\.$"
-    ):
-        tuned(planned(["lm"], ["ptb"], [0]), SWEEP, failed)
+    (spec,) = tuned(planned(["lm"], ["ptb"], [0]), SWEEP, failed)
+    assert spec.training is not None
+    assert spec.training.learning_rate == 1e-3
     one = [stored for stored in failed if stored.record.label == "embed@learning_rate=0.03"]
     (spec,) = tuned(planned(["embed"], ["ptb"], [0]), SWEEP, one)
     assert spec.training is not None
