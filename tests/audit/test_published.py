@@ -93,7 +93,13 @@ def test_our_reference_records_hold_nothing_impossible() -> None:
     assert len(rows) >= 12
     assert all(row.from_record and row.per_text for row in rows)
     found = {(finding.rule, finding.severity) for finding in audit(rows)}
-    assert found == {("still-falling", "suspicious"), ("uninformative-kl", "suspicious")}
+    # A model that was not trained writes the same texts on every task.
+    copied = [finding for finding in audit(rows) if finding.rule == "copied-row"]
+    assert all("lm:zero-shot" in finding.location.row for finding in copied)
+    assert found - {("copied-row", "suspicious")} == {
+        ("still-falling", "suspicious"),
+        ("uninformative-kl", "suspicious"),
+    }
 
 
 def test_the_page_contains_the_output_of_the_command(findings: list[Finding], rows: list[AuditRow]) -> None:

@@ -17,7 +17,7 @@ from bench.harness.plan import evaluation_spec
 from bench.harness.run import run, score_model
 from bench.records.compare import compare_runs
 from bench.records.store import StoredRun, load_runs
-from bench.scales import Scale
+from bench.scales import NamedDecoding, Scale
 from bench.specs import RunSpec
 from tests.released_della import ReleasedDella, save_tokenizer
 
@@ -32,7 +32,7 @@ def stored(out: Path) -> StoredRun:
 def scale_of(spec: RunSpec) -> Scale:
     """The scale with the same texts and the same scoring."""
     sizes = {name: getattr(spec.task, name) for name in ("limits", "max_tokens", "max_source_tokens")}
-    return Scale(**sizes, scoring=spec.scoring, decoding=spec.decoding)
+    return Scale(**sizes, scoring=spec.scoring, decoding=NamedDecoding(**spec.decoding.model_dump()))
 
 
 @pytest.mark.parametrize(("label", "task"), [("della", "snli"), ("embed+batch-norm", "snli"), ("della-2022", "quora")])

@@ -172,7 +172,7 @@ def test_a_file_that_pytest_benchmark_wrote(tmp_path: Path) -> None:
     tests = Path(__file__).parents[1]
     copy = tmp_path / "tests"
     (copy / "benchmarks").mkdir(parents=True)
-    for name in ("conftest.py", "benchmarks/conftest.py", "benchmarks/figures.py"):
+    for name in ("conftest.py", "hub.py", "benchmarks/conftest.py", "benchmarks/figures.py"):
         shutil.copy(tests / name, copy / name)
     (copy / "benchmarks" / "test_sleep.py").write_text(BENCHMARKS)
     options = ["--import-mode=importlib", "--benchmark-only", "--benchmark-json=benchmark.json"]
