@@ -8,7 +8,7 @@ from typing import Final
 from bench.claims.claim import Claim
 from bench.claims.judge import Finding, Verdict
 from bench.errors import unknown_name
-from bench.escape import markdown
+from bench.escape import markdown, markdown_code
 
 ORDER: Final[Sequence[Verdict]] = ("holds", "does not hold", "undecided")
 
@@ -43,7 +43,7 @@ def _summary_lines(claims: Sequence[Claim], findings: Sequence[Finding]) -> Iter
     """Yields a line for each claim with a verdict, and how many have none."""
     decided = [claim for claim in claims if _places(claim, findings, ORDER[:2])]
     for claim in decided:
-        yield f"- {claim.sentence} {markdown(_places(claim, findings, ORDER[:2]))}"
+        yield f"- {markdown(claim.sentence)} {markdown(_places(claim, findings, ORDER[:2]))}"
     tested = {finding.claim.sentence for finding in findings}
     untested = sum(claim.sentence not in tested for claim in claims)
     undecided = len(claims) - len(decided) - untested
@@ -68,11 +68,12 @@ def _sentence(text: str) -> str:
 
 def _page_lines(claims: Sequence[Claim], findings: Sequence[Finding]) -> Iterator[str]:
     for claim in claims:
-        yield f"- {claim.sentence} {markdown(_places(claim, findings) or 'Not tested: no records.')}"
+        yield f"- {markdown(claim.sentence)} {markdown(_places(claim, findings) or 'Not tested: no records.')}"
     for number, claim in enumerate(claims, start=1):
         of_claim = [finding for finding in findings if finding.claim == claim]
-        yield from ("", f"### {number}. {claim.sentence}", "")
-        yield f"{claim.source}. `{claim.row}` {claim.relation} {_than(claim)} in {', '.join(claim.metrics)}."
+        yield from ("", f"### {number}. {markdown(claim.sentence)}", "")
+        compared = f"{markdown_code(claim.row)} {claim.relation} {_than(claim)}"
+        yield f"{markdown(claim.source)}. {compared} in {markdown(', '.join(claim.metrics))}."
         if not of_claim:
             yield from ("", "No records.")
             continue
@@ -87,8 +88,10 @@ def _page_lines(claims: Sequence[Claim], findings: Sequence[Finding]) -> Iterato
 
 
 def _than(claim: Claim) -> str:
-    others = f"{claim.than:g}" if isinstance(claim.than, float) else ", ".join(f"`{other}`" for other in claim.than)
-    return others + (f" (row on {claim.tasks[0]}, others on {claim.tasks[1]})" if claim.tasks else "")
+    others = f"{claim.than:g}" if isinstance(claim.than, float) else ", ".join(map(markdown_code, claim.than))
+    return others + (
+        f" (row on {markdown(claim.tasks[0])}, others on {markdown(claim.tasks[1])})" if claim.tasks else ""
+    )
 
 
 def _other(finding: Finding) -> str:

@@ -431,6 +431,15 @@ def make_published(folder: Path) -> None:
         shutil.copy(ROOT / "results" / "published" / f"optimus-2020{suffix}", folder)
 
 
+def make_claims(folder: Path) -> None:
+    shutil.copy(ROOT / "results" / "published" / "della-2022.claims.yaml", folder / "mine.yaml")
+
+
+def read_claims_file(folder: Path) -> None:
+    for form in ("summary", "md"):
+        check_markdown(command("claims", finished_run() / "..", "--paper", folder / "mine.yaml", "--format", form))
+
+
 def make_page(folder: Path) -> None:
     make_published(folder)
     (folder / "page.md").write_text("# Page\n\n<!-- audit -->\nold\n<!-- /audit -->\nend\n")
@@ -712,6 +721,7 @@ def readers() -> Iterator[Reader]:
     yield Reader("checkpoint", make_checkpoint, read_checkpoint)
     yield Reader("checkpoint, sealed", make_checkpoint, read_sealed_checkpoint)
     yield Reader("published figures", make_published, read_audit)
+    yield Reader("claims", make_claims, read_claims_file)
     yield Reader("page", make_page, read_page, ("page.md",))
     yield Reader("benchmarks", make_benchmarks, read_benchmarks)
     yield Reader("key of a study", make_study, read_study, ("key.json",))
