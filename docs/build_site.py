@@ -46,7 +46,13 @@ def build(out: Path) -> Path:
         target = source / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
+    for table in RECORDS.glob("*/table.md"):
+        (source / table.relative_to(ROOT)).parent.mkdir(parents=True)
+        shutil.copy(table, source / table.relative_to(ROOT))
     shutil.copy(ROOT / "README.md", source / "index.md")
+    for page in source.rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace("](../README.md", "](../index.md"), encoding="utf-8")
     settings = (ROOT / "docs" / "zensical.toml").read_text(encoding="utf-8")
     if program := shutil.which("della-bench"):
         folders = [str(folder) for folder in sorted(RECORDS.iterdir()) if (folder / "table.md").exists()]
