@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -136,6 +139,23 @@ class LogCND(NGramDivergence):
         return max(float(np.log(products.pp) + np.log(products.qq) - 2.0 * np.log(products.pq)), 0.0)
 
 
+@contextmanager
+def _without_standard_error() -> Iterator[None]:
+    """Discards what the process writes to standard error: the clustering warns there of clusters of ten texts.
+
+    The library chooses their size, and its warning comes from C++, so that no filter of Python reaches it.
+    """
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 @dataclass(frozen=True)
 class MAUVE(TextMetric):
     """MAUVE of text features against real texts, mean over clusterings (Pillutla et al. 2021), by mauve-text.
@@ -188,12 +208,13 @@ class MAUVE(TextMetric):
         library: Any = import_module("mauve")
         real, generated = (self._encoder.features(texts) for texts in (inputs.comparison, inputs.generations))
         seeds = range(FIRST_SEED, FIRST_SEED + self.clusterings)
-        values = [
-            library.compute_mauve(
-                p_features=real, q_features=generated, seed=seed, mauve_scaling_factor=SCALING, verbose=False
-            ).mauve
-            for seed in seeds
-        ]
+        with _without_standard_error():
+            values = [
+                library.compute_mauve(
+                    p_features=real, q_features=generated, seed=seed, mauve_scaling_factor=SCALING, verbose=False
+                ).mauve
+                for seed in seeds
+            ]
         mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
         spread = Interval(mean - deviation, mean + deviation, 0.6827, f"sd:{self.clusterings}-clusterings")
         return self._score(inputs, mean, len(inputs.generations), spread)

@@ -129,7 +129,7 @@ def test_mauve_wants_five_clusterings() -> None:
 
 @needs_mauve
 def test_mauve_of_equal_texts_is_one_and_of_shuffled_texts_far_from_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DELLA_BENCH_CACHE", str(tmp_path))
     verbs, nouns = ("reads", "paints", "sells", "finds"), ("book", "house", "car", "song", "river")
@@ -142,6 +142,7 @@ def test_mauve_of_equal_texts_is_one_and_of_shuffled_texts_far_from_it(
     rng.shuffle(words)
     shuffled = tuple(" ".join(words[10 * i : 10 * i + 10]) for i in range(500))
     same, far = (MAUVE().score(TextSet(samples, corpus=corpus)) for samples in (corpus, shuffled))
+    assert "clustering" not in capfd.readouterr().err
     assert same.value == pytest.approx(1.0, abs=1e-6)
     assert far.value < 0.6
     assert far.interval is not None
