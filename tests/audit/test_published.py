@@ -93,9 +93,9 @@ def test_our_reference_records_hold_nothing_impossible() -> None:
     assert len(rows) >= 12
     assert all(row.from_record and row.per_text for row in rows)
     found = {(finding.rule, finding.severity) for finding in audit(rows)}
-    # A model that was not trained writes the same texts on every task.
+    # A model that was not trained writes the same texts on every task, and the active units of 30 layers saturate.
     copied = [finding for finding in audit(rows) if finding.rule == "copied-row"]
-    assert all("lm:zero-shot" in finding.location.row for finding in copied)
+    assert all("smollm2" in str(finding.location) for finding in copied)
     assert found - {("copied-row", "suspicious")} == {
         ("still-falling", "suspicious"),
         ("uninformative-kl", "suspicious"),
