@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from statistics import NormalDist, fmean, variance
 from typing import Any, Final
 
 from bench.bootstrap import Bootstrap, Interval, paired_bootstrap
@@ -14,9 +14,6 @@ from bench.records.schema import RecordedScore
 from bench.records.store import StoredRun
 
 LEVEL: Final = 0.95
-_Z: Final = 1.959963984540054
-"""Standard errors from the middle of a normal interval of this level to its end."""
-
 _BOOTSTRAP: Final = Bootstrap(samples=400)
 """Enough for a standard error; what decides is its distance from zero, not a percentile."""
 
@@ -35,7 +32,6 @@ class Contrast:
         interval: of the difference, over seeds and texts.
         p_value: two-sided, of no difference.
         n_seeds: number of seeds; with one, the interval is over texts alone.
-        unit: of the metric.
     """
 
     first: float
@@ -44,7 +40,6 @@ class Contrast:
     interval: Interval
     p_value: float
     n_seeds: int
-    unit: str
 
 
 def contrast(
@@ -103,7 +98,7 @@ def _contrast(values: Sequence[tuple[float, float]], errors: Sequence[float], n_
         )
         p_value = 2 * float(distribution.sf(abs(mean) / error))
     first, second = (fmean(column) for column in zip(*values, strict=True))
-    return Contrast(first, second, mean, interval, p_value, n, unit)
+    return Contrast(first, second, mean, interval, p_value, n)
 
 
 def _score(run: StoredRun, metric: str) -> RecordedScore | None:
@@ -118,16 +113,20 @@ def _error_over_texts(
     second: RecordedScore | None,
     metric: PerTextMetric[Any] | None,
 ) -> float:
-    """Returns the standard error of a difference over texts: paired if the statistics of both are stored."""
+    """Returns the standard error of a difference over texts: paired if the statistics of both are stored.
+
+    A score without an interval counts as exact.
+    """
     if metric is not None and other is not None:
         rows, others = (of.statistics([metric.name]).get(metric.name) for of in (run, other))
         if rows is not None and others is not None and rows.shape == others.shape:
             paired = paired_bootstrap(metric.aggregate, rows, others, _BOOTSTRAP)
             if paired is not None:
-                return (paired.interval.high - paired.interval.low) / (2 * _Z)
-    return math.hypot(*(_error(one) for one in (score, second) if one is not None))
+                return _error(paired.interval)
+    intervals = [of.interval for of in (score, second) if of is not None and of.interval is not None]
+    return math.hypot(*map(_error, intervals))
 
 
-def _error(score: RecordedScore) -> float:
-    """Returns the standard error over texts that the interval of a score implies; 0 without one."""
-    return (score.interval.high - score.interval.low) / (2 * _Z) if score.interval else 0.0
+def _error(interval: Interval) -> float:
+    """Returns the standard error that an interval of a normal distribution implies."""
+    return (interval.high - interval.low) / (2 * NormalDist().inv_cdf(0.5 + interval.level / 2))

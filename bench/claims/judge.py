@@ -12,6 +12,7 @@ from bench.metric import PerTextMetric
 from bench.records.differences import distinct_runs
 from bench.records.doubts import training_ends
 from bench.records.store import StoredRun
+from bench.significance import holm
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 
@@ -26,7 +27,6 @@ class Finding:
     Attributes:
         claim: the claim.
         name: of the set of records.
-        scale: of its runs.
         task: of the row.
         metric: that is compared.
         other: label of the other row, with its task if that is another; or the number.
@@ -37,7 +37,6 @@ class Finding:
 
     claim: Claim
     name: str
-    scale: str
     task: str
     metric: str
     other: str
@@ -114,14 +113,4 @@ def _findings(
                 doubt = "one seed" if found.n_seeds == 1 else ""
                 if any(run.record.run_id in falling for run in used):
                     doubt = "training had not ended"
-                yield Finding(claim, name, scale, task, metric, title, found, found.p_value, doubt)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns p-values such that rejecting those below a level has this family-wise error (Holm 1979)."""
-    adjusted = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
+                yield Finding(claim, name, task, metric, title, found, found.p_value, doubt)

@@ -20,44 +20,42 @@ def _arithmetic(finding: Finding) -> str:
     return OTHER if "@" in finding.metric else EXACT
 
 
-def verdicts(findings: Sequence[Finding]) -> dict[tuple[str, str], dict[Verdict, list[str]]]:
-    """Returns claim and arithmetic to verdict to the sets and tasks with it.
+def _verdicts(findings: Sequence[Finding]) -> dict[str, dict[Verdict, list[str]]]:
+    """Returns arithmetic to verdict to the sets and tasks with it, for the findings on one claim.
 
     On a task a claim holds if each of its contrasts does, and does not hold if one of them does not.
     """
-    by_place: dict[tuple[str, str, str], list[Finding]] = {}
+    by_place: dict[tuple[str, str], set[Verdict]] = {}
     for finding in findings:
         place = f"{finding.name}, {finding.task}"
-        by_place.setdefault((finding.claim.sentence, _arithmetic(finding), place), []).append(finding)
-    found: dict[tuple[str, str], dict[Verdict, list[str]]] = {}
-    for (sentence, arithmetic, place), of_place in by_place.items():
-        each = {finding.verdict for finding in of_place}
+        by_place.setdefault((_arithmetic(finding), place), set()).add(finding.verdict)
+    found: dict[str, dict[Verdict, list[str]]] = {}
+    for (arithmetic, place), each in by_place.items():
         verdict: Verdict = "holds" if each == {"holds"} else "undecided"
         if "does not hold" in each:
             verdict = "does not hold"
-        found.setdefault((sentence, arithmetic), {}).setdefault(verdict, []).append(place)
+        found.setdefault(arithmetic, {}).setdefault(verdict, []).append(place)
     return found
 
 
 def _summary_lines(claims: Sequence[Claim], findings: Sequence[Finding]) -> Iterator[str]:
     """Yields a line for each claim with a verdict, and how many have none."""
-    decided = [claim for claim in claims if _places(claim, findings, ORDER[:2])]
-    for claim in decided:
-        yield f"- {markdown(claim.sentence)} {markdown(_places(claim, findings, ORDER[:2]))}"
-    tested = {finding.claim.sentence for finding in findings}
-    untested = sum(claim.sentence not in tested for claim in claims)
+    decided = {claim: places for claim in claims if (places := _places(claim, findings, ORDER[:2]))}
+    for claim, places in decided.items():
+        yield f"- {markdown(claim.sentence)} {markdown(places)}"
+    untested = len(set(claims) - {finding.claim for finding in findings})
     undecided = len(claims) - len(decided) - untested
     yield f"- Undecided: {undecided} more claims; without records: {untested}."
 
 
 def _places(claim: Claim, findings: Sequence[Finding], shown: Sequence[Verdict] = ORDER) -> str:
     """Returns the verdicts on a claim, each with its sets and tasks; empty without one of those to be shown."""
-    found = verdicts([finding for finding in findings if finding.claim == claim])
+    found = _verdicts([finding for finding in findings if finding.claim == claim])
     texts = [
         f"{verdict} ({'; '.join(places)}{'' if arithmetic == EXACT else f'; {OTHER}'})"
         for arithmetic in (EXACT, OTHER)
         for verdict in shown
-        if (places := found.get((claim.sentence, arithmetic), {}).get(verdict))
+        if (places := found.get(arithmetic, {}).get(verdict))
     ]
     return _sentence("; ".join(texts)) if texts else ""
 

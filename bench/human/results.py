@@ -20,6 +20,7 @@ from bench.metric import Direction
 from bench.reading import parse_as, read_yaml
 from bench.records.published import PublishedFigure, PublishedFigures
 from bench.report.table import Cell, ColumnGroup, ColumnHeader, SignatureLine, Table, TableRow
+from bench.significance import holm
 from bench.suites import Layout, PublishedDataset, RowLayout, TaskLayout
 
 SIGNIFICANT = 0.05
@@ -144,15 +145,6 @@ class Results:
     def table(self) -> Table:
         """Returns the table: a row for each system, a group of columns for each task, published figures beside them."""
         return _Printed(self, parse_as(Layout, read_yaml(files("bench.human") / "table3.yaml"), "table3.yaml")).table()
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns p-values adjusted for their number (Holm 1979), in the same order."""
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        largest = max(largest, min(1.0, p_values[place] * (len(p_values) - rank)))
-        adjusted[place] = largest
-    return adjusted
 
 
 def score_sheets(sheets: Sequence[Path], key: Path, bootstrap: Bootstrap | None = None) -> Results:

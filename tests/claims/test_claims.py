@@ -15,29 +15,17 @@ from scipy import stats
 
 from bench.bootstrap import Array, Interval
 from bench.claims import Claim, contrast, judge, read_claims, render_claims
-from bench.claims.judge import holm
 from bench.errors import BenchError
 from bench.labels import parse_call, parse_label
-from bench.metric import PerTextMetric
 from bench.records.schema import Record, RecordedScore
 from bench.records.store import RecordStore, StoredRun
+from bench.significance import holm
 from bench.suites import load_suite
 from bench.systems import SYSTEMS
 from bench.tasks import TASKS
+from tests.mean_metric import Mean
 
 MakeRun = Callable[..., StoredRun]
-
-
-class Mean(PerTextMetric[Array]):
-    """The mean of one column."""
-
-    name, version, unit, direction, tolerance = "Loss", 1, "nats", "down", 0.01
-
-    def fields(self, inputs: Array) -> dict[str, object]:
-        return {}
-
-    def statistics(self, inputs: Array) -> Array:
-        return inputs
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ import pytest
 from bench.bootstrap import Bootstrap
 from bench.errors import BenchError
 from bench.human import Results, Study, draw_study, score_sheets
-from bench.human.results import AGREEMENT, PERMUTATIONS, holm, paired_test
+from bench.human.results import AGREEMENT, PERMUTATIONS, paired_test
 from bench.records.store import StoredRun
 from bench.report import render_table
+from bench.significance import holm
 from tests.human.conftest import CRITERIA, Fill
 
 BOOTSTRAP = Bootstrap(samples=200)

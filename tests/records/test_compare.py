@@ -11,27 +11,15 @@ import pytest
 
 from bench.bootstrap import Array, Bootstrap
 from bench.errors import BenchError
-from bench.metric import PerTextMetric
 from bench.records.compare import EXACT, MACHINE, RunComparison, compare_runs, names_of
 from bench.records.comparison import ComparedSets
 from bench.records.schema import Record, RecordedScore
 from bench.records.store import RecordStore, StoredRun
+from tests.mean_metric import Mean
 
 HERE = {"processor": "A CPU", "instruction_set": "AVX2", "torch": "2.13.0"}
 RNG = np.random.default_rng(7)
 TEXTS = RNG.normal(20.0, 4.0, size=(300, 1))
-
-
-class Mean(PerTextMetric[Array]):
-    """The mean of one column."""
-
-    name, version, unit, direction, tolerance = "Loss", 1, "nats", "down", 0.01
-
-    def fields(self, inputs: Array) -> dict[str, object]:
-        return {}
-
-    def statistics(self, inputs: Array) -> Array:
-        return inputs
 
 
 @pytest.fixture
