@@ -27,7 +27,7 @@ class Hub:
         revisions: name of a data set or model to the commits of its branches.
         files: name of a data set or model and commit to the files there.
         cut: the number of bytes after which the next transfers of a file end too early.
-        wrong: whether contents differ from the checksums that are told.
+        wrong: whether the server sends contents that do not have the checksums it names.
         asked: methods and paths of all requests.
     """
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
-import resource
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import numpy as np
 import pytest
 
 from bench.cache import DIGESTS, cache_folder, cached_arrays
+from tests.full_disk import files_of_at_most
 
 ARRAYS: Mapping[str, np.ndarray[Any, Any]] = {
     "ids": np.arange(1000, dtype=np.int32),
@@ -163,20 +162,9 @@ def test_without_a_place_to_write_everything_is_computed(
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
-@contextmanager
-def no_file_above(size: int) -> Iterator[None]:
-    """Lets the system refuse to write more, as it does on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("size", [0, 200, 1000])
 def test_on_a_full_disk_everything_is_computed_and_nothing_left_behind(folder: Path, size: int) -> None:
-    with no_file_above(size):
+    with files_of_at_most(size):
         assert is_right(cached_arrays("texts", CONTENT, once()))
     assert list(folder.iterdir()) == []
     assert is_right(cached_arrays("texts", CONTENT, once()))

@@ -272,7 +272,7 @@ def test_the_table_of_a_suite_holds_what_all_commands_recorded(della_bench: Dell
 
 
 def test_a_model_is_scored_at_the_scale_of_its_run(della_bench: DellaBench, workplace: Path) -> None:
-    """That of a file has to be named again; so has one of which the run did not keep the sizes."""
+    """A scale from a file must be named again, and so must one whose sizes the run replaced."""
     assert della_bench("run", "mine.yaml", "--systems", "lm", "--scale", "micro.yaml", "--out", "out").code == 0
     (run,) = load_runs([workplace / "out"])
     evaluate = ("evaluate", run.path.parent, "--task", "snli")

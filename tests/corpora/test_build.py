@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from bench.reading import read_json
 from bench.specs import TaskSpec
 from bench.storage import file_sha256
 from bench.tasks import SPLITS, TASKS, Split, load_texts
+from tests.full_disk import files_of_at_most
 from tests.hub import Hub
 from tests.parquet_files import parquet
 
@@ -196,17 +194,6 @@ def test_without_a_network_the_cache_serves(
             " Without a network, put texts of your own into DATA/ptb: train, valid and test as .txt or .jsonl"
             " (docs/data.md)."
         )
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Makes every write beyond a size fail, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_disk_that_is_full_leaves_what_was_there(filled_server: Hub, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gc
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from bench.errors import BenchError
 from bench.records.schema import Record
 from bench.records.store import RecordStore, StoredRun, load_runs
 from bench.storage import atomic_write, temporary_path
+from tests.full_disk import files_of_at_most
 
 HISTORIC = Path(__file__).parent / "historic" / "v1.json"
 STATISTICS = {"PPL": np.array([[1.5, 2.0], [0.1, 3.0]]), "KL": np.array([[0.25], [0.5]])}
@@ -240,13 +240,9 @@ def test_a_failed_write_of_one_file_replaces_no_file(tmp_path: Path, make_record
     before = {path.name: path.read_bytes() for path in stored.path.parent.iterdir()}
     limit = len(before["statistics.npz"]) + 1
     assert limit < len(before["record.json"])
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(BenchError, match=r"cannot write .*record\.json: File too large"):
-            RecordStore(tmp_path).write(make_record(), {"PPL": np.zeros((2, 2)), "KL": np.zeros((2, 1))})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    too_large = pytest.raises(BenchError, match=r"cannot write .*record\.json: File too large")
+    with files_of_at_most(limit), too_large:
+        RecordStore(tmp_path).write(make_record(), {"PPL": np.zeros((2, 2)), "KL": np.zeros((2, 1))})
     assert {path.name: path.read_bytes() for path in stored.path.parent.iterdir()} == before
 
 

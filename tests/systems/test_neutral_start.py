@@ -51,7 +51,7 @@ def build(call: str, folder: Path, kind: BackboneKind) -> Della:
 
 
 def pairs(system: Della) -> Batch:
-    """Texts of different lengths and their sources, of which joined pairs lose the frame."""
+    """Texts of different lengths with their sources, as a batch."""
     encode, pad = system.tokenizer.encode, system.tokenizer.pad
     return Batch.collate(encode(TARGETS), pad, Batch.collate(encode(SOURCES), pad))
 
