@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from bench.audit import audit, rows_of_runs
@@ -60,7 +61,7 @@ def _of_run(run: StoredRun, runs: Sequence[StoredRun], suite: Suite, scale_name:
     if record.data.source == "files" and any(row.keys() != {"text"} for row in run.generations(1)):
         yield f"{title}: {GENERATIONS} holds more than the generations of the model; keep only their text"
     try:
-        planned = _planned(run, suite, scale_name)
+        planned = _plan_like(run, suite, scale_name)(systems=[record.label], tasks=[record.task], seeds=[record.seed])
     except BenchError as error:
         yield f"{title}: {error}"
         return
@@ -71,20 +72,10 @@ def _of_run(run: StoredRun, runs: Sequence[StoredRun], suite: Suite, scale_name:
         yield f"{title}: not a run of {suite.name} at {scale_name}: {describe(different)}"
 
 
-def _planned(run: StoredRun, suite: Suite, scale_name: str) -> list[RunSpec]:
-    record = run.record
-    return plan(
-        suite,
-        scale_name,
-        systems=[record.label],
-        tasks=[record.task],
-        seeds=[record.seed],
-        source=_source(run),
-    )
-
-
-def _source(run: StoredRun) -> DataSource:
-    return "files" if run.record.data.source == "files" else "grammar"
+def _plan_like(run: StoredRun, suite: Suite, scale_name: str) -> Callable[..., list[RunSpec]]:
+    """Returns ``plan`` with all but ``systems``, ``tasks`` and ``seeds``, for texts from where those of a run are."""
+    source: DataSource = "files" if run.record.data.source == "files" else "grammar"
+    return partial(plan, suite, scale_name, source=source)
 
 
 def _incomplete(runs: Sequence[StoredRun], suite: Suite, scale_name: str) -> Iterator[str]:
@@ -96,11 +87,9 @@ def _incomplete(runs: Sequence[StoredRun], suite: Suite, scale_name: str) -> Ite
             yield f"{label} on {task}: no run of seed {', '.join(map(str, missing))}"
         if suite.sweep is None:
             continue
-
-        def planned(systems: list[str], tasks: list[str], seeds: list[int], run: StoredRun = run) -> list[RunSpec]:
-            return plan(suite, scale_name, systems=systems, tasks=tasks, seeds=seeds, source=_source(run))
-
-        for trial in plan_sweep(suite.sweep, planned([label], [task], [suite.seeds[0]]), planned):
+        planned = _plan_like(run, suite, scale_name)
+        row = planned(systems=[label], tasks=[task], seeds=suite.seeds[:1])
+        for trial in plan_sweep(suite.sweep, row, planned):
             if (trial.system.label, trial.task.name, trial.seed) not in there:
                 yield f"{label} on {task}: no run of its sweep: {trial.title}"
 

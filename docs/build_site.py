@@ -46,7 +46,8 @@ def build(out: Path) -> Path:
         target = source / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
-    for table in RECORDS.glob("*/table.md"):
+    tables = sorted(RECORDS.glob("*/table.md"))
+    for table in tables:
         (source / table.relative_to(ROOT)).parent.mkdir(parents=True)
         shutil.copy(table, source / table.relative_to(ROOT))
     shutil.copy(ROOT / "README.md", source / "index.md")
@@ -55,8 +56,8 @@ def build(out: Path) -> Path:
         page.write_text(text.replace("](../README.md", "](../index.md"), encoding="utf-8")
     settings = (ROOT / "docs" / "zensical.toml").read_text(encoding="utf-8")
     if program := shutil.which("della-bench"):
-        folders = [str(folder) for folder in sorted(RECORDS.iterdir()) if (folder / "table.md").exists()]
-        subprocess.run([program, "report", *folders, "--out", str(source / REPORT)], check=True)  # noqa: S603
+        folders = [table.parent for table in tables]
+        subprocess.run([program, "report", *folders, "--out", source / REPORT], check=True)  # noqa: S603
     else:
         settings = "".join(line for line in settings.splitlines(keepends=True) if REPORT not in line)
     (out / "zensical.toml").write_text(settings, encoding="utf-8")

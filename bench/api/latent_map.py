@@ -19,7 +19,7 @@ def latent_map(where: Path, factor: str, layer: int | None = None, texts: int = 
 
     Args:
         where: folder of the run with its record and its weights, or a name of the hub as for ``bench.load``.
-        factor: of the grammar, by which the texts are told apart.
+        factor: factor of the grammar that colours the texts.
         layer: the latent group that is shown, counted from 1; None for all.
         texts: number of test texts, at most; those that were scored.
 

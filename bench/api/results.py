@@ -25,6 +25,8 @@ from bench.suites import load_suite
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.harness.grid import Outcome
+
 COLUMNS = (
     *("task", "system", "objective", "scale", "seed", "metric", "value", "low", "high", "unit", "direction"),
     *("signature", "n", "run_id", "status"),
@@ -201,14 +203,18 @@ def run(
     check_inputs([*trials, *specs], data)
     check_folder(Path(out))
     if chosen.sweep is not None:
-        tried = {outcome.record.run_id for outcome in run_grid(trials, Path(out), data, jobs) if outcome.record}
-        specs = tuned(specs, chosen.sweep, (run for run in load_runs([Path(out)]) if run.record.run_id in tried))
-    outcomes = list(run_grid(specs, Path(out), data, jobs))
+        specs = tuned(specs, chosen.sweep, _recorded(run_grid(trials, Path(out), data, jobs), Path(out)))
+    outcomes = run_grid(specs, Path(out), data, jobs)
     for outcome in outcomes:
         if outcome.error is not None:
             raise BenchError(f"{outcome.spec.title}: {outcome.error}")
+    return Results(_recorded(outcomes, Path(out)))
+
+
+def _recorded(outcomes: Sequence[Outcome], out: Path) -> tuple[StoredRun, ...]:
+    """Returns the runs of a folder that belong to outcomes."""
     made = {outcome.record.run_id for outcome in outcomes if outcome.record is not None}
-    return Results(tuple(run for run in load_runs([Path(out)]) if run.record.run_id in made))
+    return tuple(run for run in load_runs([out]) if run.record.run_id in made)
 
 
 def score(

@@ -103,7 +103,6 @@ def audit(
     """Search records or published tables for impossible figures; exit 1 if there are any."""
     from bench.audit import RULES, read_rows, render_findings
     from bench.audit import audit as audit_rows
-    from bench.storage import replace_block
 
     if rules:
         say("\n\n".join(f"{rule.name}\n    {rule.explanation}" for rule in RULES))
@@ -113,11 +112,18 @@ def audit(
     rows = read_rows(paths)
     findings = audit_rows(rows)
     text = render_findings(findings, format, rows)
-    if into is not None:
-        replace_block(into, "audit", text)
+    _print_or_replace(text, "audit", into)
+    return int(any(finding.severity == "impossible" for finding in findings))
+
+
+def _print_or_replace(text: str, name: str, page: Path | None) -> None:
+    """Prints a text; with a page, it replaces the part of the page between the marks of that name instead."""
+    from bench.storage import replace_block
+
+    if page is not None:
+        replace_block(page, name, text)
     else:
         say(text, nl=False)
-    return int(any(finding.severity == "impossible" for finding in findings))
 
 
 def claims(
@@ -132,7 +138,6 @@ def claims(
     from bench.metric import PerTextMetric
     from bench.metrics.model import MODEL_METRICS, model_metrics
     from bench.metrics.text import TEXT_METRICS
-    from bench.storage import replace_block
     from bench.systems import SYSTEMS
 
     of_paper = read_claims(paper)
@@ -148,10 +153,7 @@ def claims(
                 raise unknown_name("metric of a claim", metric, metrics)
     findings = judge(of_paper, sets, per_text)
     text = render_claims(of_paper, findings, format)
-    if into is not None:
-        replace_block(into, "claims", text)
-    else:
-        say(text, nl=False)
+    _print_or_replace(text, "claims", into)
 
 
 def leaderboard(
@@ -162,15 +164,11 @@ def leaderboard(
     """Print a table per task, best row first, as Markdown, and the rows that no other row beats."""
     from bench.records.doubts import training_ends
     from bench.report.leaderboard import render_leaderboard
-    from bench.storage import replace_block
 
     stored = runs_at(records)
     runs = [run.record for run in stored]
     text = render_leaderboard(runs, _layout_of(layout, runs, others=False), training_ends(stored))
-    if into is not None:
-        replace_block(into, "leaderboard", text)
-    else:
-        say(text, nl=False)
+    _print_or_replace(text, "leaderboard", into)
 
 
 def submit(

@@ -61,8 +61,8 @@ def lengths_of(spec: RunSpec, data_folder: Path | None) -> tuple[Mapping[Split, 
         splits = load_texts(spec.task, data_folder).splits
         counts = {
             split: (
-                [len(one.target.split()) for one in examples],
-                [len((one.source or "").split()) for one in examples],
+                [len(example.target.split()) for example in examples],
+                [len((example.source or "").split()) for example in examples],
             )
             for split, examples in splits.items()
         }

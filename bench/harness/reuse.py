@@ -122,7 +122,11 @@ class _State:
             for name, version in prepared.components.items()
             if name.startswith(METRIC) and record.components.get(name) != version
         ]
-        missing += [one.metric for one in record.skipped if one.metric not in missing and is_installed_now(one.reason)]
+        missing += [
+            skipped.metric
+            for skipped in record.skipped
+            if skipped.metric not in missing and is_installed_now(skipped.reason)
+        ]
         return cls(stored, moved=moved, missing=missing)
 
     def complete(self) -> Record | None:

@@ -43,8 +43,8 @@ def plan_sweep(
 def tuned(specs: Iterable[RunSpec], sweep: SweepSpec, tried: Iterable[StoredRun]) -> list[RunSpec]:
     """Returns the specs with the learning rates that gave the lowest validation ELBO.
 
-    A row of which no run of the sweep finished gets the lowest learning rate: its runs then say why, as those of the
-    sweep did, and the other rows go on.
+    If no run of the sweep finished for a row, the row gets the lowest learning rate, and the records of its runs tell
+    why they do not finish. Other rows are not affected.
 
     Args:
         specs: with the learning rate of the scale.

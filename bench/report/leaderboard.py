@@ -18,8 +18,9 @@ RANKED_BY: Final = ("Excess", "PPL")
 """The first of these metrics that all runs of a task have ranks its rows, lowest first."""
 
 FRONTS: Final = (("MI", RANKED_BY, -1), ("Dist-2", ("BLEU-all", "BLEU"), 1))
-"""A metric that should be high, the metrics of which the first that is measured is weighed against it, and their sign:
-1 if they should be high, else -1.
+"""Pairs of metrics that are compared: one that should be high, and the first of the others that is measured.
+
+The sign is 1 if the others should be high too, and -1 if they should be low.
 """
 
 
